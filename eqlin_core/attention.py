@@ -1,0 +1,151 @@
+"""Attention with frozen weights, through the public attention interface of transformers.
+
+``softmax(q k)`` is recorded once per attention module; afterwards the module only mixes value rows with those weights,
+so queries, keys, rotary embeddings, QK-norms, masks, soft-capping and sinks are all part of the frozen coefficient.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from eqlin_core.errors import EqlinError
+from eqlin_core.norms import coefficient_dtype
+
+IMPLEMENTATION = "eqlin_frozen"
+
+
+class AttentionWeights(Protocol):
+    """Who keeps the recorded weights: one object for each frozen network."""
+
+    replaying: bool
+
+    def weights(self, module: nn.Module, compute: Any) -> Tensor:
+        """The weights of this call: computed and kept while recording, looked up while replaying."""
+
+
+_owners: WeakKeyDictionary[nn.Module, AttentionWeights] = WeakKeyDictionary()
+_thread = threading.local()
+
+
+@contextmanager
+def frozen_attention(model: Any, owner: AttentionWeights) -> Iterator[None]:
+    """Within the context every attention module of ``model`` asks ``owner`` for its weights.
+
+    The model's own attention implementation is back when the context ends. Raises EqlinError for a model whose
+    attention does not go through the attention interface.
+    """
+    _register()
+    before = _implementations(model)
+    modules = list(model.modules())
+    try:
+        model.set_attn_implementation(IMPLEMENTATION)
+        if any(c._attn_implementation != IMPLEMENTATION for c in _configs(model)):
+            raise EqlinError(
+                f"{type(model).__name__} does not use the attention interface of transformers, so its attention "
+                "weights cannot be frozen; choose a model whose attention is supported by it."
+            )
+        for module in modules:
+            _owners[module] = owner
+        _thread.replaying = owner.replaying
+        yield
+    finally:
+        _thread.replaying = False
+        for module in modules:
+            _owners.pop(module, None)
+        model.set_attn_implementation(before)
+
+
+def mix(
+    weights: Float[Tensor, "1 heads queries keys"], value: Float[Tensor, "batch kv keys e"]
+) -> Float[Tensor, "batch queries heads e"]:
+    """Value rows mixed by one set of weights for the whole batch; heads that share a value head are read together.
+
+    The batch is folded into the columns of one matrix product per value head, so a batch costs no small products.
+    """
+    batch, kv, keys, e = value.shape
+    _, heads, queries, _ = weights.shape
+    group = heads // kv
+    rows = value.permute(1, 2, 0, 3).reshape(kv, keys, batch * e)
+    mixed = torch.bmm(weights[0].to(value.dtype).reshape(kv, group * queries, keys), rows)  # kv, group*q, batch*e
+    mixed = mixed.view(kv, group, queries, batch, e).permute(3, 2, 0, 1, 4)  # batch, q, kv, group, e
+    return mixed.reshape(batch, queries, heads, e)
+
+
+def attention_weights(
+    query: Tensor,
+    key: Tensor,
+    mask: Tensor | None,
+    scaling: float | None,
+    softcap: float | None = None,
+    sinks: Tensor | None = None,
+) -> Float[Tensor, "batch heads queries keys"]:
+    """softmax(q k) as the stock code defines it, evaluated in float32 or better."""
+    query, key = query.detach(), key.detach()
+    dtype = coefficient_dtype(query.dtype)
+    query, key = query.to(dtype), key.to(dtype)
+    key = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)
+    scores = query @ key.transpose(2, 3) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+    if softcap is not None:
+        scores = softcap * torch.tanh(scores / softcap)
+    if mask is not None:
+        scores = scores + mask[..., : key.shape[2]].to(dtype)
+    if sinks is None:
+        return scores.softmax(-1)
+    column = sinks.detach().to(dtype).reshape(1, -1, 1, 1).expand(*scores.shape[:3], 1)
+    return torch.cat([scores, column], -1).softmax(-1)[..., :-1]
+
+
+def _attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """The attention function that the interface calls; positions come before heads in what it returns."""
+
+    def compute() -> Tensor:
+        with torch.no_grad():
+            return attention_weights(query, key, attention_mask, scaling, softcap, s_aux)
+
+    owner = _owners.get(module)
+    if owner is None:  # a model that shares its config with the frozen one: serve it, keep nothing
+        weights = compute().to(value.dtype)
+        return (weights @ value.repeat_interleave(query.shape[1] // value.shape[1], 1)).transpose(1, 2), None
+    return mix(owner.weights(module, compute), value), None
+
+
+def _mask(*args: Any, **kwargs: Any) -> Tensor | None:
+    from transformers.masking_utils import eager_mask  # noqa: PLC0415 - transformers is slow to import
+
+    return None if getattr(_thread, "replaying", False) else eager_mask(*args, **kwargs)
+
+
+def _register() -> None:
+    from transformers import AttentionInterface, AttentionMaskInterface  # noqa: PLC0415
+
+    AttentionInterface.register(IMPLEMENTATION, _attention)
+    AttentionMaskInterface.register(IMPLEMENTATION, _mask)
+
+
+def _configs(model: Any) -> list[Any]:
+    """The configs whose decoders run: the text part of a multimodal model, or the model's own."""
+    return [model.config.get_text_config(decoder=True)]
+
+
+def _implementations(model: Any) -> dict[str, Any]:
+    config = model.config
+    nested = {k: getattr(config, k)._attn_implementation for k in config.sub_configs if getattr(config, k) is not None}
+    return {"": config._attn_implementation, **nested}

@@ -1,0 +1,334 @@
+"""The equivalent linear map of a language model at one prompt: ``y = sum_i J_i x_i + b`` (Golden 2025, equation 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from scipy.sparse.linalg import LinearOperator
+from torch import Tensor
+
+from eqlin_core import budget
+from eqlin_core.errors import Cancelled, EqlinError
+from eqlin_core.freezing import FrozenNetwork, GatedPath, Site, find_final_norm, find_layers
+from eqlin_core.models import LanguageModel
+
+Progress = Callable[[float, str], Any]
+
+# Relative errors up to which a run is called exact. Reconstruction: an order above the floor of the dtype's rounding
+# through a deep network. Forward: stock models compute norms and softmax in float32 even in float64.
+BOUNDS = {
+    "float64": (1e-13, 1e-4),
+    "float32": (2e-5, 1e-3),
+    "float16": (2e-2, 5e-2),
+    "bfloat16": (8e-2, 2e-1),
+}
+
+
+@dataclass(frozen=True)
+class Exactness:
+    """How well a map reproduces its model: two relative errors, and what leaked where they are too large.
+
+    ``reconstruction`` = ||sum J_i x_i + b - y|| / ||y|| with y of the frozen network; ``forward`` = ||y - y_stock|| /
+    ||y_stock|| against the untouched model; ``exact`` says whether both are within the bound of ``dtype`` and the
+    recorded graph holds no leak.
+    """
+
+    reconstruction: float
+    forward: float
+    dtype: str
+    exact: bool
+    leaks: list[str] = field(default_factory=list)
+
+
+class LinearMap:
+    """The detached Jacobians of one output position with respect to every token, as an operator.
+
+    ``apply`` and ``adjoint`` never form a matrix; ``jacobian`` does. ``as_scipy`` gives the d x (T d) matrix
+    [J_1 ... J_T] as a ``scipy.sparse.linalg.LinearOperator``.
+    """
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        network: FrozenNetwork,
+        token_ids: Sequence[int],
+        position: int,
+        stock: Float[Tensor, " d"],
+        memory_budget: int | None = None,
+    ) -> None:
+        self.lm, self.network = lm, network
+        self.token_ids = list(token_ids)
+        self.tokens = lm.token_strings(self.token_ids)
+        self.position = position
+        self.memory_budget = memory_budget
+        self._stock = stock
+        self._bias: Tensor | None = None
+        self._contributions: Tensor | None = None
+        self._jacobian: Tensor | None = None
+
+    # ---- what it is ------------------------------------------------------------------------------------------------
+
+    @property
+    def n_tokens(self) -> int:
+        """T, the number of tokens."""
+        return len(self.token_ids)
+
+    @property
+    def width(self) -> int:
+        """d, the width of the residual stream."""
+        return self.inputs.shape[-1]
+
+    @property
+    def gated_path(self) -> str:
+        """The convention that froze gated MLPs: "up" or "gate"."""
+        return self.network.gated_path
+
+    @property
+    def inputs(self) -> Float[Tensor, "tokens d"]:
+        """x_i: the values at the source, one row a token."""
+        return self.network.inputs
+
+    @property
+    def output(self) -> Float[Tensor, " d"]:
+        """y: the frozen network's value at the target, at the chosen position."""
+        return self.network.values[self.position].detach()
+
+    @property
+    def bias(self) -> Float[Tensor, " d"]:
+        """b: what biases and constants add; zero in families without them (Llama, Qwen 3, Gemma 3)."""
+        if self._bias is None:
+            self._bias = self.network.replay(torch.zeros_like(self.inputs)[None])[0, self.position]
+        return self._bias
+
+    # ---- the operator ----------------------------------------------------------------------------------------------
+
+    def apply(self, v: Float[Tensor, "*batch tokens d"]) -> Float[Tensor, "*batch d"]:
+        """sum_i J_i v_i, without b, by replaying the frozen network forwards; any leading batch dimensions."""
+        if v.shape[-2:] != self.inputs.shape:
+            raise EqlinError(f"apply takes [..., {self.n_tokens}, {self.width}], not {list(v.shape)}.")
+        flat = v.to(self.inputs).reshape(-1, *self.inputs.shape)
+        rows = [self._replay(part) for part in flat.split(self._chunk())]
+        return torch.cat(rows).reshape(*v.shape[:-2], -1) if rows else flat.new_zeros(*v.shape[:-2], self.width)
+
+    def adjoint(self, u: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch tokens d"]:
+        """J_i^T u of every token i at once, by one reverse pass for each u; any leading batch dimensions."""
+        if u.shape[-1:] != self.output.shape:
+            raise EqlinError(f"adjoint takes [..., {self.width}], not {list(u.shape)}.")
+        flat = u.to(self.output).reshape(-1, self.output.shape[0])
+        rows = [self._reverse(part) for part in flat.split(self._chunk())]
+        shape = (*u.shape[:-1], *self.inputs.shape)
+        return torch.cat(rows).reshape(shape) if rows else flat.new_zeros(shape)
+
+    def contributions(self) -> Float[Tensor, "tokens d"]:
+        """J_i x_i of every token, from one batched forward replay whose row i keeps only token i; no matrix."""
+        if self._contributions is None:
+            chunk, parts = self._chunk(), []
+            for start in range(0, self.n_tokens, chunk):
+                token = torch.arange(start, min(start + chunk, self.n_tokens), device=self.inputs.device)
+                alone = self.inputs.new_zeros(len(token), *self.inputs.shape)
+                alone[torch.arange(len(token)), token] = self.inputs[token]
+                parts.append(self._replay(alone))
+            self._contributions = torch.cat(parts)
+        return self._contributions
+
+    def jacobian(self, progress: Progress | None = None) -> Float[Tensor, "tokens d_out d_in"]:
+        """J [T, d, d], rows first: J[i] @ x_i is token i's part of y. One reverse pass for every d rows, in chunks.
+
+        ``progress(fraction, message)`` is called after every chunk; when it raises, or returns False, the computation
+        ends (``Cancelled``) and the map stays usable. Raises EqlinError when the matrix does not fit in memory.
+        """
+        if self._jacobian is None:
+            rows, chunk = self.output.shape[0], self._chunk()
+            size = self.n_tokens * rows * self.width * self.inputs.element_size()
+            budget.require(size + size // 8, self.inputs.device, "The matrix", self.n_tokens)
+            matrix = self.inputs.new_empty(self.n_tokens, rows, self.width)
+            identity = torch.eye(rows, dtype=self.output.dtype, device=self.output.device)
+            report(progress, 0.0, "Matrix")
+            for start in range(0, rows, chunk):
+                stop = min(start + chunk, rows)
+                matrix[:, start:stop] = self._reverse(identity[start:stop]).transpose(0, 1)
+                report(progress, stop / rows, "Matrix")
+            self._jacobian = matrix
+        return self._jacobian
+
+    def logit_split(
+        self, directions: Float[Tensor, "m d"]
+    ) -> tuple[Float[Tensor, "m tokens"], Float[Tensor, " m"]]:
+        """(w . J_i x_i for every direction w and token i, w . b): the exact parts of each w . y."""
+        directions = directions.to(self.output)
+        return directions @ self.contributions().T, directions @ self.bias
+
+    def as_scipy(self) -> LinearOperator:
+        """[J_1 ... J_T] as a SciPy operator of shape (d, T d), in float64 on the CPU side."""
+        rows, columns = self.output.shape[0], self.inputs.numel()
+
+        def forward(v: Any) -> Any:
+            flat = torch.as_tensor(v.T.copy(), dtype=self.inputs.dtype).reshape(-1, *self.inputs.shape)
+            return self.apply(flat.to(self.inputs.device)).double().cpu().numpy().T
+
+        def reverse(u: Any) -> Any:
+            flat = torch.as_tensor(u.T.copy(), dtype=self.inputs.dtype).reshape(-1, rows)
+            return self.adjoint(flat.to(self.inputs.device)).reshape(-1, columns).double().cpu().numpy().T
+
+        return LinearOperator(
+            shape=(rows, columns),
+            matvec=lambda v: forward(v.reshape(-1, 1))[:, 0],
+            rmatvec=lambda u: reverse(u.reshape(-1, 1))[:, 0],
+            matmat=forward,
+            rmatmat=reverse,
+            dtype="float64",
+        )
+
+    def exactness(self) -> Exactness:
+        """The two errors of this run, from the contributions and, once it has been computed, from the matrix as well."""
+        dtype = str(self.inputs.dtype).removeprefix("torch.")
+        total = self.contributions().double().sum(0) + self.bias.double()
+        errors = [_relative(total, self.output)]
+        if self._jacobian is not None:
+            product = torch.einsum("toi,ti->o", self._jacobian.double(), self.inputs.double())
+            errors.append(_relative(product + self.bias.double(), self.output))
+        forward = _relative(self.output, self._stock)
+        reconstruction_bound, forward_bound = BOUNDS[dtype]
+        exact = max(errors) <= reconstruction_bound and forward <= forward_bound and not self.network.leaks
+        return Exactness(max(errors), forward, dtype, exact, list(self.network.leaks))
+
+    # ---- passes ----------------------------------------------------------------------------------------------------
+
+    def _replay(self, v: Tensor) -> Tensor:
+        out = self.network.replay(v)[:, self.position]
+        return out - self.bias if bool(self.bias.any()) else out
+
+    def _reverse(self, u: Tensor) -> Tensor:
+        value = self.network.values[self.position]
+        (rows,) = torch.autograd.grad(value, self.network.leaf, u, retain_graph=True, is_grads_batched=True)
+        return rows[:, 0]
+
+    def _chunk(self) -> int:
+        config = self.lm.text_config
+        inner = getattr(config, "intermediate_size", None) or 4 * self.width
+        inner = max(inner) if isinstance(inner, list | tuple) else inner
+        # live at once in one block: residual stream, norms, two or three MLP-wide tensors, attention rows
+        per_item = self.n_tokens * (8 * self.width + 3 * inner) * max(4, self.inputs.element_size())
+        return budget.chunk_size(per_item, self.n_tokens, self.inputs.device, self.memory_budget)
+
+
+def linearize(
+    lm: LanguageModel,
+    prompt: str | None = None,
+    *,
+    token_ids: Sequence[int] | None = None,
+    source: Site | Literal["embedding"] = "embedding",
+    target: Site | Literal["output"] = "output",
+    final_norm: bool = True,
+    gated_path: GatedPath = "up",
+    position: int = -1,
+    memory_budget: int | None = None,
+) -> LinearMap:
+    """The exact linear map of ``lm`` at this prompt, from ``source`` to ``target`` at ``position`` (Golden 2025, eq. 4).
+
+    ``target`` is the output embedding or a place in a block, read through the final norm unless ``final_norm=False``.
+    ``gated_path`` chooses the factor of a gated MLP that stays linear. ``memory_budget`` (bytes) bounds the chunks.
+    Raises EqlinError for an empty or too long prompt, a place that does not exist, or a model that cannot be frozen.
+    """
+    ids = prompt_ids(lm, prompt, token_ids)
+    if gated_path not in ("up", "gate"):
+        raise EqlinError(f"gated_path is 'up' or 'gate', not {gated_path!r}.")
+    if not -len(ids) <= position < len(ids):
+        raise EqlinError(f"Position {position} does not exist: the prompt has {len(ids)} tokens.")
+    tensor = torch.tensor(ids, device=lm.device)
+    stock = _stock_value(lm, tensor, target, final_norm)[position]
+    with torch.no_grad():
+        embeddings = lm.model.get_input_embeddings()(tensor)
+    network = FrozenNetwork(
+        lm, embeddings, source=source, target=target, final_norm=final_norm, gated_path=gated_path
+    )
+    return LinearMap(lm, network, ids, position % len(ids), stock, memory_budget)
+
+
+def ordinary_jacobian(
+    lm: LanguageModel,
+    prompt: str | None = None,
+    *,
+    token_ids: Sequence[int] | None = None,
+    progress: Progress | None = None,
+) -> Float[Tensor, "tokens d_out d_in"]:
+    """The usual Jacobian dy/dx_i [T, d, d] of the untouched network, for comparison: it does not reconstruct y."""
+    ids = prompt_ids(lm, prompt, token_ids)
+    decoder = lm.model.get_decoder()
+    before = lm.model.config._attn_implementation
+    lm.model.set_attn_implementation("eager")  # fused attention has no batched reverse pass
+    try:
+        with torch.no_grad():
+            embeddings = lm.model.get_input_embeddings()(torch.tensor(ids, device=lm.device))[None]
+        leaf = embeddings.requires_grad_()
+        value = decoder(inputs_embeds=leaf, use_cache=False).last_hidden_state[0, -1]
+    finally:
+        lm.model.set_attn_implementation(before)
+    d = value.shape[0]
+    size = len(ids) * d * d * value.element_size()
+    budget.require(size + size // 8, value.device, "The ordinary Jacobian", len(ids))
+    matrix = value.new_empty(len(ids), d, d)
+    chunk = budget.chunk_size(16 * len(ids) * d * value.element_size(), len(ids), value.device)
+    identity = torch.eye(d, dtype=value.dtype, device=value.device)
+    for start in range(0, d, chunk):
+        u = identity[start : start + chunk]
+        (rows,) = torch.autograd.grad(value, leaf, u, retain_graph=True, is_grads_batched=True)
+        matrix[:, start : start + len(u)] = rows[:, 0].transpose(0, 1)
+        report(progress, min(1.0, (start + chunk) / d), "Ordinary Jacobian")
+    return matrix
+
+
+def prompt_ids(lm: LanguageModel, prompt: str | None, token_ids: Sequence[int] | None) -> list[int]:
+    """The checked token ids of a prompt. Raises EqlinError when there are none, too many, or unknown ones."""
+    if (prompt is None) == (token_ids is None):
+        raise EqlinError("Give either a prompt or token_ids=[...], not both and not neither.")
+    if prompt is not None and not prompt.strip():
+        raise EqlinError("The prompt is empty: type at least one word.")
+    ids = [int(i) for i in token_ids] if token_ids is not None else lm.encode(prompt or "")
+    if not ids:
+        raise EqlinError("The prompt has no tokens: type at least one word.")
+    vocab = lm.input_embeddings.shape[0]
+    unknown = [i for i in ids if not 0 <= i < vocab]
+    if unknown:
+        raise EqlinError(f"Token id {unknown[0]} is outside this model's vocabulary of {vocab} tokens.")
+    limit = lm.max_positions
+    if limit is not None and len(ids) > limit:
+        raise EqlinError(f"The prompt has {len(ids)} tokens and this model reads at most {limit}; shorten it.")
+    return ids
+
+
+def report(progress: Progress | None, fraction: float, message: str) -> None:
+    """Tell ``progress`` how far a computation is; raise Cancelled when it answers False."""
+    if progress is not None and progress(fraction, message) is False:
+        raise Cancelled
+
+
+@torch.no_grad()
+def _stock_value(lm: LanguageModel, ids: Tensor, target: Any, final_norm: bool) -> Tensor:
+    """[T, d] at the target from the untouched model."""
+    decoder = lm.model.get_decoder()
+    if not isinstance(target, Site):
+        return decoder(input_ids=ids[None], use_cache=False).last_hidden_state[0]
+    layers = find_layers(decoder, lm.n_layers)
+    if not 0 <= target.layer < len(layers):
+        raise EqlinError(f"Block {target.layer} does not exist: this model has blocks 0 to {len(layers) - 1}.")
+    seen: list[Tensor] = []
+
+    def look(module: Any, args: Any, out: Any) -> None:
+        seen.append(out[0] if isinstance(out, tuple) else out)
+
+    handle = layers[target.layer].register_forward_hook(look)
+    try:
+        decoder(input_ids=ids[None], use_cache=False)
+    finally:
+        handle.remove()
+    return (find_final_norm(decoder, layers)(seen[0]) if final_norm else seen[0])[0]
+
+
+def _relative(value: Tensor, reference: Tensor) -> float:
+    reference = reference.double()
+    return float((value.double() - reference).norm() / reference.norm())

@@ -1,0 +1,56 @@
+"""Vectors read as tokens: through the unembedding, or by cosine with the input embeddings."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from eqlin_core.models import LanguageModel
+
+# Vocabulary rows scored at a time: bounds memory at a few hundred MB for a 260,000-token vocabulary in float32.
+_BLOCK = 32768
+
+Row = list[tuple[str, float]]
+
+
+def read_output(lm: LanguageModel, vectors: Float[Tensor, "*batch d"], k: int = 8) -> list[Row]:
+    """For each vector its k highest (token, score) pairs, score = (W_U v)_token; rows in the order of the vectors."""
+    return _named(lm, *top_tokens(lm.unembedding, vectors, k))
+
+
+def read_input(lm: LanguageModel, vectors: Float[Tensor, "*batch d"], k: int = 8) -> list[Row]:
+    """For each vector its k nearest (token, cosine) pairs among the input embeddings."""
+    return _named(lm, *top_tokens(lm.input_embeddings, vectors, k, cosine=True))
+
+
+def top_tokens(
+    table: Float[Tensor, "vocab d"], vectors: Float[Tensor, "*batch d"], k: int, *, cosine: bool = False
+) -> tuple[Float[Tensor, "m k"], Int[Tensor, "m k"]]:
+    """(scores, token ids) of the k best rows of ``table`` for each of the m vectors, scanned in blocks of rows."""
+    flat = vectors.reshape(-1, vectors.shape[-1]).to(table)
+    if cosine:
+        flat = flat / flat.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(flat.dtype).tiny)
+    best_scores = flat.new_empty(len(flat), 0)
+    best_ids = torch.empty(len(flat), 0, dtype=torch.long, device=flat.device)
+    for start in range(0, len(table), _BLOCK):
+        block = table[start : start + _BLOCK]
+        scores = flat @ block.T
+        if cosine:
+            scores = scores / block.norm(dim=-1).clamp_min(torch.finfo(flat.dtype).tiny)
+        # Each block's own k best, merged with the k best so far: ranks 2..k stay right, not only rank 1.
+        block_scores, block_ids = scores.topk(min(k, len(block)))
+        best_scores = torch.cat([best_scores, block_scores], -1)
+        best_ids = torch.cat([best_ids, block_ids + start], -1)
+        best_scores, order = best_scores.topk(min(k, best_scores.shape[-1]))
+        best_ids = best_ids.gather(-1, order)
+    return best_scores, best_ids
+
+
+def _named(lm: LanguageModel, scores: Tensor, ids: Tensor) -> list[Row]:
+    distinct = sorted(set(ids.flatten().tolist()))
+    names = dict(zip(distinct, lm.token_strings(distinct), strict=True))
+    return [
+        [(names[i], float(s)) for i, s in zip(row_ids, row_scores, strict=True)]
+        for row_ids, row_scores in zip(ids.tolist(), scores.tolist(), strict=True)
+    ]
