@@ -5,5 +5,6 @@ from eqlin_core.freezing import Site
 from eqlin_core.linear_map import Exactness, LinearMap, linearize, ordinary_jacobian
 from eqlin_core.models import LanguageModel, load_model
 from eqlin_core.readout import read_input, read_output
+from eqlin_core.spectra import Spectrum, spectrum
 
 __version__ = "0.1.0"
