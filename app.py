@@ -1,0 +1,22 @@
+"""eqlin: the equivalent linear map of a language model at the prompt you typed. Run with `streamlit run app.py`."""
+
+import streamlit as st
+
+from pages.shared import look
+from pages.shared.session import session
+from pages.shared.sidebar import sidebar
+from pages.shared.strip import strip
+
+st.set_page_config(page_title="eqlin", layout="wide", initial_sidebar_state="expanded")
+look.apply()
+page = st.navigation(
+    [
+        st.Page("pages/tokens.py", title="Tokens", url_path="tokens", default=True),
+        st.Page("pages/spectra.py", title="Spectra", url_path="spectra"),
+    ]
+)
+request = sidebar()
+if request is not None:
+    session().ask(request)
+strip()
+page.run()

@@ -1,0 +1,35 @@
+"""How every page shows a chart: the figure as its builder made it, and its exact data one click away."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from eqlin_core.figures import Chart, Theme
+
+
+def theme() -> Theme:
+    """The theme that the browser shows now."""
+    return "dark" if st.context.theme.type == "dark" else "light"
+
+
+def show(chart: Chart, key: str, note: str = "") -> None:
+    """The chart, one line about it, and a button for its data; its picture is in the chart's own toolbar."""
+    st.plotly_chart(chart.figure, theme=None, config=chart.config(), key=key)
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.caption(note or " ")
+        download(chart, key)
+
+
+def download(chart: Chart, key: str) -> None:
+    """A small button that downloads the chart's data at full precision."""
+    st.download_button(
+        "CSV",
+        data=chart.to_csv,
+        file_name=f"{chart.name}.csv",
+        mime="text/csv",
+        key=f"{key}-csv",
+        on_click="ignore",
+        type="tertiary",
+        icon=":material/download:",
+        help="The chart's data at full precision. The camera in the chart's corner saves its picture.",
+    )

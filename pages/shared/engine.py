@@ -1,0 +1,96 @@
+"""The jobs that the worker runs for the pages. Only this file calls the engine, and only on the worker's thread."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from pages.shared.request import Request
+from pages.shared.worker import Job, Progress, Worker
+
+if TYPE_CHECKING:
+    from eqlin_core import LanguageModel, LinearMap
+    from eqlin_core.runs import SpectrumRun, Target, TokenRun
+
+KEPT_TRIPLETS = 24
+
+
+class Engine:
+    """One worker, at most one model, and the linear map that was made last: all owned by the worker's thread."""
+
+    def __init__(self) -> None:
+        self.worker = Worker()
+        self._model: tuple[tuple[str, str], LanguageModel] | None = None
+        self._map: tuple[Request, LinearMap] | None = None
+
+    def tokens(self, request: Request, visitor: str) -> Job:
+        """The job that ends in a TokenRun: contributions and exactness."""
+        return self.worker.submit(
+            ("tokens", request),
+            lambda progress: self._tokens(request, progress),
+            label="the token contributions",
+            visitor=visitor,
+            interactive=True,
+        )
+
+    def spectra(self, request: Request, visitor: str) -> Job:
+        """The job that ends in a SpectrumRun: the matrix and its singular triplets."""
+        return self.worker.submit(
+            ("spectra", request),
+            lambda progress: self._spectra(request, progress),
+            label="the matrix and its spectra",
+            visitor=visitor,
+        )
+
+    def target(self, request: Request, text: str, visitor: str) -> Job:
+        """The job that finds a typed next token and ends in a Target."""
+        return self.worker.submit(
+            ("target", request, text),
+            lambda progress: self._target(request, text, progress),
+            label="the typed token",
+            visitor=visitor,
+            interactive=True,
+        )
+
+    def _tokens(self, request: Request, progress: Progress) -> TokenRun:
+        from eqlin_core.runs import token_run  # noqa: PLC0415 - torch stays off the script thread
+
+        return token_run(self._linear_map(request, progress), request.prompt)
+
+    def _spectra(self, request: Request, progress: Progress) -> SpectrumRun:
+        from eqlin_core.runs import spectrum_run  # noqa: PLC0415
+
+        return spectrum_run(self._linear_map(request, progress), KEPT_TRIPLETS, progress)
+
+    def _target(self, request: Request, text: str, progress: Progress) -> Target:
+        from eqlin_core.runs import typed_target  # noqa: PLC0415
+
+        return typed_target(self._linear_map(request, progress), text)
+
+    def _linear_map(self, request: Request, progress: Progress) -> Any:
+        from eqlin_core import linearize  # noqa: PLC0415
+
+        if self._map is None or self._map[0] != request:
+            model = self._load(request, progress)
+            progress(None, "Recording the frozen network")
+            self._map = None
+            lin = linearize(model, request.prompt, gated_path=request.gated_path)  # type: ignore[arg-type]
+            self._map = (request, lin)
+        return self._map[1]
+
+    def _load(self, request: Request, progress: Progress) -> LanguageModel:
+        wanted = (request.model, request.dtype)
+        if self._model is None or self._model[0] != wanted:
+            progress(None, f"Loading {request.model}")
+            from eqlin_core import load_model  # noqa: PLC0415
+
+            self._model = self._map = None  # released first: two models never share the memory
+            self._model = (wanted, load_model(request.model, dtype=request.dtype, progress=progress))
+        return self._model[1]
+
+
+@st.cache_resource(show_spinner=False)
+def engine() -> Engine:
+    """The one engine of this server process, shared by all visitors."""
+    return Engine()

@@ -1,0 +1,107 @@
+"""The choice of the next token that is explained, and of a second one to compare it with; shared by all pages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import streamlit as st
+
+from eqlin_core.figures import visible_token
+from pages.shared.session import session
+
+if TYPE_CHECKING:
+    from eqlin_core.runs import Target, TokenRun
+
+NONE = "nothing"
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A direction w of the output space: a token's unembedding row, or the difference of two."""
+
+    first: Target
+    second: Target | None
+
+    @property
+    def direction(self) -> np.ndarray[Any, Any]:
+        """w, of shape [d]."""
+        return self.first.row if self.second is None else self.first.row - self.second.row
+
+    @property
+    def name(self) -> str | tuple[str, str]:
+        """What the figures' builders take as the name of the explained logit."""
+        return self.first.token if self.second is None else (self.first.token, self.second.token)
+
+    @property
+    def text(self) -> str:
+        """The explained quantity in words."""
+        first = f"logit of {visible_token(self.first.token)}"
+        return first if self.second is None else f"{first} − logit of {visible_token(self.second.token)}"
+
+
+def choose(run: TokenRun) -> Explained:
+    """Draw both choices and give what they amount to; a token that cannot be found is said and left out."""
+    by_name = _names(run.targets)
+    default = next(iter(by_name))
+    _forget_old_choice(run)
+    left, right = st.columns(2)
+    with left:
+        first = st.selectbox(
+            "Explained next token",
+            list(by_name),
+            key="explain",
+            bind="query-params",
+            accept_new_options=True,
+            format_func=lambda name: _label(name, by_name),
+            help="One of the 20 most likely next tokens, or type any other.",
+        )
+    with right:
+        second = st.selectbox(
+            "compared with",
+            [NONE, *by_name],
+            key="versus",
+            bind="query-params",
+            accept_new_options=True,
+            format_func=lambda name: "nothing" if name == NONE else _label(name, by_name),
+            help="Choose a second token to explain the difference of the two logits.",
+        )
+    chosen = _find(first or default, by_name) or by_name[default]
+    other = None if not second or second == NONE else _find(second, by_name)
+    if other is not None and other.token_id == chosen.token_id:
+        st.caption("A token compared with itself differs by nothing; choose another one.")
+        other = None
+    return Explained(chosen, other)
+
+
+def _names(targets: list[Target]) -> dict[str, Target]:
+    """Targets by their visible text, which is what the address and the list show; made unique where two look alike."""
+    named: dict[str, Target] = {}
+    for target in targets:
+        name = visible_token(target.token)
+        named[name if name not in named else f"{name} #{target.token_id}"] = target
+    return named
+
+
+def _label(name: str, by_name: dict[str, Target]) -> str:
+    return f"{name}   {by_name[name].probability:.1%}" if name in by_name else name
+
+
+def _find(name: str, by_name: dict[str, Target]) -> Target | None:
+    if name in by_name:
+        return by_name[name]
+    found = session().typed_target(name.replace("·", " ").replace("⏎", "\n"))
+    if isinstance(found, str):
+        st.warning(found, icon=":material/info:")
+        return None
+    return found
+
+
+def _forget_old_choice(run: TokenRun) -> None:
+    """A new prompt is explained by its own most likely token; the choice made for the last one is dropped."""
+    key = (run.key.model, run.key.token_ids)
+    if st.session_state.get("explained_for", key) != key:
+        st.session_state.pop("explain", None)
+        st.session_state.pop("versus", None)
+    st.session_state["explained_for"] = key

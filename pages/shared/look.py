@@ -1,0 +1,31 @@
+"""The few styles that Streamlit's theme does not cover: the strip, small tables, tighter page margins."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from eqlin_core.figures.palette import MONO, look
+from pages.shared.charts import theme
+
+
+def apply() -> None:
+    """Add the styles to the page, in the colours of the theme."""
+    colours = look(theme())
+    st.html(
+        f"""<style>
+        .stMainBlockContainer {{ padding: 3.2rem 2.2rem 3rem; max-width: 1680px; }}
+        .eq-strip {{ display: flex; flex-wrap: wrap; gap: 0.25rem 1.4rem; align-items: baseline; font-size: 0.9rem; }}
+        .eq-fact {{ color: {colours.text}; }}
+        .eq-fact b {{ color: {colours.muted}; font-weight: 400; margin-right: 0.25rem; }}
+        .eq-chip {{ font-family: {MONO}; font-size: 0.85rem; padding: 0 0.35rem; border-radius: 4px;
+                    border: 1px solid {colours.grid}; margin-left: 0.45rem; }}
+        .eq-p {{ color: {colours.muted}; font-size: 0.8rem; margin-left: 0.25rem; font-variant-numeric: tabular-nums; }}
+        .eq-table {{ border-collapse: collapse; font-size: 0.88rem; }}
+        .eq-table td, .eq-table th {{ padding: 0.15rem 0.7rem 0.15rem 0; text-align: left; font-weight: 400;
+                                      border-bottom: 1px solid {colours.grid}; }}
+        .eq-table th {{ color: {colours.muted}; }}
+        .eq-table .eq-n {{ text-align: right; font-variant-numeric: tabular-nums; font-family: {MONO}; }}
+        .st-key-strip {{ border-bottom: 1px solid {colours.grid}; padding-bottom: 0.5rem; }}
+        h2 {{ font-size: 1.15rem !important; font-weight: 600 !important; padding-bottom: 0 !important; }}
+        </style>"""
+    )

@@ -1,0 +1,121 @@
+"""One visitor's state: what was asked for, the jobs under way, and the last finished result, which errors never erase."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import streamlit as st
+
+from pages.shared.engine import engine
+from pages.shared.job import Snapshot
+from pages.shared.request import Request
+from pages.shared.worker import Job
+
+if TYPE_CHECKING:
+    from eqlin_core.runs import SpectrumRun, Target, TokenRun
+
+# A warm analysis takes less than this: waiting for it on the first run saves the page a flash of progress bars.
+PATIENCE = 0.4
+
+
+@dataclass
+class Session:
+    """The state behind one browser tab."""
+
+    visitor: str = field(default_factory=lambda: uuid4().hex)
+    asked: Request | None = None
+    jobs: dict[str, Job] = field(default_factory=dict)
+    shown: Request | None = None
+    tokens: TokenRun | None = None
+    spectra: SpectrumRun | None = None
+    error: str = ""
+    cancelled: bool = False
+    typed: dict[str, Any] = field(default_factory=dict)
+
+    def ask(self, request: Request) -> None:
+        """Start the analysis of ``request``; what is on the screen stays until its contributions are there."""
+        if not request.prompt.strip():
+            self.error = "The prompt is empty: type at least one word."
+            return
+        running = [job for job in self.jobs.values() if not job.snapshot(self.visitor).finished]
+        if request == self.asked and (running or (self.shown == request and self.spectra is not None)):
+            self.error = ""
+            return
+        self.asked, self.error, self.cancelled = request, "", False
+        work = engine()
+        self.jobs = {"tokens": work.tokens(request, self.visitor), "spectra": work.spectra(request, self.visitor)}
+        work.worker.keep_only(self.visitor, [job.key for job in self.jobs.values()])
+        self.jobs["tokens"].wait(PATIENCE)
+
+    def resume(self) -> None:
+        """Ask again for the matrix that was cancelled."""
+        if self.shown is not None:
+            self.asked, self.cancelled, self.error = self.shown, False, ""
+            work = engine()
+            self.jobs = {
+                "tokens": work.tokens(self.shown, self.visitor),
+                "spectra": work.spectra(self.shown, self.visitor),
+            }
+
+    def cancel(self) -> None:
+        """Stop what is under way for this visitor."""
+        for job in self.jobs.values():
+            job.cancel(self.visitor)
+
+    def advance(self) -> bool:
+        """Take in what the jobs have finished since the last look. True when the page has something new to show."""
+        engine().worker.touch(self.visitor)
+        changed = False
+        for name in ("tokens", "spectra"):
+            snapshot = self.snapshot(name)
+            if snapshot is None or not snapshot.finished:
+                continue
+            del self.jobs[name]
+            changed = True
+            if snapshot.state == "failed":
+                self.error = snapshot.error
+                self.jobs.clear() if name == "tokens" else None
+                break
+            if snapshot.state == "cancelled":
+                self.cancelled = True
+            elif name == "tokens":
+                if self.shown != self.asked:
+                    self.spectra = None
+                self.shown, self.tokens = self.asked, snapshot.result
+            elif self.shown == self.asked:
+                self.spectra = snapshot.result
+        return changed
+
+    def snapshot(self, name: str) -> Snapshot | None:
+        """How the job "tokens" or "spectra" stands; None when there is none under way."""
+        job = self.jobs.get(name)
+        return None if job is None else job.snapshot(self.visitor)
+
+    @property
+    def busy(self) -> bool:
+        """True while jobs of this visitor are waiting or running."""
+        return bool(self.jobs)
+
+    def typed_target(self, text: str) -> Target | str:
+        """The vocabulary token that was typed, or a sentence on why there is none. Waits a moment at most."""
+        assert self.shown is not None
+        job = self.typed.get(text)
+        if job is None or job.key[1] != self.shown:
+            job = self.typed[text] = engine().target(self.shown, text, self.visitor)
+        job.wait(2.0)
+        snapshot = job.snapshot(self.visitor)
+        if snapshot.state == "done":
+            return snapshot.result
+        if snapshot.finished:
+            return snapshot.error or "The look-up was cancelled; choose the token again."
+        return "The model is busy; the typed token is shown when it is free."
+
+
+def session() -> Session:
+    """This browser tab's session."""
+    if "eqlin" not in st.session_state:
+        st.session_state["eqlin"] = Session()
+    found: Session = st.session_state["eqlin"]
+    return found

@@ -1,0 +1,78 @@
+"""The sidebar: model, precision, convention and prompt, bound to the address so that a view is a link."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from pages.shared.request import CONVENTIONS, DEFAULT_MODEL, EXAMPLES, PRECISIONS, Request
+
+
+def sidebar() -> Request | None:
+    """Draw the form; the request that was just submitted, or on the first run the one in the address, else None."""
+    with st.sidebar:
+        first = "started" not in st.session_state
+        st.session_state.setdefault("prompt", st.query_params.get("prompt", EXAMPLES[0]))
+        st.selectbox(
+            "Example prompts",
+            EXAMPLES,
+            index=None,
+            key="example",
+            placeholder="Choose an example",
+            format_func=lambda text: text.replace("\n", " ⏎ "),
+            on_change=_take_example,
+        )
+        with st.form("request", border=False):
+            st.text_area("Prompt", key="prompt", bind="query-params", height=110, placeholder="Type a prompt")
+            st.selectbox(
+                "Model",
+                _models(),
+                key="model",
+                bind="query-params",
+                accept_new_options=True,
+                help="A name from the list, a Hugging Face model id, a local folder, or a .gguf file.",
+            )
+            st.selectbox(
+                "Precision",
+                PRECISIONS,
+                key="dtype",
+                bind="query-params",
+                help="float64 is exact to about 1e-15 and takes twice the time of float32.",
+            )
+            with st.expander("Advanced"):
+                st.segmented_control(
+                    "Linear path of gated MLPs",
+                    CONVENTIONS,
+                    default=CONVENTIONS[0],
+                    required=True,
+                    key="gated_path",
+                    bind="query-params",
+                    help="A gated MLP computes act(gate) × up. The map is not unique: one factor is held at its value "
+                    "for this prompt and the other stays linear. Both choices are exact.",
+                )
+            submitted = st.form_submit_button("Analyse", type="primary", width="stretch")
+    st.session_state["started"] = True
+    if first or submitted or st.session_state.pop("example_taken", False):
+        return _request()
+    return None
+
+
+def _request() -> Request:
+    state = st.session_state
+    return Request(
+        prompt=state["prompt"] or "",
+        model=(state["model"] or DEFAULT_MODEL).strip(),
+        dtype=state["dtype"] or PRECISIONS[0],
+        gated_path=state["gated_path"] or CONVENTIONS[0],
+    )
+
+
+def _take_example() -> None:
+    if st.session_state["example"]:
+        st.session_state["prompt"] = st.session_state["example"]
+        st.session_state["example_taken"] = True
+
+
+def _models() -> list[str]:
+    from eqlin_core.presets import PRESETS  # noqa: PLC0415
+
+    return [DEFAULT_MODEL, *PRESETS]

@@ -1,0 +1,131 @@
+"""The status strip on top of every page: what ran, what it predicts, whether it is exact, and how a job is getting on."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from eqlin_core.figures import format_error, format_number, visible_token
+from pages.shared.job import Snapshot
+from pages.shared.session import Session, session
+
+if TYPE_CHECKING:
+    from eqlin_core.linear_map import Exactness
+    from eqlin_core.runs import TokenRun
+
+POLL_SECONDS = 0.4
+SHOWN_PREDICTIONS = 5
+
+
+def strip() -> None:
+    """Draw the strip for what is shown, then the sentence of an error or the progress of the jobs under way."""
+    state = session()
+    state.advance()
+    if state.tokens is not None:
+        _facts(state, state.tokens)
+    _progress(state)
+    if state.error:
+        kept = " What you see below is the previous result." if state.tokens is not None else ""
+        st.error(state.error + kept, icon=":material/error:")
+
+
+def exact_now(state: Session) -> Exactness | None:
+    """The exactness of what is shown: that of the matrix as well, once there is one."""
+    if state.spectra is not None:
+        return state.spectra.exactness
+    return state.tokens.exactness if state.tokens is not None else None
+
+
+def _facts(state: Session, run: TokenRun) -> None:
+    count = f"{len(run.tokens)} token" + ("s" if len(run.tokens) != 1 else "")
+    facts = [("model", run.key.model), ("dtype", run.key.dtype), ("device", run.device), ("prompt", count)]
+    predicted = "".join(
+        f'<span class="eq-chip">{escape(visible_token(t.token))}</span><span class="eq-p">{t.probability:.1%}</span>'
+        for t in run.targets[:SHOWN_PREDICTIONS]
+    )
+    cells = "".join(f'<span class="eq-fact"><b>{name}</b> {escape(value)}</span>' for name, value in facts)
+    with st.container(horizontal=True, vertical_alignment="center", key="strip"):
+        st.html(
+            f'<div class="eq-strip">{cells}<span class="eq-fact"><b>next token</b> {predicted}</span></div>',
+            width="stretch",
+        )
+        exactness = exact_now(state)
+        if exactness is not None:
+            _badge(exactness, run.bounds)
+
+
+def _badge(exactness: Exactness, bounds: tuple[float, float]) -> None:
+    word, colour = ("exact", "green") if exactness.exact else ("not exact", "red")
+    label = f":{colour}[**{word}**] {format_error(exactness.reconstruction)}"
+    with st.popover(label, width="content", help="How exact this run is"):
+        st.markdown(
+            f"The sum of all tokens' contributions reproduces the model's output embedding up to a relative error of "
+            f"**{format_error(exactness.reconstruction)}** in {exactness.dtype}."
+        )
+        rows = [
+            ("reconstruction", "‖Σ Jᵢxᵢ + b − y‖ / ‖y‖", exactness.reconstruction, bounds[0]),
+            ("forward", "‖y − y stock‖ / ‖y stock‖", exactness.forward, bounds[1]),
+        ]
+        body = "".join(
+            f"<tr><td>{name}</td><td>{formula}</td><td class='eq-n'>{format_error(value)}</td>"
+            f"<td class='eq-n'>{format_error(bound)}</td></tr>"
+            for name, formula, value, bound in rows
+        )
+        st.html(
+            "<table class='eq-table'><tr><th>error</th><th></th><th class='eq-n'>this run</th>"
+            f"<th class='eq-n'>bound, {exactness.dtype}</th></tr>{body}</table>"
+        )
+        st.caption(
+            "Reconstruction compares the linear map with the frozen network; forward compares the frozen network with "
+            "the untouched model, which computes its norms and its softmax in float32 whatever the dtype."
+        )
+        for leak in exactness.leaks:
+            st.markdown(f":red[Leak:] `{leak}`")
+
+
+def _progress(state: Session) -> None:
+    @st.fragment(run_every=POLL_SECONDS if state.busy else None)
+    def poll() -> None:
+        now = session()
+        if now.busy and now.advance():
+            st.rerun(scope="app")
+        snapshot = now.snapshot("tokens") or now.snapshot("spectra")
+        if snapshot is not None:
+            _bar(now, snapshot)
+
+    poll()
+    if state.cancelled and not state.busy and state.spectra is None:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.caption("Cancelled before the spectra were finished. The contributions are complete.")
+            st.button("Compute the spectra", key="resume", on_click=state.resume, type="tertiary")
+
+
+def _bar(state: Session, snapshot: Snapshot) -> None:
+    with st.container(horizontal=True, vertical_alignment="center", key="progress"):
+        st.progress(min(snapshot.fraction or 0.0, 1.0), text=describe(snapshot))
+        st.button("Cancel", key="cancel", on_click=state.cancel, disabled=snapshot.cancelling, width="content")
+
+
+def describe(snapshot: Snapshot) -> str:
+    """One line on how a job stands, with its place in the queue or the time left."""
+    if snapshot.cancelling:
+        return "Cancelling"
+    if snapshot.state == "queued":
+        others = "1 other job" if snapshot.ahead == 1 else f"{snapshot.ahead} other jobs"
+        return f"Waiting for {others} to finish, then {snapshot.label}"
+    text = snapshot.message or f"Computing {snapshot.label}"
+    if snapshot.fraction:
+        text += f", {snapshot.fraction:.0%}"
+    if snapshot.seconds_left is not None:
+        text += f", about {_duration(snapshot.seconds_left)} left"
+    return text
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 1:
+        return "a second"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{format_number(seconds / 60)} min"

@@ -1,0 +1,84 @@
+"""The table of one token's singular triplets, and the full read-out of the chosen one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from eqlin_core import figures
+from eqlin_core.figures import visible_token
+from pages.shared.charts import show, theme
+from pages.shared.explained import Explained
+
+if TYPE_CHECKING:
+    from eqlin_core.readout import Row
+    from eqlin_core.runs import SpectrumRun, TokenRun
+
+IN_TABLE = 5
+
+
+def triplet_table(run: TokenRun, spectra: SpectrumRun, token: int, explained: Explained) -> None:
+    """Sigma, read-outs and effect of every triplet of ``token``; a chosen row opens its whole read-out below."""
+    shares = spectra.shares(token, explained.direction)
+    term = float(run.contributions[token] @ explained.direction)
+    effects = spectra.S[token] * spectra.projections[token]
+    st.header(f"Singular triplets of {visible_token(run.tokens[token])}")
+    event = st.dataframe(
+        {
+            "k": list(range(1, len(shares) + 1)),
+            "σ": spectra.S[token],
+            "u reads as": [_words(row) for row in spectra.reads_u[token]],
+            "v reads as": [_words(row) for row in spectra.reads_v[token]],
+            "σ (v · x)": effects,
+            "share of the logit": shares,
+        },
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="single-row",
+        selection_default={"selection": {"rows": [0]}},
+        key=f"triplets-{token}",
+        height=320,
+        column_config={
+            "k": st.column_config.NumberColumn(width=50),
+            "σ": st.column_config.NumberColumn(format="%.3g", width=80, help="Singular value"),
+            "u reads as": st.column_config.TextColumn(width="large", help="What the triplet writes: u · W_U"),
+            "v reads as": st.column_config.TextColumn(width="large", help="What it looks for: cosine with embeddings"),
+            "σ (v · x)": st.column_config.NumberColumn(format="%.3g", width=100, help="How strongly it writes here"),
+            "share of the logit": st.column_config.NumberColumn(
+                format="%+.3g", width=130, help=f"w · u σ (v · x), its part of the {explained.text}"
+            ),
+        },
+    )
+    rows = event["selection"]["rows"]
+    k = rows[0] if rows else 0
+    left, right = st.columns(2, gap="medium")
+    with left:
+        st.header(f"Triplet {k + 1}: full read-out")
+        show(
+            figures.readout_bars(spectra.reads_u[token][k], spectra.reads_v[token][k], theme=theme()),
+            "readout",
+            f"σ = {figures.format_number(float(spectra.S[token][k]))}, signed so that u · y ≥ 0 ({run.key.dtype}).",
+        )
+    with right:
+        st.header("What each triplet does here")
+        show(
+            figures.triplet_effect(
+                spectra.S[token],
+                spectra.projections[token],
+                shares,
+                token=run.tokens[token],
+                position=token,
+                explained=explained.name,
+                term=term,
+                highlight=k,
+                theme=theme(),
+            ),
+            "effect",
+            f"The shares shown sum to {figures.format_number(float(shares.sum()))} of the token's "
+            f"{figures.format_number(term)} ({run.key.dtype}).",
+        )
+
+
+def _words(row: Row) -> str:
+    return "  ".join(visible_token(token) for token, _ in row[:IN_TABLE])

@@ -1,0 +1,60 @@
+"""Page Spectra: what each token's matrix does."""
+
+import streamlit as st
+
+from eqlin_core import figures
+from eqlin_core.figures import visible_token
+from pages.shared.charts import show, theme
+from pages.shared.explained import choose
+from pages.shared.session import session
+from pages.shared.triplets import triplet_table
+
+state = session()
+run, spectra = state.tokens, state.spectra
+if run is None or spectra is None:
+    if state.busy:
+        st.info("The spectra need the whole matrix. They appear here when it is finished.")
+    elif not state.error and not state.cancelled:
+        st.info("Type a prompt on the left and choose Analyse: its spectra appear here.")
+    st.stop()
+
+explained = choose(run)
+controls = st.container(horizontal=True, vertical_alignment="bottom")
+with controls:
+    names = {i: f"{i}  {visible_token(token)}" for i, token in enumerate(run.tokens)}
+    if st.session_state.get("token") not in names:
+        st.session_state.pop("token", None)
+    token = st.selectbox(
+        "Token", list(names), index=len(names) - 1, key="token", bind="query-params", format_func=names.__getitem__
+    )
+    scale = st.segmented_control(
+        "Scale", ["log", "linear"], default="log", required=True, key="scale", bind="query-params"
+    )
+    size = st.segmented_control(
+        "Values", ["absolute", "normalised"], default="absolute", required=True, key="values", bind="query-params"
+    )
+
+left, right = st.columns([3, 2], gap="medium")
+with left:
+    st.header("Singular values of every token's matrix")
+    show(
+        figures.singular_values(
+            spectra.S,
+            run.tokens,
+            log=scale == "log",
+            normalised=size == "normalised",
+            highlight=token,
+            theme=theme(),
+        ),
+        "singular-values",
+        f"The {spectra.S.shape[1]} largest of {run.width} ({run.key.dtype}).",
+    )
+with right:
+    st.header("Stable rank")
+    show(
+        figures.stable_ranks(spectra.stable_rank, run.tokens, log=scale == "log", highlight=token, theme=theme()),
+        "stable-ranks",
+        f"‖J‖² / σ₁², from the exact Frobenius norm ({run.key.dtype}).",
+    )
+
+triplet_table(run, spectra, token, explained)

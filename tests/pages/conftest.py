@@ -1,0 +1,32 @@
+"""A worker with a clock set by hand, and one that is kept busy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from pages.shared.worker import Worker
+from tests.pages.worker_cases import CACHE_BYTES, PATIENCE, Clock, Gate
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def worker(clock: Clock) -> Iterator[Worker]:
+    worker = Worker(cache_bytes=CACHE_BYTES, patience=PATIENCE, clock=clock)
+    yield worker
+    assert worker.shutdown(), "the worker's thread did not end"
+
+
+@pytest.fixture
+def gate(worker: Worker) -> Iterator[Gate]:
+    """Keeps the worker busy until opened, so that what is submitted meanwhile has to wait."""
+    gate = Gate()
+    worker.submit("gate", gate, label="the gate", visitor="porter", interactive=True)
+    assert gate.entered.wait(5)
+    yield gate
+    gate.open.set()
