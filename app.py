@@ -9,6 +9,7 @@ from pages.shared.strip import strip
 
 st.set_page_config(page_title="eqlin", layout="wide", initial_sidebar_state="expanded")
 look.apply()
+st.logo(look.wordmark(), size="large")
 page = st.navigation(
     [
         st.Page("pages/tokens.py", title="Tokens", url_path="tokens", default=True),

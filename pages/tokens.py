@@ -9,44 +9,35 @@ from pages.shared.charts import show, theme
 from pages.shared.explained import choose
 from pages.shared.session import session
 
+# Up to so many tokens the waterfall is still readable beside another chart.
+SIDE_BY_SIDE = 12
+
 run = session().tokens
 if run is None:
     if not session().error:
         st.info("The first analysis is on its way: the model is loaded once, then the contributions appear here.")
     st.stop()
 
+st.caption(
+    "At this prompt the model is a linear map, so the logit of any next token is exactly a sum of one term for each "
+    "input token. Blue tokens speak for the explained token, orange ones against it."
+)
 explained = choose(run)
 terms, bias, total = run.split(explained.direction)
-
 st.html(figures.chips_html(run.tokens, terms, theme=theme(), explained=explained.name))
-parts = bias + float(np.sum(terms))
-st.header(f"How the {explained.text} comes about")
-show(
-    figures.waterfall(
-        bias, terms, total, run.tokens, explained=explained.name, tolerance=run.bounds[0] * 100, theme=theme()
-    ),
-    "waterfall",
-    f"Bias and tokens sum to {parts:.6g}; the logit is {total:.6g}. They differ by "
-    f"{format_error(abs(parts - total))} ({run.key.dtype}).",
-)
 
-left, right = st.columns(2, gap="medium")
+few = len(run.tokens) <= SIDE_BY_SIDE
+left, right = st.columns([3, 2], gap="medium") if few else (st.container(), st.container())
 with left:
-    st.header("Input tokens × likely next tokens")
-    rows = np.stack([target.row for target in run.targets])
-    names = [target.token for target in run.targets]
-    marked = next((i for i, t in enumerate(run.targets) if t.token_id == explained.first.token_id), None)
+    parts = bias + float(np.sum(terms))
+    st.header(f"How the {explained.text} comes about")
     show(
-        figures.token_target_heatmap(
-            run.contributions @ rows.T,
-            run.tokens,
-            names,
-            explained=marked,
-            probabilities=[target.probability for target in run.targets],
-            theme=theme(),
+        figures.waterfall(
+            bias, terms, total, run.tokens, explained=explained.name, tolerance=run.bounds[0] * 100, theme=theme()
         ),
-        "heatmap",
-        f"w · Jᵢxᵢ in logits ({run.key.dtype}). Each row sums to its token's logit less the bias term.",
+        "waterfall",
+        f"Bias and tokens sum to {parts:.6g}, the logit is {total:.6g}; they differ by "
+        f"{format_error(abs(parts - total))} ({run.key.dtype}).",
     )
 with right:
     st.header("Size and direction of the contributions")
@@ -55,3 +46,18 @@ with right:
         "norms",
         f"‖y‖ = {format_number(float(np.linalg.norm(run.output)))} ({run.key.dtype}).",
     )
+
+st.header("Input tokens × likely next tokens")
+marked = next((i for i, t in enumerate(run.targets) if t.token_id == explained.first.token_id), None)
+show(
+    figures.token_target_heatmap(
+        run.contributions @ np.stack([target.row for target in run.targets]).T,
+        run.tokens,
+        [target.token for target in run.targets],
+        explained=marked,
+        probabilities=[target.probability for target in run.targets],
+        theme=theme(),
+    ),
+    "heatmap",
+    f"w · Jᵢxᵢ in logits ({run.key.dtype}). Each row sums to its token's logit less the bias term.",
+)

@@ -2,6 +2,7 @@
 
 import math
 import unicodedata
+from typing import SupportsFloat
 
 ISOLATE, END_ISOLATE = "\u2068", "\u2069"  # first-strong isolate: right-to-left text cannot reorder its neighbours
 JOINER = "\u200d"  # holds the parts of one emoji together
@@ -58,7 +59,7 @@ def logit_label(explained: Explained, width: int | None = 16) -> str:
     return " − ".join(f"logit of {token_label(token, width)}" for token in explained)
 
 
-def format_number(x: float, *, signed: bool = False) -> str:
+def format_number(x: SupportsFloat, *, signed: bool = False) -> str:
     """Three significant digits: 63.9, 0.0123, 1.23e-3, 1.23e4; zero is "0". Python's float() reads it back."""
     x = float(x)
     if x == 0:
@@ -74,7 +75,7 @@ def format_number(x: float, *, signed: bool = False) -> str:
     return f"{plus}{mantissa}e{power}"
 
 
-def format_error(x: float) -> str:
+def format_error(x: SupportsFloat) -> str:
     """Two significant digits with an exponent, for errors over many orders of magnitude: 1.5e-15; zero is "0"."""
     x = float(x)
     if x == 0 or not math.isfinite(x):
@@ -83,7 +84,7 @@ def format_error(x: float) -> str:
     return f"{mantissa}e{int(exponent)}"
 
 
-def printed(x: float, *, signed: bool = False) -> str:
+def printed(x: SupportsFloat, *, signed: bool = False) -> str:
     """`format_number` with the minus sign that Plotly's own axes print."""
     text = format_number(x, signed=signed)
     return "−" + text[1:] if text.startswith("-") else text

@@ -5,9 +5,11 @@ blindness and grey printing.
 """
 
 import math
+from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate, pairwise
 from typing import Literal
 
 Theme = Literal["light", "dark"]
@@ -20,7 +22,7 @@ MONO = '"Source Code Pro", ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu San
 class Look:
     """The colours of one theme; `accent` marks what is selected or summed up, and is the positive pole as well."""
 
-    background: str  # of the page; figures are transparent, only the zero of the diverging scale repeats it
+    background: str  # of the page; and of figures; the zero of the diverging scale as well
     text: str
     muted: str
     grid: str
@@ -56,7 +58,7 @@ LOOKS: dict[str, Look] = {
     ),
 }
 
-FADED = 0.3  # how much is left of the colour of what is not highlighted
+FADED = 0.45  # how much is left of the colour of what is not highlighted
 DIVERGING_STOPS = 33  # of the colour scale a heat map gets; between them the browser interpolates in sRGB
 
 
@@ -127,11 +129,22 @@ def highlighted(colours: Sequence[str], chosen: int | None, theme: Theme = "ligh
 
 @lru_cache(maxsize=64)
 def _ramp(T: int, theme: Theme) -> tuple[str, ...]:
+    path = _ramp_path(theme)
+    lengths = [0.0, *accumulate(math.dist(a, b) for a, b in pairwise(path))]
+    colours = []
+    for i in range(T):  # equal steps along the path, since sRGB cuts the chroma of some hues short
+        reach = lengths[-1] * i / (T - 1) if T > 1 else 0.0
+        j = min(max(bisect(lengths, reach) - 1, 0), len(path) - 2)
+        t = (reach - lengths[j]) / (lengths[j + 1] - lengths[j])
+        colours.append(_to_hex(*(a + (b - a) * t for a, b in zip(path[j], path[j + 1], strict=True))))
+    return tuple(colours)
+
+
+def _ramp_path(theme: Theme, points: int = 65) -> list[tuple[float, float, float]]:
+    """OKLab points from the first to the last colour of the ramp, straight in lightness, chroma and hue."""
     first, last = look(theme).ramp
-    return tuple(
-        _oklch_to_hex(*(a + (b - a) * (i / (T - 1) if T > 1 else 0.0) for a, b in zip(first, last, strict=True)))
-        for i in range(T)
-    )
+    steps = [i / (points - 1) for i in range(points)]
+    return [_oklch_in_gamut(*(a + (b - a) * t for a, b in zip(first, last, strict=True))) for t in steps]
 
 
 def _luminance(colour: str) -> float:
@@ -181,12 +194,12 @@ def _to_hex(lightness: float, a: float, b: float) -> str:
     return "#{:02x}{:02x}{:02x}".format(*(encode(c) for c in _oklab_to_linear(lightness, a, b)))
 
 
-def _oklch_to_hex(lightness: float, chroma: float, hue: float) -> str:
-    """The colour with as much of the chroma as sRGB can show at this lightness and hue."""
+def _oklch_in_gamut(lightness: float, chroma: float, hue: float) -> tuple[float, float, float]:
+    """OKLab with as much of the chroma as sRGB can show at this lightness and hue."""
     angle = math.radians(hue)
     while chroma > 0.005:
         a, b = chroma * math.cos(angle), chroma * math.sin(angle)
         if all(-1e-4 <= c <= 1 + 1e-4 for c in _oklab_to_linear(lightness, a, b)):
             break
         chroma -= 0.005
-    return _to_hex(lightness, chroma * math.cos(angle), chroma * math.sin(angle))
+    return lightness, chroma * math.cos(angle), chroma * math.sin(angle)

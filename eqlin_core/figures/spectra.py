@@ -143,7 +143,7 @@ def _lines(
                 "mode": "lines+markers" if few or chosen or k == 1 else "lines",
                 "x": index,
                 "y": shown[i],
-                "line": {"color": colours[i], "width": 3 if chosen else 1.75 if few else 1},
+                "line": {"color": colours[i], "width": 3 if chosen else 1.75 if few else 1.25 if T <= 60 else 1},
                 "marker": {"color": colours[i], "size": 7 if chosen else 5},
                 "opacity": 1.0 if chosen or (few and highlight is None) else crowd,
                 "name": labels[i],

@@ -36,9 +36,9 @@ def token_target_heatmap(
     T, n = values.shape
     if (T, n) != (len(tokens), len(targets)):
         raise ValueError(f"shares is {T} x {n}, for {len(tokens)} tokens and {len(targets)} targets.")
-    reach, percentile = symmetric_range(values)
-    if limit is not None:
-        reach, percentile = float(limit), False
+    if limit is not None and not limit > 0:
+        raise ValueError(f"The limit of the colours is above zero, not {limit}.")
+    reach, percentile = symmetric_range(values) if limit is None else (float(limit), False)
     colours = look(theme)
     hover, target_hover = hover_tokens(tokens), hover_tokens(targets)
     rows = token_labels(targets)
@@ -89,7 +89,7 @@ def token_target_heatmap(
     table: dict[str, list[Any]] = {
         "position": [i for i in range(T) for _ in range(n)],
         "token": [tokens[i] for i in range(T) for _ in range(n)],
-        "target_rank": [j for _ in range(T) for j in range(n)],
+        "target_rank": [j + 1 for _ in range(T) for j in range(n)],
         "target": [targets[j] for _ in range(T) for j in range(n)],
         "share": values.ravel().tolist(),
     }

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, SupportsFloat
 
 import numpy as np
 import plotly.graph_objects as go
@@ -22,7 +22,7 @@ def triplet_effect(
     token: str,
     position: int,
     explained: Explained,
-    term: float | None = None,
+    term: SupportsFloat | None = None,
     highlight: int | None = None,
     theme: Theme = "light",
 ) -> Chart:
@@ -63,7 +63,7 @@ def triplet_effect(
         },
     ]
     first, last = slots(1, len(index))
-    step = -(-k // 30)  # every label up to 30 triplets
+    step = -(-k // 16)  # as many labels as half a page has room for
     ticks = [*range(0, k, step), *range(k, len(index))]
     layout = base_layout(theme, "triplet-effect", [token, str(position), str(explained)], height=440) | {
         "xaxis": value_axis(
@@ -74,6 +74,7 @@ def triplet_effect(
             tickmode="array",
             tickvals=[index[j] for j in ticks],
             ticktext=[names[j] for j in ticks],
+            tickangle=0,
             showgrid=False,
             zeroline=False,
         ),
@@ -106,7 +107,7 @@ def readout_bars(
     v: Sequence[tuple[str, float]] = (),
     *,
     u_title: str = "u through the unembedding",
-    v_title: str = "v: cosine with the input embeddings",
+    v_title: str = "v: cosine with embeddings",
     theme: Theme = "light",
 ) -> Chart:
     """The read-out of a triplet as horizontal bars, best first: (token, score) rows of u, and of v beside them."""

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, SupportsFloat
 
 import numpy as np
 import plotly.graph_objects as go
@@ -32,11 +32,17 @@ class Bar:
     def number(self) -> str:
         return printed(self.value, signed=not self.is_total)
 
+    @property
+    def hover_text(self) -> str:
+        if self.is_total:
+            return f"{self.hover} {self.number}"
+        return f"{self.hover}<br>term {self.number}<br>sum so far {printed(self.end)}"
+
 
 def waterfall(
-    bias: float,
+    bias: SupportsFloat,
     terms: Float[np.ndarray, " tokens"],
-    total: float,
+    total: SupportsFloat,
     tokens: Sequence[str],
     *,
     explained: Explained,
@@ -48,17 +54,17 @@ def waterfall(
 
     `explained` is the token of w, or a pair (A, B) where w is the difference of two unembedding rows. Of more than
     `top` tokens the smallest terms share one bar "N other tokens"; the table always has every term. Raises ValueError
-    if the parts miss `total` by more than `tolerance` times the sum of their sizes.
+    if the parts miss `total` by more than `tolerance` times the sum of their sizes: pass the bound of the run's dtype.
     """
     values = np.asarray(terms, dtype=np.float64)
     if len(values) != len(tokens):
         raise ValueError(f"{len(values)} terms for {len(tokens)} tokens.")
-    bias, total = float(bias), float(total)
-    _check_sum(bias, values, total, tolerance)
+    offset, reached = float(bias), float(total)
+    _check_sum(offset, values, reached, tolerance)
     grouped = _smallest(values, top)
-    bars = _bars(bias, values, tokens, grouped)
+    bars = _bars(offset, values, tokens, grouped)
     name = "logit" if isinstance(explained, str) else "difference"
-    bars.append(Bar(f"<i>{name}</i>", name, total, start=0.0, end=total, is_total=True))
+    bars.append(Bar(f"<i>{name}</i>", name, reached, start=0.0, end=reached, is_total=True))
     colours = look(theme)
     data: list[dict[str, Any]] = [
         {
@@ -71,14 +77,12 @@ def waterfall(
                 "color": [colours.total if bar.is_total else signed_colours([bar.value], theme)[0] for bar in bars],
                 "line": {"width": 0},
             },
-            "customdata": [[bar.hover, bar.number, printed(bar.end)] for bar in bars],
-            "hovertemplate": "%{customdata[0]}<br>term %{customdata[1]}<br>sum so far %{customdata[2]}<extra></extra>",
+            "customdata": [bar.hover_text for bar in bars],
+            "hovertemplate": "%{customdata}<extra></extra>",
             "name": "terms",
         },
         _connectors(bars, colours.muted),
     ]
-    if len(bars) <= VALUE_LABELS:
-        data.append(_numbers(bars, colours.text))
     ends = [0.0, *(edge for bar in bars for edge in (bar.start, bar.end))]
     room = 0.08 * ((max(ends) - min(ends)) or 1.0)
     labels = [bar.label for bar in bars]
@@ -88,8 +92,9 @@ def waterfall(
     layout = base_layout(theme, "waterfall", [*tokens, str(explained)], 400, labels) | {
         "xaxis": label_axis(theme, title, labels),
         "yaxis": value_axis(theme, logit_label(explained), range=[min(ends) - room, max(ends) + room]),
+        "annotations": _numbers(bars, colours.text) if len(bars) <= VALUE_LABELS else [],
     }
-    return Chart("waterfall", go.Figure(data=data, layout=layout), _table(bias, values, total, tokens, grouped))
+    return Chart("waterfall", go.Figure(data=data, layout=layout), _table(offset, values, reached, tokens, grouped))
 
 
 def _check_sum(bias: float, terms: np.ndarray, total: float, tolerance: float) -> None:
@@ -139,20 +144,19 @@ def _connectors(bars: list[Bar], colour: str) -> dict[str, Any]:
     }
 
 
-def _numbers(bars: list[Bar], colour: str) -> dict[str, Any]:
+def _numbers(bars: list[Bar], colour: str) -> list[dict[str, Any]]:
     """The terms in numbers, each beyond its bar's end."""
-    return {
-        "type": "scatter",
-        "mode": "text",
-        "x": list(range(len(bars))),
-        "y": [bar.end for bar in bars],
-        "text": [bar.number for bar in bars],
-        "textposition": ["top center" if bar.value >= 0 else "bottom center" for bar in bars],
-        "textfont": {"size": 11, "color": colour, "family": MONO},
-        "hoverinfo": "skip",
-        "cliponaxis": False,
-        "name": "values",
-    }
+    return [
+        {
+            "x": i,
+            "y": bar.end,
+            "yanchor": "bottom" if bar.value >= 0 else "top",
+            "text": bar.number,
+            "showarrow": False,
+            "font": {"size": 11, "color": colour, "family": MONO},
+        }
+        for i, bar in enumerate(bars)
+    ]
 
 
 def _table(
@@ -162,7 +166,7 @@ def _table(
     T = len(terms)
     parts = [bias, *terms.tolist()]
     return {
-        "part": ["bias", *["token"] * T, "logit"],
+        "part": ["bias", *["token"] * T, "total"],
         "position": ["", *range(T), ""],
         "token": ["", *tokens, ""],
         "term": [*parts, total],

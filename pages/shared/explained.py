@@ -45,28 +45,24 @@ def choose(run: TokenRun) -> Explained:
     """Draw both choices and give what they amount to; a token that cannot be found is said and left out."""
     by_name = _names(run.targets)
     default = next(iter(by_name))
-    _forget_old_choice(run)
+    _forget_old_choice(run, default)
     left, right = st.columns(2)
-    with left:
-        first = st.selectbox(
-            "Explained next token",
-            list(by_name),
-            key="explain",
-            bind="query-params",
-            accept_new_options=True,
-            format_func=lambda name: _label(name, by_name),
-            help="One of the 20 most likely next tokens, or type any other.",
-        )
-    with right:
-        second = st.selectbox(
-            "compared with",
-            [NONE, *by_name],
-            key="versus",
-            bind="query-params",
-            accept_new_options=True,
-            format_func=lambda name: "nothing" if name == NONE else _label(name, by_name),
-            help="Choose a second token to explain the difference of the two logits.",
-        )
+    first = left.selectbox(
+        "Explained next token",
+        list(by_name),
+        key="explain",
+        bind="query-params",
+        accept_new_options=True,
+        help="One of the 20 most likely next tokens, or type any other.",
+    )
+    second = right.selectbox(
+        "compared with",
+        [NONE, *by_name],
+        key="versus",
+        bind="query-params",
+        accept_new_options=True,
+        help="Choose a second token to explain the difference of the two logits.",
+    )
     chosen = _find(first or default, by_name) or by_name[default]
     other = None if not second or second == NONE else _find(second, by_name)
     if other is not None and other.token_id == chosen.token_id:
@@ -84,10 +80,6 @@ def _names(targets: list[Target]) -> dict[str, Target]:
     return named
 
 
-def _label(name: str, by_name: dict[str, Target]) -> str:
-    return f"{name}   {by_name[name].probability:.1%}" if name in by_name else name
-
-
 def _find(name: str, by_name: dict[str, Target]) -> Target | None:
     if name in by_name:
         return by_name[name]
@@ -98,10 +90,9 @@ def _find(name: str, by_name: dict[str, Target]) -> Target | None:
     return found
 
 
-def _forget_old_choice(run: TokenRun) -> None:
+def _forget_old_choice(run: TokenRun, default: str) -> None:
     """A new prompt is explained by its own most likely token; the choice made for the last one is dropped."""
     key = (run.key.model, run.key.token_ids)
     if st.session_state.get("explained_for", key) != key:
-        st.session_state.pop("explain", None)
-        st.session_state.pop("versus", None)
+        st.session_state["explain"], st.session_state["versus"] = default, NONE
     st.session_state["explained_for"] = key

@@ -8,6 +8,17 @@ from eqlin_core.figures.palette import MONO, look
 from pages.shared.charts import theme
 
 
+def wordmark() -> str:
+    """The product's name as an SVG picture in the theme's colours."""
+    colours = look(theme())
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" width="150" height="34" viewBox="0 0 150 34">'
+        f'<text x="0" y="25" font-family="Georgia, serif" font-size="25" fill="{colours.text}">eqlin</text>'
+        f'<text x="64" y="24" font-family="Georgia, serif" font-style="italic" font-size="15" '
+        f'fill="{colours.accent}">y = Σ Jx</text></svg>'
+    )
+
+
 def apply() -> None:
     """Add the styles to the page, in the colours of the theme."""
     colours = look(theme())

@@ -1,9 +1,9 @@
-"""One visitor's state: what was asked for, the jobs under way, and the last finished result, which errors never erase."""
+"""One visitor's state: what was asked for, the jobs under way, the last finished result, which errors never erase."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import streamlit as st
@@ -32,7 +32,8 @@ class Session:
     spectra: SpectrumRun | None = None
     error: str = ""
     cancelled: bool = False
-    typed: dict[str, Any] = field(default_factory=dict)
+    lookups: dict[str, Job] = field(default_factory=dict)
+    awaited: set[str] = field(default_factory=set)  # look-ups that the page was told to come back for
 
     def ask(self, request: Request) -> None:
         """Start the analysis of ``request``; what is on the screen stays until its contributions are there."""
@@ -46,18 +47,14 @@ class Session:
         self.asked, self.error, self.cancelled = request, "", False
         work = engine()
         self.jobs = {"tokens": work.tokens(request, self.visitor), "spectra": work.spectra(request, self.visitor)}
+        self.lookups, self.awaited = {}, set()
         work.worker.keep_only(self.visitor, [job.key for job in self.jobs.values()])
         self.jobs["tokens"].wait(PATIENCE)
 
     def resume(self) -> None:
-        """Ask again for the matrix that was cancelled."""
-        if self.shown is not None:
-            self.asked, self.cancelled, self.error = self.shown, False, ""
-            work = engine()
-            self.jobs = {
-                "tokens": work.tokens(self.shown, self.visitor),
-                "spectra": work.spectra(self.shown, self.visitor),
-            }
+        """Ask again for what was cancelled; what had been finished is not computed again."""
+        if self.asked is not None:
+            self.ask(self.asked)
 
     def cancel(self) -> None:
         """Stop what is under way for this visitor."""
@@ -67,7 +64,9 @@ class Session:
     def advance(self) -> bool:
         """Take in what the jobs have finished since the last look. True when the page has something new to show."""
         engine().worker.touch(self.visitor)
-        changed = False
+        arrived = {text for text in self.awaited if self.lookups[text].snapshot(self.visitor).finished}
+        self.awaited -= arrived
+        changed = bool(arrived)
         for name in ("tokens", "spectra"):
             snapshot = self.snapshot(name)
             if snapshot is None or not snapshot.finished:
@@ -96,21 +95,22 @@ class Session:
     @property
     def busy(self) -> bool:
         """True while jobs of this visitor are waiting or running."""
-        return bool(self.jobs)
+        return bool(self.jobs or self.awaited)
 
     def typed_target(self, text: str) -> Target | str:
-        """The vocabulary token that was typed, or a sentence on why there is none. Waits a moment at most."""
+        """The vocabulary token that was typed, or a sentence on why there is none (yet). Waits a moment at most."""
         assert self.shown is not None
-        job = self.typed.get(text)
-        if job is None or job.key[1] != self.shown:
-            job = self.typed[text] = engine().target(self.shown, text, self.visitor)
-        job.wait(2.0)
+        job = self.lookups.get(text)
+        if job is None or job.key[1] != self.shown:  # type: ignore[index]
+            job = self.lookups[text] = engine().target(self.shown, text, self.visitor)
+        job.wait(PATIENCE)
         snapshot = job.snapshot(self.visitor)
         if snapshot.state == "done":
             return snapshot.result
         if snapshot.finished:
             return snapshot.error or "The look-up was cancelled; choose the token again."
-        return "The model is busy; the typed token is shown when it is free."
+        self.awaited.add(text)
+        return f"Looking up {text!r}; it is explained as soon as the model is free."
 
 
 def session() -> Session:

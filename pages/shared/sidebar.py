@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from eqlin_core.presets import PRESETS
 from pages.shared.request import CONVENTIONS, DEFAULT_MODEL, EXAMPLES, PRECISIONS, Request
 
 
@@ -73,6 +74,4 @@ def _take_example() -> None:
 
 
 def _models() -> list[str]:
-    from eqlin_core.presets import PRESETS  # noqa: PLC0415
-
     return [DEFAULT_MODEL, *PRESETS]

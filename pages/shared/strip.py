@@ -1,4 +1,4 @@
-"""The status strip on top of every page: what ran, what it predicts, whether it is exact, and how a job is getting on."""
+"""The status strip on every page: what ran, what it predicts, whether it is exact, and how a job is getting on."""
 
 from __future__ import annotations
 
@@ -46,20 +46,21 @@ def _facts(state: Session, run: TokenRun) -> None:
         for t in run.targets[:SHOWN_PREDICTIONS]
     )
     cells = "".join(f'<span class="eq-fact"><b>{name}</b> {escape(value)}</span>' for name, value in facts)
-    with st.container(horizontal=True, vertical_alignment="center", key="strip"):
-        st.html(
-            f'<div class="eq-strip">{cells}<span class="eq-fact"><b>next token</b> {predicted}</span></div>',
-            width="stretch",
+    with st.container(key="strip"):
+        wide, narrow = st.columns([5, 1], vertical_alignment="center")
+        wide.html(
+            f'<div class="eq-strip">{cells}<span class="eq-fact"><b>next token</b> {predicted}</span></div>'
         )
         exactness = exact_now(state)
         if exactness is not None:
-            _badge(exactness, run.bounds)
+            with narrow:
+                _badge(exactness, run.bounds)
 
 
 def _badge(exactness: Exactness, bounds: tuple[float, float]) -> None:
     word, colour = ("exact", "green") if exactness.exact else ("not exact", "red")
-    label = f":{colour}[**{word}**] {format_error(exactness.reconstruction)}"
-    with st.popover(label, width="content", help="How exact this run is"):
+    label = f":{colour}-badge[{word}] {format_error(exactness.reconstruction)}"
+    with st.popover(label, width="stretch", help="How exact this run is"):
         st.markdown(
             f"The sum of all tokens' contributions reproduces the model's output embedding up to a relative error of "
             f"**{format_error(exactness.reconstruction)}** in {exactness.dtype}."
@@ -96,10 +97,21 @@ def _progress(state: Session) -> None:
             _bar(now, snapshot)
 
     poll()
-    if state.cancelled and not state.busy and state.spectra is None:
+    if state.cancelled and not state.busy:
+        complete = state.shown == state.asked
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.caption("Cancelled before the spectra were finished. The contributions are complete.")
-            st.button("Compute the spectra", key="resume", on_click=state.resume, type="tertiary")
+            st.caption(
+                "Cancelled before the spectra were finished; the contributions are complete."
+                if complete
+                else "Cancelled. What you see below is the previous result."
+            )
+            st.button(
+                "Compute the spectra" if complete else "Analyse again",
+                key="resume",
+                on_click=state.resume,
+                type="tertiary",
+                icon=":material/replay:",
+            )
 
 
 def _bar(state: Session, snapshot: Snapshot) -> None:

@@ -40,13 +40,13 @@ def triplet_table(run: TokenRun, spectra: SpectrumRun, token: int, explained: Ex
         key=f"triplets-{token}",
         height=320,
         column_config={
-            "k": st.column_config.NumberColumn(width=50),
-            "σ": st.column_config.NumberColumn(format="%.3g", width=80, help="Singular value"),
-            "u reads as": st.column_config.TextColumn(width="large", help="What the triplet writes: u · W_U"),
-            "v reads as": st.column_config.TextColumn(width="large", help="What it looks for: cosine with embeddings"),
-            "σ (v · x)": st.column_config.NumberColumn(format="%.3g", width=100, help="How strongly it writes here"),
+            "k": st.column_config.NumberColumn(width=40),
+            "σ": st.column_config.NumberColumn(format="%.3g", width=70, help="Singular value"),
+            "u reads as": st.column_config.TextColumn(width=260, help="What the triplet writes: u · W_U"),
+            "v reads as": st.column_config.TextColumn(width=260, help="What it looks for: cosine with embeddings"),
+            "σ (v · x)": st.column_config.NumberColumn(format="%.3g", width=80, help="How strongly it writes here"),
             "share of the logit": st.column_config.NumberColumn(
-                format="%+.3g", width=130, help=f"w · u σ (v · x), its part of the {explained.text}"
+                format="%+.3g", width=110, help=f"w · u σ (v · x), its part of the {explained.text}"
             ),
         },
     )
@@ -71,7 +71,7 @@ def triplet_table(run: TokenRun, spectra: SpectrumRun, token: int, explained: Ex
                 position=token,
                 explained=explained.name,
                 term=term,
-                highlight=k,
+                highlight=k + 1,
                 theme=theme(),
             ),
             "effect",

@@ -1,0 +1,103 @@
+"""The test command, `python tests/run.py [pytest's arguments]`: lint, format, types, and every test that is not slow.
+
+It needs Python 3.11 and nothing else. Outside a virtual environment it makes one, `.venv-test`, and goes on inside it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+ENVIRONMENT = REPOSITORY / ".venv-test"
+OLDEST_PYTHON = (3, 11)
+
+
+def main() -> int:
+    """Run every stage, also after one has failed. 0 when all went well."""
+    if sys.version_info < OLDEST_PYTHON:
+        return give_up("eqlin needs Python 3.11 or newer; run the tests with that, as in `python3.11 tests/run.py`.")
+    os.chdir(REPOSITORY)
+    if sys.prefix == sys.base_prefix:
+        return in_a_virtual_environment()
+    python = sys.executable
+    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    stages = [
+        ("install", [*pip, "-r", "requirements.txt", "-r", "tests/requirements.txt"]),
+        ("chromium", [python, "-m", "tests.browser.chromium"]),
+        ("ruff check", [python, "-m", "ruff", "check", "."]),
+        ("ruff format", [python, "-m", "ruff", "format", "--check", "."]),
+        ("mypy", [python, "-m", "mypy"]),
+    ]
+    results = []
+    for name, command in stages:
+        results.append((name, *timed(name, command)))
+        if name == "install" and results[-1][1]:
+            return give_up("The requirements could not be installed: see pip's message above.")
+    # Given first, so that an own -m among the arguments replaces it.
+    tests = [python, "-m", "pytest", "-m", "not slow", *sys.argv[1:]]
+    if sys.stdout.isatty():
+        tests.insert(3, "--color=yes")
+    code, seconds, summary = timed_tests(tests)
+    results.append(("pytest", code, seconds))
+    print()
+    for name, code, seconds in results:
+        print(f"{name:<12} {'failed' if code else 'ok':<6} {seconds:7.1f} s")
+    failed = [name for name, code, _ in results if code]
+    if failed:
+        print(f"Failed: {', '.join(failed)}.")
+    print(summary, flush=True)
+    return 1 if failed else 0
+
+
+def in_a_virtual_environment() -> int:
+    """Make the virtual environment unless it is there, and run this file inside it. Its exit code."""
+    python = ENVIRONMENT / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    if not has_pip(python):
+        print(f"making the virtual environment {ENVIRONMENT.name}", flush=True)
+        if subprocess.call([sys.executable, "-m", "venv", "--clear", str(ENVIRONMENT)]):
+            return give_up("Python could not make a virtual environment: on Debian and Ubuntu, install python3-venv.")
+    return subprocess.call([str(python), str(Path(__file__).resolve()), *sys.argv[1:]])
+
+
+def has_pip(python: Path) -> bool:
+    """Whether this Python has pip. It is installed last, so an environment whose making was interrupted has none."""
+    if not python.exists():
+        return False
+    return subprocess.call([str(python), "-m", "pip", "--version"], stdout=subprocess.DEVNULL) == 0
+
+
+def timed(name: str, command: list[str]) -> tuple[int, float]:
+    """The exit code of a stage, and the seconds it took. What it prints is shown."""
+    print(f"--- {name}", flush=True)
+    began = time.monotonic()
+    code = subprocess.call(command)
+    return code, time.monotonic() - began
+
+
+def timed_tests(command: list[str]) -> tuple[int, float, str]:
+    """pytest's exit code, the seconds it took, and its closing line, all output being shown as it comes."""
+    print("--- pytest", flush=True)
+    began = time.monotonic()
+    seen = bytearray()
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        while chunk := os.read(process.stdout.fileno(), 4096):
+            seen += chunk
+            sys.stdout.buffer.write(chunk)
+            sys.stdout.buffer.flush()
+    lines = seen.decode(errors="replace").rstrip().splitlines()
+    return process.returncode, time.monotonic() - began, lines[-1] if lines else "pytest printed nothing"
+
+
+def give_up(sentence: str) -> int:
+    """Say why nothing could be tested. The exit code for that."""
+    print(sentence, file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
