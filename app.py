@@ -3,9 +3,11 @@
 import streamlit as st
 
 from pages.shared import look
+from pages.shared.entry import enter_app
 from pages.shared.session import session
 from pages.shared.sidebar import sidebar
 from pages.shared.strip import strip
+from pages.shared.theme import follow_theme
 
 st.set_page_config(page_title="eqlin", layout="wide", initial_sidebar_state="expanded")
 look.apply()
@@ -20,4 +22,6 @@ request = sidebar()
 if request is not None:
     session().ask(request)
 strip()
+follow_theme()
+enter_app()
 page.run()

@@ -4,10 +4,14 @@ import streamlit as st
 
 from eqlin_core import figures
 from eqlin_core.figures import visible_token
-from pages.shared.charts import show, theme
+from pages.shared.charts import show
+from pages.shared.entry import through_app
 from pages.shared.explained import choose
 from pages.shared.session import session
+from pages.shared.theme import theme
 from pages.shared.triplets import triplet_table
+
+through_app(__file__)
 
 state = session()
 run, spectra = state.tokens, state.spectra
@@ -21,12 +25,11 @@ if run is None or spectra is None:
 explained = choose(run)
 controls = st.container(horizontal=True, vertical_alignment="bottom")
 with controls:
-    names = {i: f"{i}  {visible_token(token)}" for i, token in enumerate(run.tokens)}
+    names = [f"{i} {visible_token(token)}" for i, token in enumerate(run.tokens)]
     if st.session_state.get("token") not in names:
         st.session_state.pop("token", None)
-    token = st.selectbox(
-        "Token", list(names), index=len(names) - 1, key="token", bind="query-params", format_func=names.__getitem__
-    )
+    chosen = st.selectbox("Token", names, index=len(names) - 1, key="token", bind="query-params")
+    token = names.index(chosen)
     scale = st.segmented_control(
         "Scale", ["log", "linear"], default="log", required=True, key="scale", bind="query-params"
     )

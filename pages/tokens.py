@@ -5,9 +5,13 @@ import streamlit as st
 
 from eqlin_core import figures
 from eqlin_core.figures import format_error, format_number
-from pages.shared.charts import show, theme
+from pages.shared.charts import show
+from pages.shared.entry import through_app
 from pages.shared.explained import choose
 from pages.shared.session import session
+from pages.shared.theme import theme
+
+through_app(__file__)
 
 # Up to so many tokens the waterfall is still readable beside another chart.
 SIDE_BY_SIDE = 12

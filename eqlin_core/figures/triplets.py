@@ -11,7 +11,7 @@ from jaxtyping import Float
 from .chart import Chart
 from .labels import Explained, logit_label, printed, token_label
 from .layout import BAR, HOVER_WIDTH, base_layout, slots, value_axis
-from .palette import MONO, Theme, highlighted, look, signed_colours
+from .palette import MONO, Theme, highlighted, look, readable_text, signed_colours
 
 
 def triplet_effect(
@@ -118,10 +118,10 @@ def readout_bars(
     data = []
     for number, (rows, title, _) in enumerate(sides):
         suffix = "2" if number else ""
-        domain = [0.0, 1.0] if len(sides) == 1 else [(0.0, 0.42), (0.58, 1.0)][number]
+        domain = [0.0, 1.0] if len(sides) == 1 else [(0.0, 0.39), (0.61, 1.0)][number]
         data.append(_readout_side(rows, theme) | {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}"})
         scores = [0.0, *(float(score) for _, score in rows)]
-        room = 0.2 * ((max(scores) - min(scores)) or 1.0)  # for the number beyond the longest bar
+        room = 0.03 * ((max(scores) - min(scores)) or 1.0)
         layout[f"xaxis{suffix}"] = value_axis(
             theme,
             title,
@@ -161,8 +161,10 @@ def _readout_side(rows: Sequence[tuple[str, float]], theme: Theme) -> dict[str, 
         "width": BAR,
         "marker": {"color": signed_colours(scores, theme), "line": {"width": 0}},
         "text": numbers,
-        "textposition": "outside",
-        "textfont": {"family": MONO, "size": 11, "color": look(theme).text},
+        "textposition": "auto",  # within the bar where it fits: beyond it the other side's tokens begin
+        "insidetextanchor": "end",
+        "insidetextfont": {"family": MONO, "size": 11, "color": readable_text(look(theme).positive, theme)},
+        "outsidetextfont": {"family": MONO, "size": 11, "color": look(theme).text},
         "cliponaxis": False,
         "customdata": [
             [token_label(token, HOVER_WIDTH), rank, number]

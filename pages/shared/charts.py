@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import streamlit as st
 
-from eqlin_core.figures import Chart, Theme
-
-
-def theme() -> Theme:
-    """The theme that the browser shows now."""
-    return "dark" if st.context.theme.type == "dark" else "light"
+from eqlin_core.figures import Chart
 
 
 def show(chart: Chart, key: str, note: str = "") -> None:
     """The chart, one line about it, and a button for its data; its picture is in the chart's own toolbar."""
-    st.plotly_chart(chart.figure, theme=None, config=chart.config(), key=key)
+    st.plotly_chart(chart.figure, theme=None, config=chart.config(), key=key, alt=chart.name.replace("-", " "))
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.caption(note or " ")
         download(chart, key)

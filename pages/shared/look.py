@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from eqlin_core.figures.palette import MONO, look
-from pages.shared.charts import theme
+from pages.shared.theme import theme
 
 
 def wordmark() -> str:
@@ -24,7 +24,7 @@ def apply() -> None:
     colours = look(theme())
     st.html(
         f"""<style>
-        .stMainBlockContainer {{ padding: 3.2rem 2.2rem 3rem; max-width: 1680px; }}
+        .stMainBlockContainer {{ padding: 4.2rem 2.2rem 3rem; max-width: 1680px; }}
         .eq-strip {{ display: flex; flex-wrap: wrap; gap: 0.25rem 1.4rem; align-items: baseline; font-size: 0.9rem; }}
         .eq-fact {{ color: {colours.text}; }}
         .eq-fact b {{ color: {colours.muted}; font-weight: 400; margin-right: 0.25rem; }}

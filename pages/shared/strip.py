@@ -40,7 +40,7 @@ def exact_now(state: Session) -> Exactness | None:
 
 def _facts(state: Session, run: TokenRun) -> None:
     count = f"{len(run.tokens)} token" + ("s" if len(run.tokens) != 1 else "")
-    facts = [("model", run.key.model), ("dtype", run.key.dtype), ("device", run.device), ("prompt", count)]
+    facts = [("model", run.key.model), ("dtype", run.key.dtype), ("device", run.device), ("linear path", run.key.gated_path), ("prompt", count)]
     predicted = "".join(
         f'<span class="eq-chip">{escape(visible_token(t.token))}</span><span class="eq-p">{t.probability:.1%}</span>'
         for t in run.targets[:SHOWN_PREDICTIONS]

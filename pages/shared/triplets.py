@@ -8,14 +8,17 @@ import streamlit as st
 
 from eqlin_core import figures
 from eqlin_core.figures import visible_token
-from pages.shared.charts import show, theme
+from pages.shared.charts import show
 from pages.shared.explained import Explained
+from pages.shared.theme import theme
 
 if TYPE_CHECKING:
     from eqlin_core.readout import Row
     from eqlin_core.runs import SpectrumRun, TokenRun
 
-IN_TABLE = 5
+IN_TABLE = 5  # tokens of each read-out
+IN_VIEW = 10  # rows before the table scrolls
+_TABLE, _CHOICE = "triplets", "triplet"
 
 
 def triplet_table(run: TokenRun, spectra: SpectrumRun, token: int, explained: Explained) -> None:
@@ -24,7 +27,8 @@ def triplet_table(run: TokenRun, spectra: SpectrumRun, token: int, explained: Ex
     term = float(run.contributions[token] @ explained.direction)
     effects = spectra.S[token] * spectra.projections[token]
     st.header(f"Singular triplets of {visible_token(run.tokens[token])}")
-    event = st.dataframe(
+    k = _chosen(len(shares))
+    st.dataframe(
         {
             "k": list(range(1, len(shares) + 1)),
             "σ": spectra.S[token],
@@ -34,11 +38,12 @@ def triplet_table(run: TokenRun, spectra: SpectrumRun, token: int, explained: Ex
             "share of the logit": shares,
         },
         hide_index=True,
-        on_select="rerun",
-        selection_mode="single-row",
-        selection_default={"selection": {"rows": [0]}},
-        key=f"triplets-{token}",
-        height=320,
+        on_select=_choose,
+        selection_mode=["single-row-required", "single-cell"],
+        selection_default={"selection": {"rows": [k]}},
+        key=_TABLE,
+        row_height=28,
+        height=28 * (IN_VIEW + 1) + 2,
         column_config={
             "k": st.column_config.NumberColumn(width=40),
             "σ": st.column_config.NumberColumn(format="%.3g", width=70, help="Singular value"),
@@ -50,9 +55,7 @@ def triplet_table(run: TokenRun, spectra: SpectrumRun, token: int, explained: Ex
             ),
         },
     )
-    rows = event["selection"]["rows"]
-    k = rows[0] if rows else 0
-    left, right = st.columns(2, gap="medium")
+    left, right = st.columns([6, 5], gap="medium")
     with left:
         st.header(f"Triplet {k + 1}: full read-out")
         show(
@@ -78,6 +81,22 @@ def triplet_table(run: TokenRun, spectra: SpectrumRun, token: int, explained: Ex
             f"The shares shown sum to {figures.format_number(float(shares.sum()))} of the token's "
             f"{figures.format_number(term)} ({run.key.dtype}).",
         )
+
+
+def _chosen(kept: int) -> int:
+    """The index of the chosen triplet, which stays chosen from token to token."""
+    return min(st.session_state.setdefault(_CHOICE, 0), kept - 1)
+
+
+def _choose() -> None:
+    """A click anywhere in a row chooses it, not only one on its box."""
+    selection = st.session_state[_TABLE]["selection"]
+    if selection["cells"]:
+        row = selection["cells"][0][0]
+    else:
+        row = selection["rows"][0] if selection["rows"] else st.session_state[_CHOICE]
+    st.session_state[_CHOICE] = row
+    st.session_state[_TABLE] = {"selection": {"rows": [row], "columns": [], "cells": []}}
 
 
 def _words(row: Row) -> str:

@@ -72,10 +72,13 @@ def test_u_alone_takes_the_whole_width():
     assert readout_bars([("a", 1.0)]).figure.layout.xaxis.domain == (0, 1)
 
 
-def test_the_axis_leaves_room_for_the_number_beyond_the_longest_bar():
+def test_the_numbers_of_u_stay_clear_of_the_tokens_of_v():
+    figure = readout_bars([("a", 8.0), ("b", 2.0)], [("c", 1.0)]).figure
+    assert figure.data[0].textposition == "auto"
+    assert figure.layout.xaxis2.domain[0] - figure.layout.xaxis.domain[1] > 0.2
     low, high = readout_bars([("a", 8.0), ("b", -2.0)]).figure.layout.xaxis.range
-    assert low < -2.5
-    assert high > 9
+    assert low < -2
+    assert high > 8
 
 
 def test_an_empty_read_out_is_an_empty_figure():
