@@ -15,7 +15,7 @@ def enter_app() -> None:
 def through_app(file: str) -> None:
     """First line of every page: hand a first visitor's deep link over to app.py, at the same address.
 
-    Until a process has run ``st.navigation`` once, Streamlit runs a file of pages/ by itself when its address is opened.
+    Until a process has run ``st.navigation``, Streamlit runs a file of pages/ by itself when its address is opened.
     """
     if _FLAG not in st.session_state:
         home = st.Page(lambda: None, title="home", url_path="home", default=True)

@@ -40,7 +40,13 @@ def exact_now(state: Session) -> Exactness | None:
 
 def _facts(state: Session, run: TokenRun) -> None:
     count = f"{len(run.tokens)} token" + ("s" if len(run.tokens) != 1 else "")
-    facts = [("model", run.key.model), ("dtype", run.key.dtype), ("device", run.device), ("linear path", run.key.gated_path), ("prompt", count)]
+    facts = [
+        ("model", run.key.model),
+        ("dtype", run.key.dtype),
+        ("device", run.device),
+        ("linear path", run.key.gated_path),
+        ("prompt", count),
+    ]
     predicted = "".join(
         f'<span class="eq-chip">{escape(visible_token(t.token))}</span><span class="eq-p">{t.probability:.1%}</span>'
         for t in run.targets[:SHOWN_PREDICTIONS]
@@ -48,9 +54,7 @@ def _facts(state: Session, run: TokenRun) -> None:
     cells = "".join(f'<span class="eq-fact"><b>{name}</b> {escape(value)}</span>' for name, value in facts)
     with st.container(key="strip"):
         wide, narrow = st.columns([5, 1], vertical_alignment="center")
-        wide.html(
-            f'<div class="eq-strip">{cells}<span class="eq-fact"><b>next token</b> {predicted}</span></div>'
-        )
+        wide.html(f'<div class="eq-strip">{cells}<span class="eq-fact"><b>next token</b> {predicted}</span></div>')
         exactness = exact_now(state)
         if exactness is not None:
             with narrow:
