@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 from eqlin_core.errors import Cancelled, EqlinError
 
 if TYPE_CHECKING:
-    from eqlin_core.freezing import Site
     from eqlin_core.linear_map import Exactness, LinearMap, linearize, ordinary_jacobian
     from eqlin_core.models import LanguageModel, load_model
     from eqlin_core.readout import read_input, read_output
+    from eqlin_core.sites import Site
     from eqlin_core.spectra import Spectrum, spectrum
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "Site": "freezing",
+    "Site": "sites",
     "Exactness": "linear_map",
     "LinearMap": "linear_map",
     "linearize": "linear_map",

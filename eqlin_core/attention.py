@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Protocol
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Protocol, runtime_checkable
 from weakref import WeakKeyDictionary
 
 import torch
@@ -22,6 +22,7 @@ from eqlin_core.norms import coefficient_dtype
 IMPLEMENTATION = "eqlin_frozen"
 
 
+@runtime_checkable
 class AttentionWeights(Protocol):
     """Who keeps the recorded weights: one object for each frozen network."""
 
@@ -30,14 +31,17 @@ class AttentionWeights(Protocol):
     def weights(self, module: nn.Module, compute: Any) -> Tensor:
         """The weights of this call: computed and kept while recording, looked up while replaying."""
 
+    def paused(self) -> AbstractContextManager[None]:
+        """Within the context what is computed is the engine's own arithmetic, no part of the network."""
+
 
 _owners: WeakKeyDictionary[nn.Module, AttentionWeights] = WeakKeyDictionary()
 _thread = threading.local()
 
 
 @contextmanager
-def frozen_attention(model: Any, owner: AttentionWeights) -> Iterator[None]:
-    """Within the context every attention module of ``model`` asks ``owner`` for its weights.
+def frozen_attention(model: Any, owner: AttentionWeights, *, held: bool = True) -> Iterator[None]:
+    """Within the context every attention module of ``model`` asks ``owner`` for its weights, unless not ``held``.
 
     The model's own attention implementation is back when the context ends. Raises EqlinError for a model whose
     attention does not go through the attention interface.
@@ -52,9 +56,9 @@ def frozen_attention(model: Any, owner: AttentionWeights) -> Iterator[None]:
                 f"{type(model).__name__} does not use the attention interface of transformers, so its attention "
                 "weights cannot be frozen; choose a model whose attention is supported by it."
             )
-        for module in modules:
+        for module in modules if held else ():
             _owners[module] = owner
-        _thread.replaying = owner.replaying
+        _thread.replaying = owner.replaying and held
         yield
     finally:
         _thread.replaying = False
@@ -76,7 +80,7 @@ def mix(
     rows = value.permute(1, 2, 0, 3).reshape(kv, keys, batch * e)
     mixed = torch.bmm(weights[0].to(value.dtype).reshape(kv, group * queries, keys), rows)  # kv, group*q, batch*e
     mixed = mixed.view(kv, group, queries, batch, e).permute(3, 2, 0, 1, 4)  # batch, q, kv, group, e
-    return mixed.reshape(batch, queries, heads, e)
+    return mixed.reshape(batch, queries, heads, e).contiguous()  # stock code may take views of it
 
 
 def attention_weights(
@@ -88,7 +92,6 @@ def attention_weights(
     sinks: Tensor | None = None,
 ) -> Float[Tensor, "batch heads queries keys"]:
     """softmax(q k) as the stock code defines it, evaluated in float32 or better."""
-    query, key = query.detach(), key.detach()
     dtype = coefficient_dtype(query.dtype)
     query, key = query.to(dtype), key.to(dtype)
     key = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)
@@ -117,14 +120,14 @@ def _attention(
     """The attention function that the interface calls; positions come before heads in what it returns."""
 
     def compute() -> Tensor:
-        with torch.no_grad():
-            return attention_weights(query, key, attention_mask, scaling, softcap, s_aux)
+        return attention_weights(query, key, attention_mask, scaling, softcap, s_aux)
 
     owner = _owners.get(module)
     if owner is None:  # a model that shares its config with the frozen one: serve it, keep nothing
         weights = compute().to(value.dtype)
         return (weights @ value.repeat_interleave(query.shape[1] // value.shape[1], 1)).transpose(1, 2), None
-    return mix(owner.weights(module, compute), value), None
+    with owner.paused():
+        return mix(owner.weights(module, compute), value), None
 
 
 def _mask(*args: Any, **kwargs: Any) -> Tensor | None:

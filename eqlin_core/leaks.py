@@ -7,14 +7,14 @@ softmax, a reciprocal root, a clamp or a cast to a lower precision is a *leak*, 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 # Linear in whatever differentiable parents they have.
-_LINEAR = {
+LINEAR = {
     "AccumulateGrad", "Add", "AsStrided", "Cat", "Clone", "Contiguous", "CopySlices", "Diagonal", "Expand", "Flip",
     "Gather", "Identity", "IndexAdd", "IndexPut", "Index", "IndexSelect", "MaskedFill", "MaskedScatter", "Mean", "Narrow",
     "Neg", "Permute", "Repeat", "ReshapeAlias", "Roll", "Rsub", "ScatterAdd", "Scatter", "Select", "SelectBackward",
@@ -24,11 +24,12 @@ _LINEAR = {
     "Fill", "EmbeddingBag", "Detach", "ViewAs", "Movedim", "BroadcastTensors", "Squeeze_", "Real",
 }  # fmt: skip
 # Linear only while a single one of their operands depends on the source.
-_BILINEAR = {
+BILINEAR = {
     "Mul", "Mm", "Bmm", "Addmm", "Addbmm", "Baddbmm", "Linear", "Dot", "Mv", "Convolution", "Addcmul", "Matmul",
     "GroupedMm", "ScaledGroupedMm", "Addmv", "Outer", "Einsum", "Ger",
 }  # fmt: skip
-_ADDED_FIRST = {"Addmm", "Addbmm", "Baddbmm", "Addcmul", "Addmv"}
+# Those whose first operand is added, so that the product's factors start at 1.
+PRODUCT_FIRST = {"Addmm": 1, "Addbmm": 1, "Baddbmm": 1, "Addcmul": 1, "Addmv": 1}
 _PRECISION = {torch.float64: 3, torch.float32: 2, torch.float16: 1, torch.bfloat16: 1}
 
 
@@ -61,13 +62,13 @@ class GraphNames:
         return self._owner.get(node, "")
 
 
-def reachable(target: Tensor) -> set[Any]:
-    """Every autograd node on the path from ``target`` back to its leaves."""
+def reachable(target: Tensor, stop: Collection[Any] = ()) -> set[Any]:
+    """Every autograd node on the path from ``target`` back to its leaves, or to the nodes where it has to ``stop``."""
     seen: set[Any] = set()
     stack = [target.grad_fn]
     while stack:
         node = stack.pop()
-        if node is None or node in seen:
+        if node is None or node in seen or node in stop:
             continue
         seen.add(node)
         stack.extend(parent for parent, _ in node.next_functions)
@@ -90,12 +91,12 @@ def find_leaks(nodes: Iterable[Any], names: GraphNames, dtype: torch.dtype) -> l
 def _leak(node: Any, dtype: torch.dtype) -> str | None:
     kind = re.sub(r"Backward\d*$", "", type(node).__name__)
     parents = [parent is not None for parent, _ in node.next_functions]
-    if kind in _BILINEAR:
-        factors = parents[1:] if kind in _ADDED_FIRST else parents[: 2 if kind != "Linear" else 3]
-        return "product of two tensors that both depend on the input" if sum(factors) > 1 else None
+    if kind in BILINEAR:
+        factors = sum(parents[PRODUCT_FIRST.get(kind, 0) :])
+        return "product of two tensors that both depend on the input" if factors > 1 else None
     if kind == "Div":
         return "division by a tensor that depends on the input" if len(parents) > 1 and parents[1] else None
-    if kind not in _LINEAR:
+    if kind not in LINEAR:
         return f"{kind} is not linear"
     if kind == "ToCopy":
         lost = [m for m in getattr(node, "_input_metadata", ()) if _PRECISION.get(m.dtype, 9) < _PRECISION[dtype]]

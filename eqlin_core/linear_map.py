@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -13,8 +14,12 @@ from torch import Tensor
 
 from eqlin_core import budget
 from eqlin_core.errors import Cancelled, EqlinError
-from eqlin_core.freezing import FrozenNetwork, GatedPath, Site, find_final_norm, find_layers
+from eqlin_core import sites
+from eqlin_core.experts import eager_experts
+from eqlin_core.freezing import FrozenNetwork
 from eqlin_core.models import LanguageModel
+from eqlin_core.norms import coefficient_dtype
+from eqlin_core.sites import Site, Source, Target
 
 Progress = Callable[[float, str], Any]
 
@@ -126,23 +131,28 @@ class LinearMap:
             return self.inputs.new_zeros(shape)
         return torch.cat([self._reverse(part) for part in flat.split(self._chunk())]).reshape(shape)
 
-    def contributions(self) -> Float[Tensor, "tokens d"]:
-        """J_i x_i of every token, from one batched forward replay whose row i keeps only token i; no matrix."""
+    def contributions(self, progress: Progress | None = None) -> Float[Tensor, "tokens d"]:
+        """J_i x_i of every token, from one batched forward replay whose row i keeps only token i; no matrix.
+
+        ``progress(fraction, message)`` is called after every chunk of tokens, and cancels as in ``jacobian``.
+        """
         if self._contributions is None:
             chunk, parts = self._chunk(), []
+            report(progress, 0.0, "Contributions")
             for start in range(0, self.n_tokens, chunk):
                 token = torch.arange(start, min(start + chunk, self.n_tokens), device=self.inputs.device)
                 alone = self.inputs.new_zeros(len(token), *self.inputs.shape)
                 alone[torch.arange(len(token)), token] = self.inputs[token]
                 parts.append(self._replay(alone))
+                report(progress, (start + len(token)) / self.n_tokens, "Contributions")
             self._contributions = torch.cat(parts)
         return self._contributions
 
     def jacobian(self, progress: Progress | None = None) -> Float[Tensor, "tokens d_out d_in"]:
         """J [T, d, d], rows first: J[i] @ x_i is token i's part of y. One reverse pass for every d rows, in chunks.
 
-        ``progress(fraction, message)`` is called after every chunk; when it raises, or returns False, the computation
-        ends (``Cancelled``) and the map stays usable. Raises EqlinError when the matrix does not fit in memory.
+        ``progress(fraction, message)`` is called at every block of every chunk; when it raises, or returns False, the
+        computation ends (``Cancelled``) and the map stays usable. Raises EqlinError when the matrix does not fit.
         """
         if self._jacobian is None:
             rows, chunk = self.output.shape[0], self._chunk()
@@ -153,7 +163,8 @@ class LinearMap:
             report(progress, 0.0, "Matrix")
             for start in range(0, rows, chunk):
                 stop = min(start + chunk, rows)
-                matrix[:, start:stop] = self._reverse(identity[start:stop]).transpose(0, 1)
+                with self._blocks_passed(progress, start / rows, stop / rows):
+                    matrix[:, start:stop] = self._reverse(identity[start:stop]).transpose(0, 1)
                 report(progress, stop / rows, "Matrix")
             self._jacobian = matrix
         return self._jacobian
@@ -206,9 +217,26 @@ class LinearMap:
         return out - self.bias if bool(self.bias.any()) else out
 
     def _reverse(self, u: Tensor) -> Tensor:
-        value = self.network.values[self.position]
+        with torch.enable_grad():  # whatever the caller's mode is: a slice of the recorded graph belongs to it
+            value = self.network.values[self.position]
         (rows,) = torch.autograd.grad(value, self.network.leaf, u, retain_graph=True, is_grads_batched=True)
         return rows[:, 0]
+
+    @contextmanager
+    def _blocks_passed(self, progress: Progress | None, start: float, stop: float) -> Iterator[None]:
+        """Within the context a reverse pass reports, and can be cancelled, at every block that it passes."""
+        nodes = self.network.block_nodes if progress is not None else []
+        passed = iter(range(1, len(nodes) + 1))
+
+        def at_block(_: Any) -> None:
+            report(progress, start + (stop - start) * next(passed, len(nodes)) / (len(nodes) + 1), "Matrix")
+
+        handles = [node.register_prehook(at_block) for node in nodes]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
 
     def _chunk(self) -> int:
         config = self.lm.text_config
@@ -224,10 +252,10 @@ def linearize(
     prompt: str | None = None,
     *,
     token_ids: Sequence[int] | None = None,
-    source: Site | Literal["embedding"] = "embedding",
-    target: Site | Literal["output"] = "output",
+    source: Source = "embedding",
+    target: Target = "output",
     final_norm: bool = True,
-    gated_path: GatedPath = "up",
+    gated_path: str = "up",
     position: int = -1,
     memory_budget: int | None = None,
 ) -> LinearMap:
@@ -242,13 +270,14 @@ def linearize(
         raise EqlinError(f"gated_path is 'up' or 'gate', not {gated_path!r}.")
     if not -len(ids) <= position < len(ids):
         raise EqlinError(f"Position {position} does not exist: the prompt has {len(ids)} tokens.")
+    _require_room(lm, len(ids))
     tensor = torch.tensor(ids, device=lm.device)
-    stock = _stock_value(lm, tensor, target, final_norm)[position]
     with torch.no_grad():
         embeddings = lm.model.get_input_embeddings()(tensor)
     network = FrozenNetwork(
         lm, embeddings, source=source, target=target, final_norm=final_norm, gated_path=gated_path
     )
+    stock = _stock_value(network, tensor)[position]
     return LinearMap(lm, network, ids, position % len(ids), stock, memory_budget)
 
 
@@ -310,26 +339,25 @@ def report(progress: Progress | None, fraction: float, message: str) -> None:
         raise Cancelled
 
 
+def _require_room(lm: LanguageModel, tokens: int) -> None:
+    """Raise EqlinError when the attention weights of every block, which are kept, do not fit in memory."""
+    config = lm.text_config
+    heads = getattr(config, "num_attention_heads", None) or 1
+    size = coefficient_dtype(lm.dtype).itemsize
+    # beside those that are kept, the scores, the mask and the weights of the block that is being recorded
+    per_pair = (lm.n_layers + 4) * heads * size
+    budget.require_square(per_pair, lm.device, "Recording the attention weights", tokens)
+
+
 @torch.no_grad()
-def _stock_value(lm: LanguageModel, ids: Tensor, target: Any, final_norm: bool) -> Tensor:
-    """[T, d] at the target from the untouched model."""
-    decoder = lm.model.get_decoder()
-    if not isinstance(target, Site):
-        return decoder(input_ids=ids[None], use_cache=False).last_hidden_state[0]
-    layers = find_layers(decoder, lm.n_layers)
-    if not 0 <= target.layer < len(layers):
-        raise EqlinError(f"Block {target.layer} does not exist: this model has blocks 0 to {len(layers) - 1}.")
-    seen: list[Tensor] = []
-
-    def look(module: Any, args: Any, out: Any) -> None:
-        seen.append(out[0] if isinstance(out, tuple) else out)
-
-    handle = layers[target.layer].register_forward_hook(look)
-    try:
-        decoder(input_ids=ids[None], use_cache=False)
-    finally:
-        handle.remove()
-    return (find_final_norm(decoder, layers)(seen[0]) if final_norm else seen[0])[0]
+def _stock_value(network: FrozenNetwork, ids: Tensor) -> Float[Tensor, "tokens d"]:
+    """The value at the target of ``network``, from the untouched model."""
+    decoder, target = network.decoder, network.target
+    with eager_experts(network.lm.model):  # the fused experts know no float64
+        if not isinstance(target, Site):
+            return decoder(input_ids=ids[None], use_cache=False).last_hidden_state[0]
+        value = sites.stock_value(decoder, network.layers[target.layer], ids, target.kind, network.added)
+    return (sites.find_final_norm(decoder, network.layers)(value) if network.final_norm else value)[0]
 
 
 def _relative(value: Tensor, reference: Tensor) -> float:

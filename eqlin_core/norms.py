@@ -7,12 +7,15 @@ prompt (Golden 2025, section 3). A module's class name says nothing reliable abo
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 _EPSILON_NAMES = ("eps", "variance_epsilon", "epsilon", "layer_norm_eps", "norm_eps")
 # A stock norm computes in float32 whatever its dtype, so float64 modules agree with the formula to float32 accuracy.
@@ -61,43 +64,65 @@ def coefficient_dtype(dtype: torch.dtype) -> torch.dtype:
 def probe_norm(module: nn.Module, call: Callable[[Tensor], Tensor], example: Tensor) -> NormRule | None:
     """The rule of ``module`` if some normalisation formula reproduces it on random inputs, else None.
 
-    ``call`` runs the module as the network would, ``example`` [..., d] gives shape, dtype and device of its input.
+    ``call`` runs the module as the network would, ``example`` [..., d] gives shape, dtype and device of its input. A half
+    precision module is asked in float32 where it can answer, because its own rounding hides what it computes.
     """
-    probes = _probe_inputs(example)
-    try:
-        outputs = [call(x) for x in probes]
-    except (RuntimeError, TypeError, ValueError):
-        return None
-    if any(not isinstance(y, Tensor) or y.shape != x.shape for x, y in zip(probes, outputs, strict=True)):
-        return None
-    for rule in _candidates(module, example):
-        if all(_agrees(rule, x, y) for x, y in zip(probes, outputs, strict=True)):
-            return rule
+    for dtype in dict.fromkeys((coefficient_dtype(example.dtype), example.dtype)):
+        probes = _probe_inputs(example, dtype)
+        try:
+            with warnings.catch_warnings(action="ignore"):  # torch remarks that float32 meets half precision weights
+                outputs = [call(x) for x in probes]
+                parameters = _parameters(module, call, probes[0])
+        except (RuntimeError, TypeError, ValueError, AttributeError):
+            continue
+        pairs = list(zip(probes, outputs, strict=True))
+        if all(isinstance(y, Tensor) and y.shape == x.shape and y.dtype == dtype for x, y in pairs):
+            rules = _candidates(module, parameters, example.dtype)
+            return next((rule for rule in rules if all(_agrees(rule, x, y) for x, y in pairs)), None)
     return None
 
 
-def _probe_inputs(example: Tensor) -> list[Tensor]:
+class _DuringForward(TorchFunctionMode):
+    """Reads a module's parameters while it runs: accelerate keeps them on the meta device at any other time."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self._module = module
+        self.parameters: dict[str, Tensor] = {}
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        present = dict(self._module.named_parameters(recurse=False))
+        if not self.parameters and not any(p.is_meta for p in present.values()):
+            self.parameters = {name: p.detach().clone() for name, p in present.items()}
+        return func(*args, **(kwargs or {}))
+
+
+def _parameters(module: nn.Module, call: Callable[[Tensor], Tensor], x: Tensor) -> dict[str, Tensor]:
+    present = {name: p.detach() for name, p in module.named_parameters(recurse=False)}
+    if any(p.is_meta for p in present.values()):
+        with _DuringForward(module) as seen:
+            call(x)
+        return seen.parameters
+    return present
+
+
+def _probe_inputs(example: Tensor, dtype: torch.dtype) -> list[Tensor]:
     """Random inputs at an ordinary scale, a shifted one, and one so small that epsilon matters."""
     generator = torch.Generator().manual_seed(0)
     shape = (3, *example.shape[1:]) if example.dim() < 3 else (1, min(example.shape[1], 3), *example.shape[2:])
     draw = torch.randn(shape, generator=generator, dtype=torch.float64)
     scaled = (draw, 4 * draw + 3, 2e-3 * draw)
-    return [x.to(device=example.device, dtype=example.dtype) for x in scaled]
+    return [x.to(device=example.device, dtype=dtype) for x in scaled]
 
 
-def _candidates(module: nn.Module, example: Tensor) -> Iterator[NormRule]:
-    weight = getattr(module, "weight", None)
-    bias = getattr(module, "bias", None)
-    beta = bias.detach() if isinstance(bias, Tensor) else None
-    dtype = coefficient_dtype(example.dtype)
+def _candidates(module: nn.Module, parameters: dict[str, Tensor], dtype: torch.dtype) -> Iterator[NormRule]:
+    weight, beta = parameters.get("weight"), parameters.get("bias")
     gammas: list[tuple[str, Tensor | None]] = [("none", None)]
-    if isinstance(weight, Tensor):
-        if weight.is_meta or weight.dim() == 0:
-            return
-        wide = weight.detach().to(dtype)
+    if weight is not None:
+        wide = weight.to(coefficient_dtype(dtype))
         gammas = [("gamma", wide), ("1 + gamma", 1 + wide)]
     epsilons = [float(v) for n in _EPSILON_NAMES if isinstance(v := getattr(module, n, None), float | int)]
-    for eps in [*dict.fromkeys(epsilons), torch.finfo(torch.float32).eps, 0.0]:
+    for eps in dict.fromkeys([*epsilons, torch.finfo(dtype).eps, torch.finfo(torch.float32).eps, 0.0]):
         for name, gamma in gammas:
             for centred in (False, True):
                 yield NormRule(centred=centred, gamma=gamma, beta=beta, eps=eps, weight_convention=name)

@@ -111,9 +111,10 @@ def run_key(lin: LinearMap) -> RunKey:
     return RunKey(lin.lm.name, lin.lm.revision, dtype, tuple(lin.token_ids), lin.gated_path)
 
 
-def token_run(lin: LinearMap, prompt: str) -> TokenRun:
+def token_run(lin: LinearMap, prompt: str, progress: Callable[[float, str], Any] | None = None) -> TokenRun:
     """Contributions, exactness and the most likely next tokens, without the matrix."""
     lm = lin.lm
+    lin.contributions(progress)
     logits = next_logits(lm, lin.token_ids)
     ids = logits.topk(min(TARGETS, len(logits))).indices.tolist()
     exactness = lin.exactness()

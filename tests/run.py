@@ -24,7 +24,7 @@ def main() -> int:
     if sys.prefix == sys.base_prefix:
         return in_a_virtual_environment()
     python = sys.executable
-    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip = [python, "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
     stages = [
         ("install", [*pip, "-r", "requirements.txt", "-r", "tests/requirements.txt"]),
         ("chromium", [python, "-m", "tests.browser.chromium"]),

@@ -56,7 +56,7 @@ class Engine:
     def _tokens(self, request: Request, progress: Progress) -> TokenRun:
         from eqlin_core.runs import token_run  # noqa: PLC0415 - torch stays off the script thread
 
-        return token_run(self._linear_map(request, progress), request.prompt)
+        return token_run(self._linear_map(request, progress), request.prompt, progress)
 
     def _spectra(self, request: Request, progress: Progress) -> SpectrumRun:
         from eqlin_core.runs import spectrum_run  # noqa: PLC0415

@@ -62,36 +62,44 @@ def starts() -> str | None:
         return version
 
 
-def installations() -> Iterator[list[list[str]]]:
-    """Ways to get a Chromium here, each a list of commands, the least intrusive first."""
+def install() -> str | None:
+    """Install a Chromium, the least intrusive way first. Its version, or None when none could be had."""
     playwright = [sys.executable, "-m", "playwright"]
-    yield [[*playwright, "install", "chromium"]]
-    if shutil.which("apt-get") and hasattr(os, "geteuid") and os.geteuid() == 0:
-        # A downloaded Chromium may lack system libraries; where its download is out of reach, the system's may not be.
-        yield [[*playwright, "install-deps", "chromium"]]
-        yield [["apt-get", "update", "-qq"], ["apt-get", "install", "-y", "-qq", "chromium"]]
+    may_use_apt = shutil.which("apt-get") is not None and hasattr(os, "geteuid") and os.geteuid() == 0
+    if ran(*playwright, "install", "chromium"):
+        version = starts()
+        if version is None and may_use_apt and ran(*playwright, "install-deps", "chromium"):
+            version = starts()  # it had lacked libraries of the system
+        if version is not None:
+            return version
+    if may_use_apt and ran("apt-get", "update", "-qq") and ran("apt-get", "install", "-y", "-qq", "chromium"):
+        return starts()
+    return None
+
+
+def ran(*command: str) -> bool:
+    """Whether the command ended well; what it prints on the way is not shown."""
+    print("installing a Chromium:", *command[-3:], flush=True)
+    try:
+        subprocess.run(
+            command,
+            check=True,
+            timeout=INSTALL_SECONDS,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+        )
+    except (subprocess.SubprocessError, OSError):
+        return False
+    return True
 
 
 def main() -> int:
     """Make sure that a Chromium starts. 0 when one does."""
     version = starts()
-    for commands in installations() if version is None else ():
-        try:
-            for command in commands:
-                print("installing a Chromium:", " ".join(command[-3:]), flush=True)
-                subprocess.run(
-                    command,
-                    check=True,
-                    timeout=INSTALL_SECONDS,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                    env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-                )
-        except (subprocess.SubprocessError, OSError):
-            pass  # the next way may work; whether one did is seen by starting it
-        version = starts()
-        if version is not None:
-            break
+    if version is None and not os.environ.get("EQLIN_CHROMIUM"):
+        version = install()
     print(ADVICE if version is None else f"Chromium {version}")
     return 1 if version is None else 0
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from tests.browser.chromium import candidates
 from tests.browser.server import App, running_app
 from tests.browser.visit import visit, wait_finished, wait_idle
 
@@ -146,8 +145,3 @@ def test_the_server_ends_with_its_block_even_when_the_test_fails(tmp_path: Path)
 def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="ended with code"), running_app(tmp_path / "missing.py"):
         pass
-
-
-def test_a_chromium_chosen_by_the_environment_is_the_only_one_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EQLIN_CHROMIUM", "/opt/mine/chrome")
-    assert list(candidates()) == ["/opt/mine/chrome"]

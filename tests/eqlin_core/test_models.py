@@ -1,5 +1,6 @@
 """A model is loaded whole, as asked for, from wherever it lies; or one sentence says what to do."""
 
+import errno
 import json
 import shutil
 import threading
@@ -261,6 +262,21 @@ def test_loading_is_silent(
     assert caplog.records == []
 
 
+def test_encoding_a_long_prompt_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    import logging
+
+    said: list[str] = []
+    logger = logging.getLogger("transformers")
+    monkeypatch.setattr(logger, "handlers", [handler := logging.Handler()])
+    monkeypatch.setattr(handler, "emit", lambda record: said.append(record.getMessage()))
+    first, second = byte_level_tokenizer(), byte_level_tokenizer()
+    first.model_max_length = second.model_max_length = 3
+    assert len(LanguageModel.wrap(tiny_llama(), first).encode("the bridge over the river")) > 3
+    assert said == []
+    second("the bridge over the river")
+    assert "longer than" in said[0], "transformers itself warns"
+
+
 def test_a_cancel_from_the_progress_callback_ends_the_load(folder: Path) -> None:
     def cancel(fraction: float | None, message: str) -> None:
         raise Cancelled
@@ -366,6 +382,14 @@ def test_damaged_weights_are_found_before_they_are_read(folder: Path, damage: st
     assert not any("Reading" in message for message in messages)
 
 
+def test_files_that_may_not_be_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    assert "check its files (Permission denied)" in refusal(folder)
+
+
 def test_a_damaged_tokenizer(folder: Path) -> None:
     (folder / "tokenizer.json").write_text('{"version": "1.0", "model"')
     assert "tokenizer of" in refusal(folder)
@@ -386,7 +410,7 @@ def test_a_gguf_file_gives_the_logits_that_transformers_gives(tiny_gguf: Path) -
     stock = AutoModelForCausalLM.from_pretrained(tiny_gguf.parent, gguf_file=tiny_gguf.name, dtype=torch.float32)
     ids = torch.tensor([lm.encode("hello")])
     assert torch.equal(lm.model(ids).logits, stock(ids).logits)
-    assert lm.token_strings(lm.encode("hello")) == ["he", "l", "l", "o"]
+    assert lm.token_strings(lm.encode("hello")) == ["hel", "l", "o"]
     assert load_model(tiny_gguf, dtype="float64").dtype == torch.float64
 
 
@@ -619,7 +643,14 @@ def test_a_downloaded_model_loads_without_a_network(hub: Hub) -> None:
 
 
 def test_only_what_is_needed_is_downloaded(hub: Hub, tmp_path: Path) -> None:
-    extra = ("pytorch_model.bin", "consolidated.safetensors", "modeling_own.py", "README.md", "picture.png")
+    extra = (
+        "pytorch_model.bin",
+        "consolidated.safetensors",
+        "model-00001-of-00002.safetensors",
+        "modeling_own.py",
+        "README.md",
+        "picture.png",
+    )
     hub.files |= dict.fromkeys(extra, b"not wanted")
     load_model(HUB_ID)
     assert hub_files(tmp_path) == ["config.json", "generation_config.json", "model.safetensors"]
@@ -707,10 +738,10 @@ def test_asking_the_hub_can_be_cancelled(hub: Hub) -> None:
         load_model(HUB_ID, progress=cancel)
 
 
-@pytest.mark.parametrize("name", ["no/such/folder", "./nothing", "two words", "", "a\\b"])
+@pytest.mark.parametrize(
+    "name", ["no/such/folder", "./nothing", "two words", " ", "a\\b", "~nobody/model", "a\0b", "word " * 1000]
+)
 def test_a_name_that_can_be_no_hub_model_is_refused_at_once(hub: Hub, name: str) -> None:
-    if not name:
-        name = " "
     assert "check the spelling" in refusal(name)
     assert hub.requests == []
 

@@ -1,0 +1,253 @@
+"""Reading a model from a folder or a GGUF file, after everything that can be known beforehand was checked.
+
+The architecture, the files, their headers and the memory they take are checked before a byte of the weights is read.
+Only safetensors and GGUF are read, and no code that comes with a model is run.
+"""
+
+import contextlib
+import hashlib
+import json
+import math
+import re
+import struct
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import torch
+
+from eqlin_core import bundled
+from eqlin_core.bundled import Progress
+from eqlin_core.errors import EqlinError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+else:  # importing these takes seconds, and names that exist only for a type checker break run-time checks of shapes
+    PreTrainedConfig = PreTrainedModel = PreTrainedTokenizerBase = Any
+
+DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# What the computation needs beside the weights before anything is measured: buffers, activations of one prompt.
+MEMORY_MARGIN = 1.05
+
+
+# Beside the weights, reading GGUF holds the file and some tensors unpacked to float32; measured: 0.9 to 1.5 bytes each.
+GGUF_BYTES_BESIDE = 2
+
+
+class DamagedModelError(EqlinError):
+    """The model's files cannot be read; fetching them again mends it."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    name: str
+    dtype: torch.dtype
+    device: torch.device
+
+
+def from_directory(
+    directory: Path, wanted: Wanted, report: Progress
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase | None]:
+    report(None, f"Checking {wanted.name}")
+    config = _config(directory, wanted.name)
+    parameters = sum(_parameters(file) for file in weight_files(directory, wanted.name))
+    if getattr(config, "quantization_config", None) is None:
+        require_memory(parameters, wanted)
+    report(None, f"Reading the weights of {wanted.name}")
+    model = _read(directory, wanted, config=config, use_safetensors=True)
+    tokenizer = _tokenizer(directory, wanted.name)
+    report(1.0, f"{wanted.name} is ready")
+    return model, tokenizer
+
+
+def from_gguf(path: Path, wanted: Wanted, report: Progress) -> tuple[PreTrainedModel, PreTrainedTokenizerBase | None]:
+    if not path.is_file():
+        raise EqlinError(f"There is no file {path}: check the path.")
+    with path.open("rb") as file:
+        if file.read(4) != b"GGUF":
+            raise EqlinError(f"{path} is not a GGUF file: download it again.")
+    with bundled.gguf_reading(lambda fraction: report(fraction, f"Converting {wanted.name}")):
+        import gguf  # noqa: PLC0415
+
+        report(None, f"Checking {wanted.name}")
+        try:
+            parameters = sum(int(tensor.n_elements) for tensor in gguf.GGUFReader(str(path)).tensors)
+        except Exception as error:
+            raise EqlinError(f"{path} is damaged or cut short: download it again.") from error
+        require_memory(parameters, wanted, GGUF_BYTES_BESIDE)
+        model = _read(path.parent, wanted, **bundled.gguf_options(path))
+        tokenizer = _tokenizer(path.parent, wanted.name, gguf_file=path.name)
+    report(1.0, f"{wanted.name} is ready")
+    return model, tokenizer
+
+
+def fingerprint(path: Path) -> str:
+    """Changes when the weights do: config, and name, size and time of every weights file, without reading those."""
+    digest = hashlib.sha256()
+    if path.is_dir():
+        digest.update((path / "config.json").read_bytes())
+    for file in weight_files(path, path.name) if path.is_dir() else [path]:
+        status = file.stat()
+        digest.update(f"{file.name} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:12]
+
+
+def _config(directory: Path, name: str) -> PreTrainedConfig:
+    from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, __version__  # noqa: PLC0415
+
+    file = directory / "config.json"
+    if not file.is_file():
+        raise EqlinError(f"{directory} has no config.json: choose a folder as save_pretrained writes it.")
+    try:
+        raw = json.loads(file.read_bytes())
+        kind, architectures = raw.get("model_type"), raw.get("architectures") or []
+    except (ValueError, AttributeError) as error:
+        raise DamagedModelError(f"{file} is damaged: fetch the model again.") from error
+    if kind not in CONFIG_MAPPING:
+        if "auto_map" in raw:
+            raise EqlinError(f"{name} needs program code of its own, which eqlin never runs: choose another model.")
+        raise EqlinError(
+            f"transformers {__version__} does not know {name}'s type {kind!r}: update it, or choose another."
+        )
+    try:
+        with quiet():
+            config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+    except Exception as error:
+        raise DamagedModelError(f"{file} cannot be used: fetch the model again ({_first_line(error)}).") from error
+    # "Model" is a bare network, which tied embeddings can complete; what they do not is found missing on reading.
+    decoder = not architectures or re.search(r"(CausalLM|LMHead|ConditionalGeneration|Model)$", architectures[0])
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or config.is_encoder_decoder or not decoder:
+        what = architectures[0] if architectures else kind
+        raise EqlinError(f"{name} is no causal language model ({what}): choose a decoder such as Llama, Qwen or Gemma.")
+    return config
+
+
+def weight_files(directory: Path, name: str) -> list[Path]:
+    single, index = directory / "model.safetensors", directory / "model.safetensors.index.json"
+    if single.is_file():
+        return [single]
+    if index.is_file():
+        try:
+            files = [directory / file for file in sorted(set(json.loads(index.read_bytes())["weight_map"].values()))]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DamagedModelError(f"{index} is damaged: fetch the model again.") from error
+        if missing := [file.name for file in files if not file.is_file()]:
+            raise DamagedModelError(f"{name} lacks {listed(missing)}: fetch the model again.")
+        return files
+    if any(directory.glob("*.bin")) or any(directory.glob("*.pt*")):
+        raise EqlinError(
+            f"{name} has only pickled weights, which can hide programs: save it as safetensors and load that."
+        )
+    raise EqlinError(
+        f"{name} has no weights: a model.safetensors, or its parts with their index, must lie in {directory}."
+    )
+
+
+def _parameters(file: Path) -> int:
+    """The number of weights in a safetensors file, whose header must agree with its size."""
+    try:
+        with file.open("rb") as opened:
+            (length,) = struct.unpack("<Q", opened.read(8))
+            if length > file.stat().st_size:
+                raise ValueError("the header is longer than the file")
+            tensors = json.loads(opened.read(length))
+        tensors.pop("__metadata__", None)
+        end = max((tensor["data_offsets"][1] for tensor in tensors.values()), default=0)
+        if 8 + length + end != file.stat().st_size:
+            raise ValueError("the file ends before its data")
+        return sum(math.prod(tensor["shape"]) for tensor in tensors.values())
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, struct.error) as error:
+        raise DamagedModelError(f"{file} is damaged or cut short: fetch the model again.") from error
+
+
+def _read(directory: Path, wanted: Wanted, **options: Any) -> PreTrainedModel:
+    from transformers import AutoModelForCausalLM  # noqa: PLC0415
+
+    if wanted.device.type != "cpu":
+        options["device_map"] = {"": wanted.device}
+    options |= {"dtype": wanted.dtype, "local_files_only": True, "trust_remote_code": False}
+    try:
+        with quiet():
+            model, found = AutoModelForCausalLM.from_pretrained(directory, output_loading_info=True, **options)
+    except EqlinError:
+        raise
+    except Exception as error:
+        text = _first_line(error)
+        if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in text:
+            raise EqlinError(
+                f"The memory ran out while reading {wanted.name}: choose a smaller dtype or model."
+            ) from error
+        if "afetensor" in type(error).__name__:
+            raise DamagedModelError(f"The weights of {wanted.name} are damaged: fetch the model again.") from error
+        raise EqlinError(
+            f"{wanted.name} could not be loaded: check that it is complete and usable here ({text})."
+        ) from error
+    if absent := sorted(found["missing_keys"]):
+        raise EqlinError(
+            f"The weights of {wanted.name} lack {listed(absent[:3])} ({len(absent)} in all): choose a complete model."
+        )
+    return model
+
+
+def _tokenizer(directory: Path, name: str, **options: str) -> PreTrainedTokenizerBase | None:
+    from transformers import AutoTokenizer  # noqa: PLC0415
+
+    # Without vocabulary files transformers may make up an empty tokenizer.
+    patterns = ("tokenizer.json", "*.model", "vocab.*", "*.tiktoken", "tekken.json")
+    if not options and not any(any(directory.glob(pattern)) for pattern in patterns):
+        return None
+    try:
+        with quiet():
+            return AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False, **options)
+    except Exception as error:
+        raise DamagedModelError(
+            f"The tokenizer of {name} cannot be read: fetch it again, or load without one ({_first_line(error)})."
+        ) from error
+
+
+def require_memory(parameters: int, wanted: Wanted, beside: int = 0) -> None:
+    if wanted.device.type == "cuda":
+        free, where = float(torch.cuda.mem_get_info(wanted.device)[0]), f"on {wanted.device}"
+    else:
+        free, where = float(psutil.virtual_memory().available), "in memory"
+
+    def needed(dtype: torch.dtype) -> float:
+        return parameters * (dtype.itemsize + beside) * MEMORY_MARGIN
+
+    if needed(wanted.dtype) > free:
+        fitting = [f"{name} ({size_text(needed(dtype))})" for name, dtype in DTYPES.items() if needed(dtype) <= free]
+        takes, asked = size_text(needed(wanted.dtype)), str(wanted.dtype).removeprefix("torch.")
+        way_out = f"choose {fitting[0]}" if fitting else "choose a smaller model or a larger machine"
+        raise EqlinError(f"{wanted.name} takes {takes} in {asked}; {size_text(free)} is free {where}: {way_out}.")
+
+
+def size_text(size: float | int) -> str:
+    return f"{size / 1e9:.3g} GB" if size >= 1e9 else f"{size / 1e6:.3g} MB"
+
+
+def listed(words: Any) -> str:
+    return ", ".join(str(word) for word in words)
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    from transformers.utils import logging  # noqa: PLC0415
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity(logging.CRITICAL)
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,57 @@
+"""Mixtures of experts: the stock loop over experts, run on a batch without losing who chose which expert.
+
+The loop gathers, for each expert, the tokens that chose it. Its coefficients are recorded on one prompt, so in a batch
+the copies of a token have to stay next to each other: rows go through the experts token by token, not prompt by prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@contextmanager
+def eager_experts(model: Any) -> Iterator[None]:
+    """Within the context the experts of ``model`` run their own stock loop, which every dtype has."""
+    if not hasattr(model, "set_experts_implementation"):
+        yield
+        return
+    config = model.config
+    nested = {key: getattr(config, key, None) for key in config.sub_configs}
+    before = {"": config._experts_implementation}
+    before |= {key: c._experts_implementation for key, c in nested.items() if c is not None}
+    try:
+        model.set_experts_implementation("eager")
+        yield
+    finally:
+        model.set_experts_implementation(before)
+
+
+def chooses_experts(tensors: list[Tensor], tokens: int) -> bool:
+    """Whether a module called with these tensors sends rows to experts: [T, d] on the linear path beside [T, k] indices."""
+    rows = [t for t in tensors if t.dim() == 2 and t.shape[0] == tokens]
+    return any(t.requires_grad for t in rows) and any(t.dtype == torch.long for t in rows)
+
+
+def token_by_token(tree: Any, tokens: int) -> Any:
+    """Every [batch * tokens, ...] tensor of ``tree`` with its rows regrouped to [tokens * batch, ...]."""
+    return _map_rows(tree, tokens, lambda t: t.unflatten(0, (-1, tokens)).transpose(0, 1).flatten(0, 1))
+
+
+def prompt_by_prompt(tree: Any, tokens: int) -> Any:
+    """The inverse of ``token_by_token``."""
+    return _map_rows(tree, tokens, lambda t: t.unflatten(0, (tokens, -1)).transpose(0, 1).flatten(0, 1))
+
+
+def _map_rows(tree: Any, tokens: int, regroup: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(tree, Tensor):
+        return regroup(tree) if tree.dim() and tree.shape[0] and tree.shape[0] % tokens == 0 else tree
+    if isinstance(tree, list | tuple):
+        return type(tree)(_map_rows(item, tokens, regroup) for item in tree)
+    if isinstance(tree, dict):
+        return {key: _map_rows(item, tokens, regroup) for key, item in tree.items()}
+    return tree

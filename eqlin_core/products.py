@@ -1,0 +1,84 @@
+"""Products of two tensors that both depend on the source: which of the two factors is held at its value.
+
+Every tensor of the recorded graph has a role, told by the nodes behind it. A gate's activation times a linear tensor is
+a gated MLP, a softmax or sigmoid times a linear tensor is a mixture; nothing else is held, so that a product outside
+these two patterns stays nonlinear and the audit names it.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from typing import Any
+
+from torch import Tensor
+
+from eqlin_core.leaks import BILINEAR, LINEAR, PRODUCT_FIRST
+
+
+class Role(Enum):
+    """How a tensor depends on the source."""
+
+    LINEAR = "linear"
+    GATE = "an activation s(x) x with s held: linear, and the gate of what it multiplies"
+    WEIGHT = "a function of softmax or sigmoid values only"
+    NONLINEAR = "anything else"
+
+
+_MIXING = {"Softmax", "Sigmoid", "SoftmaxBackward"}
+
+
+class Roles:
+    """The role of every tensor of one recorded graph, from the autograd nodes behind it."""
+
+    def __init__(self) -> None:
+        self._known: dict[Any, Role] = {}
+
+    def mark_gate(self, tensor: Tensor) -> None:
+        """``tensor`` is an activation in its closed form."""
+        if tensor.grad_fn is not None:
+            self._known[tensor.grad_fn] = Role.GATE
+
+    def of(self, tensor: Tensor) -> Role:
+        """The role of a tensor that requires a gradient."""
+        if tensor.grad_fn is None:
+            return Role.LINEAR
+        stack = [tensor.grad_fn]
+        while stack:
+            node = stack[-1]
+            waiting = [p for p, _ in node.next_functions if p is not None and p not in self._known]
+            if node in self._known or not waiting:
+                stack.pop()
+                if node not in self._known:
+                    self._known[node] = self._role(node)
+            else:
+                stack.extend(waiting)
+        return self._known[tensor.grad_fn]
+
+    def _role(self, node: Any) -> Role:
+        kind = re.sub(r"Backward\d*$", "", type(node).__name__)
+        parents = [None if p is None else self._known[p] for p, _ in node.next_functions]
+        roles = {role for role in parents if role is not None}
+        if kind in _MIXING or roles == {Role.WEIGHT}:
+            return Role.WEIGHT
+        if not roles <= {Role.LINEAR, Role.GATE}:
+            return Role.NONLINEAR
+        inherited = Role.GATE if Role.GATE in roles else Role.LINEAR
+        if kind == "Div":
+            return Role.NONLINEAR if len(parents) > 1 and parents[1] is not None else inherited
+        if kind in BILINEAR:
+            factors = [p for p in parents[PRODUCT_FIRST.get(kind, 0) :] if p is not None]
+            if len(factors) > 1:
+                return Role.NONLINEAR
+            return inherited if kind == "Mul" else Role.LINEAR  # a projection of a gate starts a new linear path
+        return inherited if kind in LINEAR else Role.NONLINEAR
+
+
+def held_factor(left: Role, right: Role, gated_path: str) -> int | None:
+    """Which factor of a product is held: 0, 1, or None where the product is no gate and no mixture."""
+    for held, (role, other) in enumerate(((left, right), (right, left))):
+        if role is Role.WEIGHT and other in (Role.LINEAR, Role.GATE):
+            return held
+        if {role, other} == {Role.GATE, Role.LINEAR} and (role is Role.GATE) == (gated_path == "up"):
+            return held
+    return None
