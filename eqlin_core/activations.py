@@ -77,7 +77,9 @@ def _grid() -> Tensor:
 
 def _clips(x: Tensor, y: Tensor) -> bool:
     changed = x != y
-    return bool((x[changed].abs() > 1e-3).all()) and all(y[changed & side].unique().numel() <= 1 for side in (x > 0, x < 0))
+    return bool((x[changed].abs() > 1e-3).all()) and all(
+        y[changed & side].unique().numel() <= 1 for side in (x > 0, x < 0)
+    )
 
 
 def _clip_factor(call: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

@@ -44,6 +44,6 @@ def require_square(per_pair: int, device: torch.device, what: str, tokens: int) 
     free = free_bytes(device)
     if per_pair * tokens**2 > free:
         raise EqlinError(
-            f"{what} for {tokens} tokens needs {per_pair * tokens**2 / _GIB:.1f} GiB and {free / _GIB:.1f} GiB are free "
-            f"on {device}, which is enough for about {int((free / per_pair) ** 0.5)} tokens; shorten the prompt."
+            f"{what} for {tokens} tokens needs {per_pair * tokens**2 / _GIB:.1f} GiB and {free / _GIB:.1f} GiB are "
+            f"free on {device}, which is enough for about {int((free / per_pair) ** 0.5)} tokens; shorten the prompt."
         )

@@ -32,7 +32,7 @@ def eager_experts(model: Any) -> Iterator[None]:
 
 
 def chooses_experts(tensors: list[Tensor], tokens: int) -> bool:
-    """Whether a module called with these tensors sends rows to experts: [T, d] on the linear path beside [T, k] indices."""
+    """Whether a module called with these sends rows to experts: [T, d] on the linear path beside [T, k] indices."""
     rows = [t for t in tensors if t.dim() == 2 and t.shape[0] == tokens]
     return any(t.requires_grad for t in rows) and any(t.dtype == torch.long for t in rows)
 

@@ -119,7 +119,9 @@ def randomise(model: torch.nn.Module, seed: int = 0) -> None:
         elif any(kind in name for kind in ("embed", "wte", "wpe", "lm_head")):
             parameter.copy_(0.5 * draw)
         else:
-            sharper = 2.0 if any(part in name for part in ("q_", "k_", "qkv", "query", "c_attn", "router", "gate.")) else 1
+            sharper = (
+                2.0 if any(part in name for part in ("q_", "k_", "qkv", "query", "c_attn", "router", "gate.")) else 1
+            )
             parameter.copy_(sharper * draw / parameter.shape[-1] ** 0.5)
 
 

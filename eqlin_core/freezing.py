@@ -3,7 +3,7 @@
 One forward pass of the untouched model under temporary hooks *records* every coefficient; its autograd graph is then a
 linear function, audited node by node. Later passes *replay* the coefficients on other inputs. No modelling file is
 changed: norms and activation modules answer through forward hooks, attention through the public attention interface,
-everything between modules through a function mode; all of it is gone when the pass ends (Golden 2025, sections 3 and A).
+everything between modules through a function mode; all of it is gone when the pass ends (Golden 2025, section 3).
 """
 
 from __future__ import annotations
@@ -81,6 +81,8 @@ class FrozenNetwork:
         self._modules = dict(lm.model.named_modules())
         self._names = {module: name for name, module in self._modules.items()}
         self._probed: dict[Any, Any] = {}
+        self._on_path: list[str] = []
+        self._watcher: Callable[[str, Any], None] | None = None
         self._off_path: set[str] = set()
         self._experts: set[str] = set()
         self._functions = FrozenFunctions(gated_path, rules, self._note)
@@ -98,7 +100,9 @@ class FrozenNetwork:
         nodes = reachable(self.values)
         self.leaks = find_leaks(nodes, self._graph, self.inputs.dtype)
         # A leaf whose output the linear path never reads (queries, keys, gates) is not worth replaying in full.
-        self._off_path = {n for n, made in self._produced.items() if None not in made and not nodes.intersection(made)}
+        self._on_path = [n for n, made in self._produced.items() if nodes.intersection(made)]
+        leaves = {n for n, made in self._produced.items() if None not in made and not any(self._modules[n].children())}
+        self._off_path = leaves - set(self._on_path)
         for name in self._off_path:
             self._kept.pop(name, None)
         for name in self._off_path | set(self._kept):
@@ -153,6 +157,9 @@ class FrozenNetwork:
 
             for module, name in self._names.items():
                 (self._hook_replay if self.replaying else self._hook_record)(module, name, add)
+            if self._watcher is not None:
+                for name in self._on_path:
+                    add(self._modules[name].register_forward_hook, self._watcher_of(name))
             if isinstance(self.source, Site):
                 add(self.layers[self.source.layer].register_forward_pre_hook, _entering(v, seen, self.replaying))
             if isinstance(self.target, Site):
@@ -161,6 +168,18 @@ class FrozenNetwork:
                     add(block.register_forward_pre_hook, lambda m, a, k: self._watch_residual_stream(a, k, stack))
                 add(block.register_forward_hook, lambda m, a, k, out: self._reached(seen, sites.block_output(out)))
             yield
+
+    @contextmanager
+    def watching(self, watch: Callable[[str, Any], None]) -> Iterator[None]:
+        """Within the context every replay calls ``watch(module, output)`` for the modules on the linear path."""
+        self._watcher = watch
+        try:
+            yield
+        finally:
+            self._watcher = None
+
+    def _watcher_of(self, name: str) -> Callable[..., None]:
+        return lambda m, a, k, out: self._watcher(name, out) if self._watcher is not None else None
 
     def _hook_record(self, module: nn.Module, name: str, add: Callable[..., None]) -> None:
         leaf, in_list = not any(module.children()), module in self._blocks
@@ -175,8 +194,9 @@ class FrozenNetwork:
         def after(m: nn.Module, args: Any, kwargs: Any, out: Any) -> None:
             self._functions.leave()
             self._graph.leave(_tensors(out))
-            if leaf and isinstance(out, Tensor):
-                self._produced[name].append(out.grad_fn)
+            value = sites.block_output(out)
+            if isinstance(value, Tensor):
+                self._produced[name].append(value.grad_fn)
             if in_list and (node := sites.block_output(out).grad_fn) is not None:
                 self.block_nodes.append(node)
 
@@ -248,7 +268,7 @@ class FrozenNetwork:
         self._functions.token_by_token = False
         return prompt_by_prompt(out, self.n_tokens)
 
-    # ---- what attention and the MLP add to the residual stream --------------------------------------------------------
+    # ---- what attention and the MLP add to the residual stream -------------------------------------------------------
 
     def _watch_residual_stream(self, args: Any, kwargs: Any, stack: ExitStack) -> None:
         self._stream = sites.ResidualStream(sites.block_input(args, kwargs))
@@ -287,9 +307,7 @@ class FrozenNetwork:
 
     def _note(self, name: str, rule: str) -> None:
         known = self.rules[name].rule.split("; ") if name in self.rules else []
-        self.rules[name] = Frozen(
-            name, type(self._modules[name]).__name__, "; ".join([*known, *({rule} - set(known))])
-        )
+        self.rules[name] = Frozen(name, type(self._modules[name]).__name__, "; ".join([*known, *({rule} - set(known))]))
 
     def _next(self, name: str) -> Any:
         position = self._calls[name]
@@ -321,7 +339,7 @@ class FrozenNetwork:
 _WEIGHTS = " weights"
 
 
-class _Reached(Exception):  # noqa: N818 - not an error: it ends a pass whose target has been reached
+class _Reached(Exception):
     pass
 
 

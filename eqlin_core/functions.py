@@ -1,4 +1,4 @@
-"""What a model computes between its modules, frozen: gates, mixing weights, choices, and activations called as functions.
+"""What a model computes between its modules, frozen: gates, mixing weights, choices, activations as functions.
 
 A ``TorchFunctionMode`` sees every torch function of a pass together with the module it runs in. While recording it
 decides what to hold and keeps it under (module, visit, function, count); while replaying it puts it back there.
@@ -53,8 +53,8 @@ class _Choose:
 class FrozenFunctions(TorchFunctionMode):
     """The functions of one frozen network; enter it around a pass, after ``start``.
 
-    ``keep(module, rule)`` is told every rule that was recorded. ``rules`` names the freezing rules that apply, of "gates"
-    and "router".
+    ``keep(module, rule)`` is told every rule that was recorded. ``rules`` names the freezing rules that apply, of
+    "gates" and "router".
     """
 
     def __init__(self, gated_path: str, rules: Collection[str], keep: Callable[[str, str], None]) -> None:
@@ -110,7 +110,9 @@ class FrozenFunctions(TorchFunctionMode):
         if held.dim() != live.dim() or held.dim() == 0 or held.shape[0] in (1, live.shape[0]):
             return held
         copies = live.shape[0] // held.shape[0]
-        return held.repeat_interleave(copies, 0) if self.token_by_token else held.repeat(copies, *[1] * (held.dim() - 1))
+        return (
+            held.repeat_interleave(copies, 0) if self.token_by_token else held.repeat(copies, *[1] * (held.dim() - 1))
+        )
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

@@ -16,9 +16,11 @@ from torch import Tensor
 # Linear in whatever differentiable parents they have.
 LINEAR = {
     "AccumulateGrad", "Add", "AsStrided", "Cat", "Clone", "Contiguous", "CopySlices", "Diagonal", "Expand", "Flip",
-    "Gather", "Identity", "IndexAdd", "IndexPut", "Index", "IndexSelect", "MaskedFill", "MaskedScatter", "Mean", "Narrow",
+    "Gather", "Identity", "IndexAdd", "IndexPut", "Index", "IndexSelect", "MaskedFill", "MaskedScatter", "Mean",
+    "Narrow",
     "Neg", "Permute", "Repeat", "ReshapeAlias", "Roll", "Rsub", "ScatterAdd", "Scatter", "Select", "SelectBackward",
-    "Slice", "Split", "SplitWithSizes", "Squeeze", "Stack", "Sub", "Sum", "SwapAxes", "T", "ToCopy", "Transpose", "Unbind",
+    "Slice", "Split", "SplitWithSizes", "Squeeze", "Stack", "Sub", "Sum", "SwapAxes", "T", "ToCopy", "Transpose",
+    "Unbind",
     "UnsafeSplit", "UnsafeView", "Unsqueeze", "View", "Where", "Zero", "Alias", "Unfold", "CopyBackwards", "Copy",
     "IndexFill", "IndexReduce", "ConstantPadNd", "RepeatInterleave", "Cumsum", "Trace", "Tril", "Triu", "MoveDim",
     "Fill", "EmbeddingBag", "Detach", "ViewAs", "Movedim", "BroadcastTensors", "Squeeze_", "Real",

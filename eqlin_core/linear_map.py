@@ -12,14 +12,14 @@ from jaxtyping import Float
 from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
-from eqlin_core import budget
+from eqlin_core import budget, sites
 from eqlin_core.errors import Cancelled, EqlinError
-from eqlin_core import sites
 from eqlin_core.experts import eager_experts
 from eqlin_core.freezing import FrozenNetwork
 from eqlin_core.models import LanguageModel
 from eqlin_core.norms import coefficient_dtype
 from eqlin_core.sites import Site, Source, Target
+from eqlin_core.superposition import find_hidden_leaks
 
 Progress = Callable[[float, str], Any]
 
@@ -169,9 +169,7 @@ class LinearMap:
             self._jacobian = matrix
         return self._jacobian
 
-    def logit_split(
-        self, directions: Float[Tensor, "m d"]
-    ) -> tuple[Float[Tensor, "m tokens"], Float[Tensor, " m"]]:
+    def logit_split(self, directions: Float[Tensor, "m d"]) -> tuple[Float[Tensor, "m tokens"], Float[Tensor, " m"]]:
         """(w . J_i x_i for every direction w and token i, w . b): the exact parts of each w . y."""
         directions = directions.to(self.output)
         return directions @ self.contributions().T, directions @ self.bias
@@ -198,7 +196,7 @@ class LinearMap:
         )
 
     def exactness(self) -> Exactness:
-        """The two errors of this run, from the contributions and, once it has been computed, from the matrix as well."""
+        """The two errors of this run, from the contributions and, once there is one, from the matrix as well."""
         dtype = str(self.inputs.dtype).removeprefix("torch.")
         total = self.contributions().double().sum(0) + self.bias.double()
         errors = [_relative(total, self.output)]
@@ -207,8 +205,11 @@ class LinearMap:
             errors.append(_relative(product + self.bias.double(), self.output))
         forward = _relative(self.output, self._stock)
         reconstruction_bound, forward_bound = BOUNDS[dtype]
-        exact = max(errors) <= reconstruction_bound and forward <= forward_bound and not self.network.leaks
-        return Exactness(max(errors), forward, dtype, exact, list(self.network.leaks))
+        leaks = list(self.network.leaks)
+        if max(errors) > reconstruction_bound and not leaks:
+            leaks = find_hidden_leaks(self.network, reconstruction_bound)
+        exact = max(errors) <= reconstruction_bound and forward <= forward_bound and not leaks
+        return Exactness(max(errors), forward, dtype, exact, leaks)
 
     # ---- passes ----------------------------------------------------------------------------------------------------
 
@@ -259,7 +260,7 @@ def linearize(
     position: int = -1,
     memory_budget: int | None = None,
 ) -> LinearMap:
-    """The exact linear map of ``lm`` at this prompt, from ``source`` to ``target`` at ``position`` (Golden 2025, eq. 4).
+    """The exact linear map of ``lm`` at this prompt, from ``source`` to ``target`` at ``position`` (Golden 2025, eq 4).
 
     ``target`` is the output embedding or a place in a block, read through the final norm unless ``final_norm=False``.
     ``gated_path`` chooses the factor of a gated MLP that stays linear. ``memory_budget`` (bytes) bounds the chunks.
@@ -274,9 +275,7 @@ def linearize(
     tensor = torch.tensor(ids, device=lm.device)
     with torch.no_grad():
         embeddings = lm.model.get_input_embeddings()(tensor)
-    network = FrozenNetwork(
-        lm, embeddings, source=source, target=target, final_norm=final_norm, gated_path=gated_path
-    )
+    network = FrozenNetwork(lm, embeddings, source=source, target=target, final_norm=final_norm, gated_path=gated_path)
     stock = _stock_value(network, tensor)[position]
     return LinearMap(lm, network, ids, position % len(ids), stock, memory_budget)
 

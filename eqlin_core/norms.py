@@ -64,8 +64,8 @@ def coefficient_dtype(dtype: torch.dtype) -> torch.dtype:
 def probe_norm(module: nn.Module, call: Callable[[Tensor], Tensor], example: Tensor) -> NormRule | None:
     """The rule of ``module`` if some normalisation formula reproduces it on random inputs, else None.
 
-    ``call`` runs the module as the network would, ``example`` [..., d] gives shape, dtype and device of its input. A half
-    precision module is asked in float32 where it can answer, because its own rounding hides what it computes.
+    ``call`` runs the module as the network would, ``example`` [..., d] gives shape, dtype and device of its input. A
+    half precision module is asked in float32 where it can answer, because its own rounding hides what it computes.
     """
     for dtype in dict.fromkeys((coefficient_dtype(example.dtype), example.dtype)):
         probes = _probe_inputs(example, dtype)

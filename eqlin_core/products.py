@@ -61,17 +61,16 @@ class Roles:
         roles = {role for role in parents if role is not None}
         if kind in _MIXING or roles == {Role.WEIGHT}:
             return Role.WEIGHT
-        if not roles <= {Role.LINEAR, Role.GATE}:
+        factors = [p for p in parents[PRODUCT_FIRST.get(kind, 0) :] if p is not None]
+        if kind in BILINEAR and kind != "Mul" and len(factors) <= 1:
+            return Role.LINEAR  # a projection starts a new linear path; what leaked before it is for the audit to say
+        if not roles <= {Role.LINEAR, Role.GATE} or (kind in BILINEAR and len(factors) > 1):
             return Role.NONLINEAR
-        inherited = Role.GATE if Role.GATE in roles else Role.LINEAR
-        if kind == "Div":
-            return Role.NONLINEAR if len(parents) > 1 and parents[1] is not None else inherited
-        if kind in BILINEAR:
-            factors = [p for p in parents[PRODUCT_FIRST.get(kind, 0) :] if p is not None]
-            if len(factors) > 1:
-                return Role.NONLINEAR
-            return inherited if kind == "Mul" else Role.LINEAR  # a projection of a gate starts a new linear path
-        return inherited if kind in LINEAR else Role.NONLINEAR
+        if kind == "Div" and len(parents) > 1 and parents[1] is not None:
+            return Role.NONLINEAR
+        if kind not in LINEAR and kind not in ("Mul", "Div"):
+            return Role.NONLINEAR
+        return Role.GATE if Role.GATE in roles else Role.LINEAR
 
 
 def held_factor(left: Role, right: Role, gated_path: str) -> int | None:

@@ -142,8 +142,7 @@ def describe_targets(lm: LanguageModel, lin: LinearMap, ids: list[int], logits: 
     probabilities = logits.double().softmax(-1)[ids].tolist()
     names = lm.token_strings(ids)
     return [
-        Target(i, name, row, float(row @ y), p)
-        for i, name, row, p in zip(ids, names, rows, probabilities, strict=True)
+        Target(i, name, row, float(row @ y), p) for i, name, row, p in zip(ids, names, rows, probabilities, strict=True)
     ]
 
 
@@ -161,9 +160,7 @@ def typed_target(lin: LinearMap, text: str) -> Target:
     return describe_targets(lm, lin, [max(ids, key=lambda i: float(logits[i]))], logits)[0]
 
 
-def spectrum_run(
-    lin: LinearMap, k: int = 24, progress: Callable[[float, str], Any] | None = None
-) -> SpectrumRun:
+def spectrum_run(lin: LinearMap, k: int = 24, progress: Callable[[float, str], Any] | None = None) -> SpectrumRun:
     """The singular triplets of every token's matrix, read out; computes the matrix."""
     found = spectrum(lin, min(k, lin.width), progress=progress)
     T, kept = found.S.shape

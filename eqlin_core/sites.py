@@ -16,7 +16,7 @@ from eqlin_core.errors import EqlinError
 
 @dataclass(frozen=True)
 class Site:
-    """A place in block ``layer`` (counted from 0): its "input", what "attn" or "mlp" adds, or the block's output "layer"."""
+    """A place in block ``layer`` (from 0): its "input", what "attn" or "mlp" adds, or the block's output "layer"."""
 
     layer: int
     kind: Literal["input", "attn", "mlp", "layer"]
@@ -131,7 +131,7 @@ class Additions(TorchFunctionMode):
         out = func(*args, **(kwargs or {}))
         name = getattr(func, "__name__", "")
         if name in self._SUMS and len(args) == 2 and all(isinstance(a, Tensor) for a in args):
-            self._stream.saw_sum(*args, out)
+            self._stream.saw_sum(args[0], args[1], out)
         elif name in self._VIEWS and isinstance(out, Tensor) and out is not args[0]:
             self._stream.saw_view(args[0], out)
         return out
@@ -154,7 +154,9 @@ def stock_value(
             stack.enter_context(Additions(streams[-1]))
 
         def after(module: nn.Module, args: Any, out: Any) -> None:
-            seen.append(block_output(out) if kind == "layer" else sum_of(streams[-1], kinds, kind).view_as(block_output(out)))
+            seen.append(
+                block_output(out) if kind == "layer" else sum_of(streams[-1], kinds, kind).view_as(block_output(out))
+            )
 
         streams: list[ResidualStream] = []
         stack.callback(block.register_forward_hook(after).remove)

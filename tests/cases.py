@@ -15,7 +15,7 @@ from eqlin_core.models import LanguageModel, load_model
 MARIN = "The bridge out of Marin is the"
 PROMPT = tiny_prompt()
 FAMILY_NAMES = list(FAMILIES)
-# Llamas for properties that do not depend on the family: with grouped heads, with biases (affine), with tied embeddings.
+# Llamas for properties that do not depend on the family: with grouped heads, biases (affine), tied embeddings.
 LLAMAS: dict[str, dict[str, Any]] = {
     "plain": {"num_key_value_heads": 4},
     "grouped": {},

@@ -75,7 +75,7 @@ class Engine:
             model = self._load(request, progress)
             progress(None, "Recording the frozen network")
             self._map = None
-            lin = linearize(model, request.prompt, gated_path=request.gated_path)  # type: ignore[arg-type]
+            lin = linearize(model, request.prompt, gated_path=request.gated_path)
             self._map = (request, lin)
         return self._map[1]
 

@@ -109,7 +109,9 @@ class Session:
             return snapshot.result
         if snapshot.finished:
             return snapshot.error or "The look-up was cancelled; choose the token again."
-        self.awaited.add(text)
+        if text not in self.awaited:
+            self.awaited.add(text)
+            st.rerun()  # the strip above has been drawn already; it polls only when it knows that something is awaited
         return f"Looking up {text!r}; it is explained as soon as the model is free."
 
 

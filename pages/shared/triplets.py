@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 IN_TABLE = 5  # tokens of each read-out
 IN_VIEW = 10  # rows before the table scrolls
+ROW, HEADER = 28, 37  # pixels; Streamlit sets the height of the header, which is here with the table's border
 _TABLE, _CHOICE = "triplets", "triplet"
 
 
@@ -42,8 +43,8 @@ def triplet_table(run: TokenRun, spectra: SpectrumRun, token: int, explained: Ex
         selection_mode=["single-row-required", "single-cell"],
         selection_default={"selection": {"rows": [k]}},
         key=_TABLE,
-        row_height=28,
-        height=28 * (IN_VIEW + 1) + 2,
+        row_height=ROW,
+        height=HEADER + IN_VIEW * ROW,
         column_config={
             "k": st.column_config.NumberColumn(width=40),
             "σ": st.column_config.NumberColumn(format="%.3g", width=70, help="Singular value"),

@@ -26,10 +26,13 @@ class App:
 
     url: str
     log_file: Path
+    process: subprocess.Popen[bytes]
 
     def log(self, lines: int = 80) -> str:
-        """The last lines of what the server wrote."""
-        return "\n".join(self.log_file.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+        """The last lines of what the server wrote, and its exit code when it has ended."""
+        written = self.log_file.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
+        code = self.process.poll()
+        return "\n".join(written if code is None else [*written, f"The server has ended with code {code}."])
 
 
 @contextmanager
@@ -50,8 +53,8 @@ def running_app(
     }.items():
         command += [f"--{name}", value]
     with tempfile.TemporaryDirectory(prefix="eqlin-app-", ignore_cleanup_errors=True) as folder:
-        app = App(f"http://127.0.0.1:{port}", Path(folder) / "log.txt")
-        with app.log_file.open("wb") as log:
+        log_file = Path(folder) / "log.txt"
+        with log_file.open("wb") as log:
             process = subprocess.Popen(
                 command,
                 cwd=script.parent,
@@ -60,8 +63,9 @@ def running_app(
                 stderr=subprocess.STDOUT,
                 env={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})},
             )
+            app = App(f"http://127.0.0.1:{port}", log_file, process)
             try:
-                _wait_until_healthy(process, app, timeout)
+                _wait_until_healthy(app, timeout)
                 yield app
             finally:
                 stop(process)
@@ -85,11 +89,11 @@ def free_port() -> int:
         return port
 
 
-def _wait_until_healthy(process: subprocess.Popen[bytes], app: App, timeout: float) -> None:
+def _wait_until_healthy(app: App, timeout: float) -> None:
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise RuntimeError(f"The app ended with code {process.returncode} before it answered:\n{app.log()}")
+        if app.process.poll() is not None:
+            raise RuntimeError(f"The app ended before it answered:\n{app.log()}")
         try:
             with urllib.request.urlopen(f"{app.url}/_stcore/health", timeout=5) as answer:
                 if answer.status == 200:

@@ -143,5 +143,5 @@ def test_the_server_ends_with_its_block_even_when_the_test_fails(tmp_path: Path)
 
 
 def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match="ended with code"), running_app(tmp_path / "missing.py"):
+    with pytest.raises(RuntimeError, match="ended before it answered"), running_app(tmp_path / "missing.py"):
         pass

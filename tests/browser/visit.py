@@ -18,6 +18,13 @@ IDLE = """() => {
         && !document.querySelector('[data-stale="true"], [data-testid="stSkeleton"]');
 }"""
 BUSY = """() => document.querySelector('[data-testid="stProgress"], [data-testid="stSpinner"]') !== null"""
+STATE = """() => {
+    const app = document.querySelector('[data-testid="stApp"]');
+    const count = what => document.querySelectorAll(what).length;
+    return app === null ? 'it is empty' : `its script is ${app.dataset.testScriptState}, its connection `
+        + `${app.dataset.testConnectionState}; ${count('[data-stale="true"]')} stale elements, `
+        + `${count('[data-testid="stSkeleton"]')} not loaded, ${count('[data-testid="stProgress"]')} progress bars`;
+}"""
 # Streamlit's front end looks for these two beside the page first, and at the root when it gets a 404.
 EXPECTED_404 = ("/_stcore/health", "/_stcore/host-config")
 
@@ -43,11 +50,15 @@ def visit(
 
     def note(message: ConsoleMessage) -> None:
         if message.type == "error" and not message.location.get("url", "").endswith(EXPECTED_404):
-            found.append(f"console: {message.text} ({message.location.get('url')})")
+            add(f"console: {message.text} ({message.location.get('url')})")
+
+    def add(problem: str) -> None:
+        if problem not in found:
+            found.append(problem)
 
     found = [] if problems is None else problems
     page.on("console", note)
-    page.on("pageerror", lambda error: found.append(f"exception: {error}"))
+    page.on("pageerror", lambda error: add(f"exception: {error}"))
     page.goto(url)
     return page
 
@@ -77,5 +88,5 @@ def _wait(page: Page, condition: str, timeout: float, quiet: float, goal: str) -
         elif now - since >= quiet:
             return
         if now > deadline:
-            raise TimeoutError(f"The page was not {goal} within {timeout:.0f} seconds.")
+            raise TimeoutError(f"The page was not {goal} within {timeout:.0f} seconds: {page.evaluate(STATE)}.")
         page.wait_for_timeout(50)

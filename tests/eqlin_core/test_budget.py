@@ -15,7 +15,9 @@ def test_free_memory_is_what_the_machine_can_give() -> None:
     assert 2**20 < budget.free_bytes(CPU) < 2**50
 
 
-@pytest.mark.parametrize(("per_item", "given", "items"), [(100, 1000, 10), (101, 1000, 9), (5000, 1000, 1), (0, 10, 10)])
+@pytest.mark.parametrize(
+    ("per_item", "given", "items"), [(100, 1000, 10), (101, 1000, 9), (5000, 1000, 1), (0, 10, 10)]
+)
 def test_a_chunk_holds_as_many_items_as_the_budget_and_never_none(per_item: int, given: int, items: int) -> None:
     assert budget.chunk_size(per_item, 1, CPU, given) == items
 

@@ -1,4 +1,4 @@
-"""Every decoder family by name: exact in float64 under both conventions, linear, audited, and bounded in lower precision."""
+"""Every decoder family by name: exact in float64 under both conventions, linear, audited, bounded below it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ from tests.cases import FAMILY_NAMES, PROMPT, family, relative, stock_outputs
 families = pytest.mark.parametrize("name", FAMILY_NAMES)
 conventions = pytest.mark.parametrize("gated_path", ["up", "gate"])
 EXPERTS = [name for name in FAMILY_NAMES if "num_experts_per_tok" in FAMILIES[name].options]
-SLIDING = [name for name in FAMILY_NAMES if "sliding_window" in {**FAMILIES[name].options, **FAMILIES[name].options.get("text", {})}]
+SLIDING = [
+    name
+    for name in FAMILY_NAMES
+    if "sliding_window" in {**FAMILIES[name].options, **FAMILIES[name].options.get("text", {})}
+]
 
 
 @functools.lru_cache(maxsize=4)
@@ -171,7 +175,11 @@ def test_the_language_model_of_a_multimodal_wrapper_is_the_one_that_is_linearize
     assert all("vision" not in module for module in lin.network.rules)
     alone = tiny_model("gemma3")
     alone.model.load_state_dict(
-        {k.replace("model.language_model.", "model."): v for k, v in lin.lm.model.state_dict().items() if "vision" not in k and "projector" not in k}
+        {
+            k.replace("model.language_model.", "model."): v
+            for k, v in lin.lm.model.state_dict().items()
+            if "vision" not in k and "projector" not in k
+        }
     )
     assert relative(eq.linearize(alone, token_ids=PROMPT).jacobian(), lin.jacobian()) < 1e-12
 

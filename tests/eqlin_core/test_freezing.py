@@ -117,7 +117,8 @@ def test_a_second_model_is_never_touched(sharing: str, monkeypatch: pytest.Monke
         for module in second.model.modules():
             if hasattr(module, "config"):
                 module.config = lm.model.config
-    before, during = trace(second), []
+    before = trace(second)
+    during: list[Any] = []
     weights = FrozenNetwork.weights
     another_thread = ThreadPoolExecutor(1)
 

@@ -32,9 +32,7 @@ def test_the_map_reconstructs_the_output_to_float64_rounding(lin: eq.LinearMap) 
 def test_apply_and_adjoint_are_transposes(lin: eq.LinearMap) -> None:
     v = torch.randn(3, *lin.inputs.shape, dtype=torch.float64)
     u = torch.randn(3, lin.width, dtype=torch.float64)
-    torch.testing.assert_close(
-        (lin.apply(v) * u).sum(-1), (v * lin.adjoint(u)).sum((-2, -1)), rtol=1e-12, atol=1e-12
-    )
+    torch.testing.assert_close((lin.apply(v) * u).sum(-1), (v * lin.adjoint(u)).sum((-2, -1)), rtol=1e-12, atol=1e-12)
 
 
 def test_apply_is_linear_although_the_network_has_biases(lin: eq.LinearMap) -> None:

@@ -19,7 +19,8 @@ from safetensors.torch import load, load_file, save, save_file
 
 from eqlin_core import bundled
 from eqlin_core.errors import Cancelled, EqlinError
-from eqlin_core.models import PRESETS, LanguageModel, load_model
+from eqlin_core.models import LanguageModel, load_model
+from eqlin_core.presets import PRESETS
 from tests.eqlin_core.test_bundled import write_tiny_gguf
 
 PROMPT = "The bridge out of Marin is the"

@@ -56,7 +56,8 @@ def test_a_frozen_norm_is_affine_with_its_own_bias(name: str) -> None:
     assert rule is not None
     coefficient = rule.coefficient(X)
     zero = rule.linear(torch.zeros_like(X), coefficient)
-    torch.testing.assert_close(zero, module.bias.expand_as(X) if getattr(module, "bias", None) is not None else 0 * X)
+    bias = getattr(module, "bias", None)
+    torch.testing.assert_close(zero, 0 * X if bias is None else bias.expand_as(X))
     torch.testing.assert_close(rule.linear(3 * X, coefficient) - zero, 3 * (rule.linear(X, coefficient) - zero))
 
 
@@ -87,7 +88,8 @@ class LeakyRMSNorm(LlamaRMSNorm):
 
 
 @pytest.mark.parametrize(
-    "module", [PowerNorm(), LeakyRMSNorm(D), nn.Linear(D, D), nn.GroupNorm(4, D), nn.Softmax(-1), nn.SiLU(), nn.Identity()]
+    "module",
+    [PowerNorm(), LeakyRMSNorm(D), nn.Linear(D, D), nn.GroupNorm(4, D), nn.Softmax(-1), nn.SiLU(), nn.Identity()],
 )
 def test_what_follows_no_norm_formula_is_not_called_a_norm(module: nn.Module) -> None:
     module = randomised(module)
@@ -104,8 +106,8 @@ def test_weights_that_are_present_only_during_forward_are_read_there() -> None:
 
     class Offloaded(LlamaRMSNorm):
         def forward(self, hidden_states: Tensor) -> Tensor:
-            stored = self.weight
-            self.weight = nn.Parameter(real)
+            stored: nn.Parameter = self.weight
+            self.weight: nn.Parameter = nn.Parameter(real)
             try:
                 return super().forward(hidden_states)
             finally:

@@ -99,9 +99,7 @@ def test_what_attention_and_the_mlp_add_is_what_their_modules_return_in_a_llama(
 def test_maps_of_single_blocks_compose_to_the_map_of_all() -> None:
     """Block 1's layer map, summed over the positions it reads, after block 0's map of each of those positions."""
     lm = llama("affine")
-    step = eq.linearize(
-        lm, token_ids=PROMPT, source=Site(1, "input"), target=Site(1, "layer"), final_norm=False
-    )
+    step = eq.linearize(lm, token_ids=PROMPT, source=Site(1, "input"), target=Site(1, "layer"), final_norm=False)
     assert step.exactness().exact
     composed: torch.Tensor | float = 0.0
     for position, block in enumerate(step.jacobian()):

@@ -46,7 +46,7 @@ def test_a_matrix_that_does_not_fit_into_memory_is_refused_before_it_is_computed
 ) -> None:
     lin = eq.linearize(llama(), token_ids=PROMPT)
     monkeypatch.setattr("eqlin_core.budget.free_bytes", lambda device: 1000)
-    with pytest.raises(eq.EqlinError, match="for 11 tokens needs .* GiB and .* GiB are free on cpu"):
+    with pytest.raises(eq.EqlinError, match=r"for 11 tokens needs .* GiB and .* GiB are free on cpu"):
         lin.jacobian()
     assert lin.exactness().exact, "contributions need no matrix"
 

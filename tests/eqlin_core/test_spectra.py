@@ -1,4 +1,4 @@
-"""Truncated decompositions against torch.linalg.svd, on the map of a model and on matrices whose spectrum is prescribed."""
+"""Truncated decompositions against torch.linalg.svd, on a model's map and on matrices with a prescribed spectrum."""
 
 from __future__ import annotations
 
@@ -74,9 +74,7 @@ def test_what_the_first_directions_miss_is_noticed() -> None:
 
 def test_wide_matrices_are_decomposed_too() -> None:
     wide = with_singular_values(SPECTRA["decaying"], 3, columns=3 * D)
-    torch.testing.assert_close(
-        spectra.truncated_svd(wide[None], K)[1][0], SPECTRA["decaying"][:K], rtol=1e-10, atol=0
-    )
+    torch.testing.assert_close(spectra.truncated_svd(wide[None], K)[1][0], SPECTRA["decaying"][:K], rtol=1e-10, atol=0)
 
 
 def test_float32_keeps_its_own_precision_and_half_precision_is_raised_to_it(matrices: Tensor) -> None:

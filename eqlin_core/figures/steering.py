@@ -1,0 +1,356 @@
+"""Charts of steering: metrics over the strength, forecast beside reality, where the concept lives; and marked texts."""
+
+import re
+from collections.abc import Sequence
+from difflib import SequenceMatcher
+from html import escape
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from jaxtyping import Float
+
+from .chart import Chart
+from .labels import plotly_text, printed, token_label
+from .layout import base_layout, value_axis
+from .palette import MONO, Theme, look
+
+PANEL = 132  # pixels of one of several charts above one another
+NAME_ROOM = 74  # pixels left of the plotting area
+
+
+def steering_metrics(
+    strengths: Float[np.ndarray, " S"],
+    concept: Float[np.ndarray, " S"],
+    divergence: Float[np.ndarray, " S"],
+    perplexity: Float[np.ndarray, " S"],
+    *,
+    control: tuple[Float[np.ndarray, " S"], Float[np.ndarray, " S"], Float[np.ndarray, " S"]] | None = None,
+    position: float | None = None,
+    flip: float | None = None,
+    breaks_down: float | None = None,
+    theme: Theme = "light",
+) -> Chart:
+    """Three panels over the strength, with the control (the same three of a random operator) as a thin grey line.
+
+    `position` is marked by a line, the strength of the `flip` of the next token by a dotted one; from `breaks_down`
+    on, where the text is none any more, the ground is tinted.
+    """
+    colours = look(theme)
+    steered = [np.asarray(v, dtype=np.float64) for v in (concept, divergence, perplexity)]
+    random = None if control is None else [np.asarray(v, dtype=np.float64) for v in control]
+    x = np.asarray(strengths, dtype=np.float64)
+    if any(len(v) != len(x) for v in [*steered, *(random or [])]):
+        raise ValueError(f"The metrics do not have one value for each of the {len(x)} strengths.")
+    titles = (
+        "log-probability of the<br>concept (nats a token)",
+        "KL from the unsteered<br>next token (nats)",
+        "perplexity,<br>unsteered model",
+    )
+    data: list[dict[str, Any]] = []
+    for i in range(3):
+        lines = [("steered", steered[i], colours.accent, 2.25, "solid")]
+        if random is not None:
+            lines.insert(0, ("random operator", random[i], colours.muted, 1.25, "solid"))
+        for name, y, colour, width, dash in lines:
+            data.append(
+                {
+                    "type": "scatter",
+                    "mode": "lines+markers",
+                    "x": x,
+                    "y": np.where(np.isfinite(y), y, np.nan),
+                    "yaxis": f"y{i + 1}" if i else "y",
+                    "line": {"color": colour, "width": width, "dash": dash},
+                    "marker": {"color": colour, "size": 5 if name == "steered" else 3},
+                    "name": name,
+                    "legendgroup": name,
+                    "showlegend": i == 0,
+                    "customdata": [printed(v) for v in y],
+                    "hovertemplate": f"λ = %{{x:.3g}}<br>{name} %{{customdata}}<extra></extra>",
+                }
+            )
+    gap, height = 0.055, (1 - 2 * 0.055) / 3
+    layout = base_layout(theme, "steering-metrics", [], 3 * PANEL + 96) | {
+        "xaxis": value_axis(theme, "strength λ", zeroline=False, anchor="y3", range=_padded(x)),
+        "showlegend": random is not None,
+        "legend": _legend_above(theme),
+        "margin": {"l": NAME_ROOM, "r": 16, "t": 40, "b": 48},
+        "shapes": [*_marks(theme, position, flip), *_tint(theme, breaks_down, float(x.max()))],
+        "annotations": _flip_note(theme, flip),
+    }
+    for i, title in enumerate(titles):
+        top = 1 - i * (height + gap)
+        values = steered[i] if random is None else np.concatenate([steered[i], random[i]])
+        layout[f"yaxis{i + 1}" if i else "yaxis"] = value_axis(
+            theme,
+            title,
+            domain=[max(0.0, top - height), top],
+            zeroline=False,
+            nticks=4,
+            **(_log_axis(values) if i == 2 else {}),
+        ) | {"title": {"text": title, "font": {"size": 11, "color": colours.muted}, "standoff": 8}}
+    table: dict[str, Any] = {
+        "strength": x.tolist(),
+        "concept_log_probability": steered[0].tolist(),
+        "kl_from_unsteered": steered[1].tolist(),
+        "perplexity_unsteered_model": steered[2].tolist(),
+    }
+    if random is not None:
+        for name, values in zip(list(table)[1:4], random, strict=True):
+            table[f"random_{name}"] = values.tolist()
+    return Chart("steering-metrics", go.Figure(data=data, layout=layout), table)
+
+
+def steering_forecast(
+    strengths: Float[np.ndarray, " S"],
+    tokens: Sequence[str],
+    real: Float[np.ndarray, "S m"],
+    frozen: Float[np.ndarray, "S m"],
+    tangent: Float[np.ndarray, "S m"],
+    *,
+    position: float | None = None,
+    linear_until: float | None = None,
+    theme: Theme = "light",
+) -> Chart:
+    """Logits of one or two next tokens over the strength: real passes, the frozen map's line, the derivative's line.
+
+    Logits are less their mean over the vocabulary. Up to `linear_until` the derivative describes what happens.
+    """
+    colours = look(theme)
+    x = np.asarray(strengths, dtype=np.float64)
+    if real.shape != (len(x), len(tokens)) or real.shape != frozen.shape or real.shape != tangent.shape:
+        raise ValueError(f"The forecast has shapes {real.shape}, {frozen.shape} and {tangent.shape}.")
+    data: list[dict[str, Any]] = []
+    kinds = (
+        ("real", real, "solid", 2.5),
+        ("frozen map", frozen, "dash", 1.5),
+        ("derivative at 0", tangent, "dot", 1.5),
+    )
+    for j, token in enumerate(tokens):
+        colour = (colours.muted, colours.accent)[(j + 2 - len(tokens)) % 2]
+        name = token_label(token)
+        for kind, values, dash, width in kinds:
+            data.append(
+                {
+                    "type": "scatter",
+                    "mode": "lines",
+                    "x": x,
+                    "y": values[:, j],
+                    "line": {"color": colour, "width": width, "dash": dash},
+                    "name": kind,
+                    "showlegend": j == len(tokens) - 1,
+                    "customdata": [printed(v) for v in values[:, j]],
+                    "hovertemplate": f"λ = %{{x:.3g}}<br>{name}, {kind}: %{{customdata}}<extra></extra>",
+                }
+            )
+    low, high = float(np.nanmin(real)), float(np.nanmax(real))
+    room = 0.5 * (high - low) + 0.5
+    layout = base_layout(theme, "steering-forecast", list(tokens), 320) | {
+        "xaxis": value_axis(theme, "strength λ", zeroline=False, range=_padded(x)),
+        # Straight lines leave the picture where they stop being true; what is real stays in it.
+        "yaxis": value_axis(theme, "logit, less the mean", range=[low - room, high + room]),
+        "showlegend": True,
+        "legend": _legend_above(theme),
+        "margin": {"l": 64, "r": 110, "t": 36, "b": 48},
+        "shapes": [*_marks(theme, position, None), *_region(theme, linear_until)],
+        "annotations": [
+            _line_name(theme, token, float(x[-1]), real[-1, j], j, real[-1]) for j, token in enumerate(tokens)
+        ],
+    }
+    table: dict[str, Any] = {
+        "strength": [s for s in x.tolist() for _ in tokens],
+        "token": [token for _ in x for token in tokens],
+        "real": real.ravel().tolist(),
+        "frozen_map": frozen.ravel().tolist(),
+        "derivative": tangent.ravel().tolist(),
+    }
+    return Chart("steering-forecast", go.Figure(data=data, layout=layout), table)
+
+
+def depth_guide(
+    log_probability: Sequence[float],
+    reads: Sequence[Sequence[tuple[str, float]]],
+    said: str,
+    *,
+    depth: int | None = None,
+    theme: Theme = "light",
+) -> Chart:
+    """Over the depth of the map: the log-probability of what the concept leads to; the read-out is in the tooltip.
+
+    `reads` holds (token, score) pairs for each depth from 1 on; `depth` marks the chosen one.
+    """
+    colours = look(theme)
+    y = np.asarray(log_probability, dtype=np.float64)
+    if len(reads) != len(y):
+        raise ValueError(f"{len(reads)} read-outs for {len(y)} depths.")
+    words = [" ".join(token_label(token, 12) for token, _ in row) for row in reads]
+    chosen = [depth is not None and i + 1 == depth for i in range(len(y))]
+    data = [
+        {
+            "type": "scatter",
+            "mode": "lines+markers",
+            "x": list(range(1, len(y) + 1)),
+            "y": y,
+            "line": {"color": colours.accent, "width": 1.75},
+            "marker": {"color": colours.accent, "size": [10 if c else 5 for c in chosen]},
+            "customdata": [[word, printed(v)] for word, v in zip(words, y, strict=True)],
+            "hovertemplate": "depth %{x}<br>log-probability %{customdata[1]}<br>%{customdata[0]}<extra></extra>",
+            "name": "concept",
+        }
+    ]
+    layout = base_layout(theme, "depth-guide", [said], 240) | {
+        "xaxis": value_axis(theme, "depth of the map, in blocks", zeroline=False, range=[0.4, len(y) + 0.6]),
+        "yaxis": value_axis(theme, f"log p of {token_label(said)}", zeroline=False),
+        "shapes": _marks(theme, None if depth is None else float(depth), None),
+        "margin": {"l": 64, "r": 16, "t": 12, "b": 48},
+    }
+    table = {
+        "depth": list(range(1, len(y) + 1)),
+        "log_probability": y.tolist(),
+        "reads_as": [" ".join(token for token, _ in row) for row in reads],
+    }
+    return Chart("depth-guide", go.Figure(data=data, layout=layout), table)
+
+
+def marked_html(prompt: str, text: str, other: str, theme: Theme = "light", *, ended: bool = False) -> str:
+    """The prompt in grey and its continuation, the words marked that the `other` one does not have there."""
+    colours = look(theme)
+    words, others = _words(text.rstrip() if ended else text), _words(other)
+    same: set[int] = set()
+    for block in SequenceMatcher(a=others, b=words, autojunk=False).get_matching_blocks():
+        same.update(range(block.b, block.b + block.size))
+    parts = "".join(
+        f'<mark class="eq-differs">{escape(run)}</mark>' if differs else escape(run)
+        for run, differs in _runs(words, same)
+    )
+    end = f'<span style="color:{colours.muted}"> ∎</span>' if ended else ""
+    return (
+        f"<style>.eq-differs{{background:{colours.accent}26;color:inherit;border-radius:3px;padding:0.1rem 0;"
+        f"-webkit-box-decoration-break:clone;box-decoration-break:clone}}</style>"
+        f'<div dir="auto" style="font-size:1.06rem;line-height:1.75;white-space:pre-wrap;overflow-wrap:anywhere">'
+        f'<span style="color:{colours.muted}">{escape(prompt)}</span>{parts}{end}</div>'
+    )
+
+
+def _runs(words: list[str], same: set[int]) -> list[tuple[str, bool]]:
+    """Neighbouring words in one piece, with whether they differ; white space belongs to what differs around it."""
+    differs = [i not in same and bool(word.strip()) for i, word in enumerate(words)]
+    for i in range(1, len(words) - 1):
+        differs[i] = differs[i] or (not words[i].strip() and differs[i - 1] and differs[i + 1])
+    return [
+        ("".join(word for word, _ in run), mark) for mark, run in groupby(zip(words, differs, strict=True), key=_second)
+    ]
+
+
+def _second(pair: tuple[str, bool]) -> bool:
+    return pair[1]
+
+
+def _words(text: str) -> list[str]:
+    """The text in pieces, words and the white space between them in turn."""
+    return re.findall(r"\s+|\S+", text)
+
+
+def _line_name(theme: Theme, token: str, x: float, y: float, j: int, ends: np.ndarray) -> dict[str, Any]:
+    """A token's name at the end of its line, moved out of the other's way."""
+    colours = look(theme)
+    above = y >= float(np.mean(ends)) if len(ends) > 1 else True
+    return {
+        "x": x,
+        "y": float(y),
+        "xanchor": "left",
+        "xshift": 12,
+        "yshift": 7 if above else -7,
+        "showarrow": False,
+        "text": token_label(token, 12),
+        "font": {"family": MONO, "size": 12, "color": (colours.muted, colours.accent)[(j + 2 - len(ends)) % 2]},
+    }
+
+
+def _padded(x: np.ndarray) -> list[float]:
+    width = float(x.max() - x.min()) or 1.0
+    return [float(x.min()) - 0.02 * width, float(x.max()) + 0.02 * width]
+
+
+def _marks(theme: Theme, position: float | None, flip: float | None) -> list[dict[str, Any]]:
+    """Upright lines over all panels: where the slider is, and where the next token flips."""
+    colours = look(theme)
+    lines = [(position, colours.text, "solid"), (flip, colours.negative, "dot")]
+    return [
+        {
+            "type": "line",
+            "xref": "x",
+            "yref": "paper",
+            "x0": at,
+            "x1": at,
+            "y0": 0,
+            "y1": 1,
+            "line": {"color": colour, "width": 1.25, "dash": dash},
+        }
+        for at, colour, dash in lines
+        if at is not None
+    ]
+
+
+def _tint(theme: Theme, first: float | None, last: float) -> list[dict[str, Any]]:
+    if first is None:
+        return []
+    box = _region(theme, last)[0]
+    return [box | {"x0": first, "x1": last, "fillcolor": look(theme).negative}]
+
+
+def _region(theme: Theme, until: float | None) -> list[dict[str, Any]]:
+    if not until:
+        return []
+    return [
+        {
+            "type": "rect",
+            "xref": "x",
+            "yref": "paper",
+            "x0": 0,
+            "x1": until,
+            "y0": 0,
+            "y1": 1,
+            "fillcolor": look(theme).accent,
+            "opacity": 0.08,
+            "line": {"width": 0},
+            "layer": "below",
+        }
+    ]
+
+
+def _flip_note(theme: Theme, flip: float | None) -> list[dict[str, Any]]:
+    if flip is None:
+        return []
+    colours = look(theme)
+    return [
+        {
+            "x": flip,
+            "y": 1,
+            "xref": "x",
+            "yref": "paper",
+            "yanchor": "bottom",
+            "showarrow": False,
+            "text": plotly_text(f"flips at {printed(flip)}"),
+            "font": {"family": MONO, "size": 11, "color": colours.negative},
+        }
+    ]
+
+
+def _legend_above(theme: Theme) -> dict[str, Any]:
+    return {
+        "orientation": "h",
+        "x": 1,
+        "xanchor": "right",
+        "y": 1.02,
+        "yanchor": "bottom",
+        "font": {"size": 12, "color": look(theme).text},
+        "bgcolor": "rgba(0,0,0,0)",
+    }
+
+
+def _log_axis(values: np.ndarray) -> dict[str, Any]:
+    positive = values[np.isfinite(values) & (values > 0)]
+    spans = bool(positive.size) and float(positive.max() / positive.min()) > 20
+    return {"type": "log", "dtick": 1 if spans else "D2", "exponentformat": "none"}

@@ -1,0 +1,104 @@
+"""The smallest strength at which steering changes the next token into a given one, from real passes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from eqlin_core.errors import EqlinError
+from eqlin_core.generation import read_prompt
+from eqlin_core.linear_map import Progress, report
+from eqlin_core.models import LanguageModel
+from eqlin_core.operators import SteeringOperator
+from eqlin_core.steering import MAX_STRENGTH, Form
+from eqlin_core.steering_metrics import steered_logits
+from eqlin_core.steering_results import Flip
+
+# Strengths looked at in one batch: of the first scan, and of each refinement, which narrows the gap by one more.
+_SCAN, _SECTIONS = 41, 7
+
+
+def flip_strength(
+    lm: LanguageModel,
+    prompt: str | None = None,
+    operator: SteeringOperator | None = None,
+    token: str | int = "",
+    *,
+    token_ids: Sequence[int] | None = None,
+    maximum: float = 2.0,
+    tolerance: float = 1e-3,
+    form: Form = "reference",
+    block: int | None = None,
+    chat: bool = False,
+    progress: Progress | None = None,
+) -> Flip:
+    """The smallest strength in [0, maximum] at which the likeliest next token is ``token`` (text or id).
+
+    A scan of 41 strengths finds the first that gives the token, sections between it and the one before narrow it down
+    to ``tolerance``, all on real passes; what flips and flips back between two strengths of the scan is missed.
+    Raises EqlinError for a token that is not one, a bad maximum or tolerance, and as ``steer``.
+    """
+    ids = read_prompt(lm, prompt, token_ids, chat, 1)
+    if operator is None:
+        raise EqlinError("A flip strength needs an operator: make one with steering_operator(lm, concept).")
+    if not (math.isfinite(maximum) and 0 < maximum <= MAX_STRENGTH):
+        raise EqlinError(f"The largest strength to look at is above 0 and at most {MAX_STRENGTH:g}, not {maximum}.")
+    if not (math.isfinite(tolerance) and tolerance > 0):
+        raise EqlinError(f"The tolerance is above 0, not {tolerance}.")
+    wanted = token_id(lm, token)
+    (name,) = lm.token_strings([wanted])
+
+    def winners(strengths: list[float]) -> list[int]:
+        rows = [ids] * len(strengths)
+        return steered_logits(lm, rows, 1, operator, strengths, form=form, block=block)[:, -1].argmax(-1).tolist()
+
+    grid = [maximum * i / (_SCAN - 1) for i in range(_SCAN)]
+    report(progress, 0.0, "Flip strength")
+    found = winners(grid)
+    first = next((i for i, winner in enumerate(found) if winner == wanted), None)
+    if first is None or first == 0:
+        strength = None if first is None else 0.0
+        return Flip(name, wanted, strength, None, lm.token_strings([found[0]])[0], maximum)
+    low, high, other = grid[first - 1], grid[first], found[first - 1]
+    while high - low > tolerance:
+        report(progress, 0.5, "Flip strength")
+        inner = [low + (high - low) * (i + 1) / (_SECTIONS + 1) for i in range(_SECTIONS)]
+        if inner[0] <= low or inner[-1] >= high:
+            break  # as narrow as floating point allows
+        got = winners(inner)
+        place = next((i for i, winner in enumerate(got) if winner == wanted), _SECTIONS)
+        if place < _SECTIONS:
+            high = inner[place]
+        if place > 0:
+            low, other = inner[place - 1], got[place - 1]
+    high = _verified(winners, wanted, high, tolerance, maximum)
+    return Flip(name, wanted, high, low, lm.token_strings([other])[0], maximum)
+
+
+def token_id(lm: LanguageModel, token: str | int) -> int:
+    """The id of a token given as id or as text, which is read as typed or else after a space.
+
+    Raises EqlinError when neither is a single token of the vocabulary.
+    """
+    if isinstance(token, int) and not isinstance(token, bool):
+        if not 0 <= token < lm.vocab_size:
+            raise EqlinError(f"Token id {token} is outside this model's vocabulary of {lm.vocab_size} tokens.")
+        return token
+    if lm.tokenizer is None:
+        raise EqlinError(f"{lm.name} has no tokenizer: give the token's id.")
+    for text in dict.fromkeys((str(token), f" {str(token).strip()}")):
+        ids = lm.tokenizer(text, add_special_tokens=False)["input_ids"]
+        if len(ids) == 1:
+            return int(ids[0])
+    raise EqlinError(f"{token!r} is not a single token of {lm.name}: give one token, such as the start of the word.")
+
+
+def _verified(
+    winners: Callable[[list[float]], list[int]], wanted: int, high: float, tolerance: float, maximum: float
+) -> float:
+    """``high`` when a pass of its own gives the token; rounding in another batch may need a hair more."""
+    for _ in range(8):
+        if winners([high]) == [wanted]:
+            return high
+        high = min(maximum, high + tolerance / 8)
+    raise EqlinError("The flip strength is not stable in this precision: choose a higher one.")

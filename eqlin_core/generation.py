@@ -1,0 +1,201 @@
+"""Cached generation: one pass over the prompt, then a pass of one token a step, for any number of rows at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from eqlin_core.errors import EqlinError
+from eqlin_core.linear_map import Progress, prompt_ids, report
+from eqlin_core.models import LanguageModel
+
+
+@dataclass(frozen=True, eq=False)
+class Generation:
+    """What was generated after a prompt: ``logits`` [steps, vocab] are those each token was chosen from.
+
+    ``token_ids`` holds an end-of-text token where one came (``ended``), ``text`` does not. ``strength`` is 0 without
+    steering, and a tuple where several operators were combined.
+    """
+
+    text: str
+    token_ids: list[int]
+    tokens: list[str]
+    logits: Float[Tensor, "steps vocab"]
+    prompt_ids: list[int]
+    strength: float | tuple[float, ...]
+    ended: bool
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a token is chosen: the likeliest at ``temperature`` 0, else drawn from the nucleus that holds ``top_p``.
+
+    All rows share one random number a step, so rows with equal logits take equal tokens, and a batch draws what a
+    single run draws. Raises EqlinError for a temperature or a share outside its range.
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.temperature) and self.temperature >= 0):
+            raise EqlinError(f"The temperature is 0 or more, not {self.temperature}; 0 takes the likeliest token.")
+        if not 0 < self.top_p <= 1:
+            raise EqlinError(f"top_p is above 0 and at most 1, not {self.top_p}.")
+
+    def chooser(self) -> Callable[[Tensor], Tensor]:
+        """A function from logits [rows, vocab] to token ids [rows], with the random numbers of ``seed`` in order."""
+        generator = torch.Generator().manual_seed(self.seed)
+
+        def draw(logits: Tensor) -> Tensor:
+            if self.temperature == 0:
+                return logits.argmax(-1)
+            sorted_p, order = (logits.double() / self.temperature).softmax(-1).sort(-1, descending=True)
+            total = sorted_p.cumsum(-1)
+            # The smallest set that reaches top_p: a token is in it when those before it do not reach it.
+            kept = (total - sorted_p < self.top_p).sum(-1, keepdim=True)
+            mass = total.gather(-1, kept - 1)
+            target = torch.rand(1, generator=generator, dtype=torch.float64).to(mass) * mass
+            place = torch.minimum(torch.searchsorted(total, target, right=True), kept - 1)
+            return order.gather(-1, place)[:, 0]
+
+        return draw
+
+
+@runtime_checkable
+class Intervention(Protocol):
+    """What a generation is told about every pass before it runs; see ``eqlin_core.steering``."""
+
+    def hooked(self) -> AbstractContextManager[Any]:
+        """Everything is in place inside this context and gone after it."""
+
+    def advance(self, embeddings: Float[Tensor, "rows new d"]) -> None:
+        """The embeddings of the positions that the next pass adds."""
+
+
+def read_prompt(
+    lm: LanguageModel, prompt: str | None, token_ids: Sequence[int] | None, chat: bool, max_new_tokens: int
+) -> list[int]:
+    """The checked token ids of a prompt that ``max_new_tokens`` more tokens will follow.
+
+    With ``chat`` the prompt becomes a user's message in the model's own chat template. Raises EqlinError for a prompt
+    that is empty or, with what follows, longer than the context, and for a model without tokenizer or template.
+    """
+    if isinstance(max_new_tokens, bool) or int(max_new_tokens) != max_new_tokens or max_new_tokens < 1:
+        raise EqlinError(f"The number of new tokens is a whole number from 1 on, not {max_new_tokens}.")
+    if chat and prompt is not None and prompt.strip():
+        ids = prompt_ids(lm, None, _chat_ids(lm, prompt))
+    else:
+        ids = prompt_ids(lm, prompt, token_ids)
+    limit = lm.max_positions
+    if limit is not None and len(ids) + max_new_tokens > limit:
+        room = limit - len(ids)
+        way_out = f"generate at most {room}" if room > 0 else "shorten it"
+        raise EqlinError(
+            f"The prompt of {len(ids)} tokens with {max_new_tokens} new ones is longer than the {limit} that this "
+            f"model reads: {way_out}."
+        )
+    return ids
+
+
+def end_tokens(lm: LanguageModel) -> frozenset[int]:
+    """The ids that end a text: the tokenizer's end-of-text token and the model's own list; none without tokenizer."""
+    if lm.tokenizer is None:
+        return frozenset()
+    declared = getattr(getattr(lm.model, "generation_config", None), "eos_token_id", None)
+    ids = list(declared) if isinstance(declared, list | tuple) else [declared]
+    return frozenset(int(i) for i in [*ids, lm.tokenizer.eos_token_id] if i is not None)
+
+
+@torch.no_grad()
+def generate_rows(
+    lm: LanguageModel,
+    ids: Sequence[int],
+    rows: int,
+    max_new_tokens: int,
+    *,
+    intervention: Intervention | None = None,
+    sampling: Sampling | None = None,
+    stop: frozenset[int] = frozenset(),
+    keep_logits: bool = True,
+    progress: Progress | None = None,
+    on_tokens: Callable[[list[list[int]]], Any] | None = None,
+) -> tuple[list[list[int]], list[Float[Tensor, "steps vocab"]]]:
+    """(new token ids, their logits) of ``rows`` continuations of one prompt, in one batch and one key-value cache.
+
+    A row ends with its first token in ``stop``. ``progress(fraction, message)`` is called before every pass and
+    ``on_tokens(ids of every row so far)`` after it; either ends the generation by raising, or the former by False.
+    """
+    choose = (sampling or Sampling()).chooser()
+    embed = lm.model.get_input_embeddings()
+    feed = torch.tensor([list(ids)], device=lm.device).expand(rows, -1)
+    new: list[list[int]] = [[] for _ in range(rows)]
+    kept: list[Tensor] = []
+    going = [True] * rows
+    cache = None
+    with intervention.hooked() if intervention is not None else nullcontext():
+        for step in range(max_new_tokens):
+            report(progress, step / max_new_tokens, f"Token {step + 1} of {max_new_tokens}")
+            if intervention is not None:
+                # Before the first token all rows hold the same prompt.
+                intervention.advance(embed(feed[:1] if step == 0 else feed))
+            out = lm.model(input_ids=feed, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            cache = out.past_key_values
+            logits = out.logits[:, -1]  # rows x vocab
+            chosen = choose(logits)  # rows
+            kept.append(logits) if keep_logits else None
+            for row, token in enumerate(chosen.tolist()):
+                if going[row]:
+                    new[row].append(token)
+                    going[row] = token not in stop
+            if on_tokens is not None:
+                on_tokens([list(row) for row in new])
+            if not any(going):
+                break
+            feed = chosen[:, None]
+    report(progress, 1.0, "Generated")
+    nothing = torch.empty(0, 0)
+    stacked = [torch.stack([step[row] for step in kept[: len(new[row])]]) if kept else nothing for row in range(rows)]
+    return new, stacked
+
+
+def text_of(lm: LanguageModel, prompt: Sequence[int], new: Sequence[int]) -> str:
+    """The text that the tokens ``new`` add to the prompt; without a tokenizer, the tokens' names."""
+    if lm.tokenizer is None:
+        return "".join(lm.token_strings(new))
+    before, whole = (lm.tokenizer.decode(list(part)) for part in (prompt, [*prompt, *new]))
+    # A tokenizer that joins words drops the space before a first one, so the text is read in its place.
+    return whole[len(before) :] if whole.startswith(before) else lm.tokenizer.decode(list(new))
+
+
+def generation(
+    lm: LanguageModel,
+    ids: Sequence[int],
+    new: list[int],
+    logits: Float[Tensor, "steps vocab"],
+    strength: float | tuple[float, ...],
+    stop: frozenset[int],
+) -> Generation:
+    """One row of ``generate_rows`` with its text."""
+    ended = bool(new) and new[-1] in stop
+    text = text_of(lm, ids, new[:-1] if ended else new)
+    return Generation(text, list(new), lm.token_strings(new), logits, list(ids), strength, ended)
+
+
+def _chat_ids(lm: LanguageModel, prompt: str) -> list[int]:
+    if lm.tokenizer is None:
+        raise EqlinError(f"{lm.name} has no tokenizer: pass token_ids=[...] in place of a prompt.")
+    if not lm.tokenizer.chat_template:
+        raise EqlinError(f"{lm.name} has no chat template: leave it off, the prompt is then continued as it is.")
+    message = [{"role": "user", "content": prompt}]
+    encoded = lm.tokenizer.apply_chat_template(message, add_generation_prompt=True, return_dict=True)
+    return [int(i) for i in encoded["input_ids"]]

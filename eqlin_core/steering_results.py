@@ -1,0 +1,157 @@
+"""What a steering experiment asks for and what it finds, as plain arrays and strings: no tensor, no model, no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+# Strengths of a grid: to 2, where the push is as long as the residual stream, in steps of a tenth.
+GRID = tuple(round(0.1 * i, 1) for i in range(21))
+# With a second operator every combination is a row, so both grids are coarser.
+COARSE, SECOND = tuple(round(0.2 * i, 1) for i in range(9)), (0.0, 0.4, 0.8, 1.2, 1.6)
+
+# A text has broken down when fewer of its tokens are different ones, or when the unsteered model finds it less likely
+# than this perplexity; texts of fewer tokens are too short to tell.
+REPEATED, UNLIKELY, SHORT = 0.5, 100.0, 8
+
+
+@dataclass(frozen=True)
+class SteeringPlan:
+    """Everything a grid depends on, beside the model: prompts, operators' places, and how tokens are chosen."""
+
+    concept: str
+    prompt: str
+    layers: int
+    final_norm: bool = True
+    block: int | None = None
+    form: Literal["reference", "interpolation"] = "reference"
+    second: str = ""
+    max_new_tokens: int = 24
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    chat: bool = False
+    gated_path: str = "up"
+
+    @property
+    def strengths(self) -> list[tuple[float, ...]]:
+        """One row of the grid for each: one strength for each operator."""
+        if self.form == "interpolation":
+            return [(round(0.05 * i, 2),) for i in range(21)]
+        return list(product(COARSE, SECOND)) if self.second.strip() else [(s,) for s in GRID]
+
+
+@dataclass(frozen=True)
+class Text:
+    """One continuation: its tokens as strings, and its text."""
+
+    tokens: list[str]
+    token_ids: list[int]
+    text: str
+    ended: bool
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Metrics of a grid's rows; see ``SteeringMetrics``."""
+
+    concept: Float[np.ndarray, " S"]
+    divergence: Float[np.ndarray, " S"]
+    perplexity: Float[np.ndarray, " S"]
+
+
+@dataclass(frozen=True)
+class ForecastRun:
+    """A ``Forecast`` as arrays, of two tokens: the unsteered next token and the one that the push favours most."""
+
+    strengths: Float[np.ndarray, " S"]
+    tokens: list[str]
+    real: Float[np.ndarray, "S m"]
+    frozen: Float[np.ndarray, "S m"]
+    tangent: Float[np.ndarray, "S m"]
+    frozen_error: Float[np.ndarray, " S"]
+    tangent_error: Float[np.ndarray, " S"]
+    linear_until: float
+
+
+@dataclass(frozen=True)
+class OperatorFacts:
+    """What is shown of an operator: what its push at the prompt's last position reads as, stable ranks, its file."""
+
+    tokens: list[str]
+    stable_rank: Float[np.ndarray, " n"]
+    push_reads: list[tuple[str, float]]
+    push_angle: float | None = None  # degrees to the other operator's push, at the prompt's last position
+    angle: float | None = None  # degrees to the other operator
+
+
+@dataclass(frozen=True)
+class Flip:
+    """Where the next token becomes ``token``: ``strength``, or None where it does not within [0, maximum].
+
+    ``below`` is the largest strength tried below it that gave another token, ``instead``; both were real passes.
+    ``sentence`` says it in words.
+    """
+
+    token: str
+    token_id: int
+    strength: float | None
+    below: float | None
+    instead: str
+    maximum: float
+
+    @property
+    def sentence(self) -> str:
+        """The finding in one sentence."""
+        if self.strength is None:
+            return f"The next token does not become {self.token!r} within [0, {self.maximum:g}]."
+        if self.strength == 0:
+            return f"The next token is {self.token!r} without steering."
+        return f"The next token becomes {self.token!r} at strength {self.strength:.3f}; below it is {self.instead!r}."
+
+
+@dataclass(frozen=True)
+class SteeringGrid:
+    """The results, in the order of ``strengths``; what is not finished yet is None or empty."""
+
+    plan: SteeringPlan
+    model: str
+    dtype: str
+    strengths: list[tuple[float, ...]]
+    prompt_tokens: list[str]
+    operators: list[OperatorFacts]
+    texts: list[Text]
+    continuation: list[str] = field(default_factory=list)
+    measured: Measured | None = None
+    control_texts: list[Text] = field(default_factory=list)
+    control: Measured | None = None
+    forecast: ForecastRun | None = None
+    flip: Flip | None = None
+    complete: bool = False
+
+    @property
+    def unsteered(self) -> int:
+        """The row at which the model is its own self."""
+        rest = 1.0 if self.plan.form == "interpolation" else 0.0
+        return self.strengths.index(tuple(rest for _ in self.strengths[0]))
+
+    @property
+    def breaks_down(self) -> float | None:
+        """The strength from which on every text has broken down; None for two operators, and where none has."""
+        if len(self.strengths[0]) != 1 or self.plan.form != "reference":
+            return None
+        broken = [self._broken(row) for row in range(len(self.texts))]
+        last_whole = max((row for row, bad in enumerate(broken) if not bad), default=-1)
+        return self.strengths[last_whole + 1][0] if last_whole + 1 < len(broken) else None
+
+    def _broken(self, row: int) -> bool:
+        """Whether a text repeats itself or is nothing that the unsteered model would say."""
+        ids = self.texts[row].token_ids
+        if len(ids) < SHORT:
+            return False
+        unlikely = self.measured is not None and self.measured.perplexity[row] > UNLIKELY
+        return len(set(ids)) < REPEATED * len(ids) or bool(unlikely)

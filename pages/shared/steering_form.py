@@ -1,0 +1,182 @@
+"""The controls of the page Steering: presets, the two prompts, the depth with its guide, and what is rarely changed."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from eqlin_core.figures import visible_token
+from eqlin_core.steering_presets import STEERING_PRESETS
+from eqlin_core.steering_results import SteeringPlan
+from pages.shared.request import DEFAULT_MODEL
+from pages.shared.steering_state import Steering, source
+
+FIRST = next(iter(STEERING_PRESETS))
+FORMS = ("reference", "interpolation")
+_RUN = "steering_run"
+_KEYS = ("concept", "onto", "depth", "norm")
+
+
+def form(state: Steering, blocks: int) -> SteeringPlan | None:
+    """Draw the controls for a model with so many blocks; the plan when it was just asked for, else None."""
+    _defaults(blocks)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.pills(
+            "Presets, tried on the default model",
+            list(STEERING_PRESETS),
+            key="steering_preset",
+            on_change=_take_preset,
+            args=(blocks,),
+        )
+    left, right = st.columns(2, gap="medium")
+    left.text_input(
+        "Concept",
+        key="concept",
+        bind="query-params",
+        help="Its linear map steers. What the map writes is what the model makes of these words at their end.",
+    )
+    right.text_input(
+        "New prompt",
+        key="onto",
+        bind="query-params",
+        help="It is continued twice: by the model as it is, and with the concept's map pushing.",
+    )
+    left, middle, right = st.columns([6, 3, 2], gap="medium", vertical_alignment="bottom")
+    with left:
+        st.slider(
+            "Depth of the map, in blocks",
+            1,
+            blocks,
+            key="depth",
+            bind="query-params",
+            help="The map leads from the concept's embeddings to the output of this block; it pushes at its input.",
+        )
+    with middle.popover("Settings", width="stretch"):
+        _settings(blocks)
+    right.button("Steer", type="primary", key="steer", on_click=_ask_to_run, width="stretch", disabled=not _ready())
+    _guide_line(state)
+    plan = _plan()
+    if st.session_state.pop(_RUN, False):
+        return plan
+    asked = state.asked
+    if asked is not None and asked != (source(), plan):
+        st.caption("The settings differ from what is shown; choose Steer to compute them.")
+    return None
+
+
+def _settings(blocks: int) -> None:
+    """What is rarely changed, in a popover."""
+    st.toggle(
+        "Map through the final norm",
+        key="norm",
+        bind="query-params",
+        help="The reference takes the map through the final norm, frozen at that place.",
+    )
+    st.selectbox(
+        "Form of the push",
+        FORMS,
+        key="form",
+        bind="query-params",
+        help="reference: h + λ a ‖h‖ / (2 ‖a‖). interpolation: λ h + (1 − λ) a, equation 16 of the paper; "
+        "there 1 is the unsteered model.",
+    )
+    st.number_input("Inject at block (−1: the map's last)", -1, blocks - 1, key="inject", bind="query-params", step=1)
+    st.number_input("New tokens", 1, 200, key="new_tokens", bind="query-params", step=1)
+    st.text_input(
+        "Second concept, combined with the first",
+        key="second",
+        bind="query-params",
+        help="It gets a slider of its own. Only in the reference form.",
+    )
+    st.slider("Temperature", 0.0, 2.0, key="temperature", bind="query-params", step=0.1, help="0 is greedy.")
+    st.slider("Top-p", 0.05, 1.0, key="top_p", bind="query-params", step=0.05)
+    st.number_input("Seed", 0, 10**6, key="seed", bind="query-params", step=1)
+    st.toggle("Chat template", key="chat", bind="query-params", help="For instruction-tuned models.")
+
+
+def _plan() -> SteeringPlan:
+    s = st.session_state
+    inject = int(s["inject"])
+    interpolation = s["form"] == "interpolation"
+    return SteeringPlan(
+        concept=s["concept"] or "",
+        prompt=s["onto"] or "",
+        layers=int(s["depth"]),
+        final_norm=bool(s["norm"]),
+        block=None if inject < 0 else inject,
+        form="interpolation" if interpolation else "reference",
+        second="" if interpolation else s["second"] or "",
+        max_new_tokens=int(s["new_tokens"]),
+        temperature=float(s["temperature"]),
+        top_p=float(s["top_p"]),
+        seed=int(s["seed"]),
+        chat=bool(s["chat"]),
+    )
+
+
+def _guide_line(state: Steering) -> None:
+    """One line under the depth: what the concept's map writes there."""
+    guide = state.guide(st.session_state["concept"] or "")
+    if guide is None:
+        return
+    words = " ".join(f"`{visible_token(token)}`" for token, _ in guide.reads[st.session_state["depth"] - 1])
+    st.caption(f"After {st.session_state['depth']} blocks the concept reads as {words}.")
+
+
+def _defaults(blocks: int) -> None:
+    """Values of a first visit, those of the address excepted; a depth beyond another model's blocks is cut."""
+    state, query = st.session_state, st.query_params
+    preset = STEERING_PRESETS[FIRST]
+    default_model = source().model == DEFAULT_MODEL
+    depth = preset.layers if default_model else max(1, round(blocks * 2 / 3))
+    known = {
+        "concept": preset.concept,
+        "onto": preset.prompt,
+        "depth": depth,
+        "norm": preset.final_norm,
+        "form": FORMS[0],
+        "inject": -1,
+        "new_tokens": 24,
+        "second": "",
+        "temperature": 0.0,
+        "top_p": 1.0,
+        "seed": 0,
+        "chat": False,
+    }
+    if "steering_started" not in state:
+        state["steering_started"], state[_RUN] = True, True
+        state["lambda"] = preset.strength
+        if not any(key in query for key in _KEYS):
+            state["steering_preset"] = FIRST
+    for key, value in known.items():
+        if key not in state and key not in query:
+            state[key] = value
+    if state.get("depth", 1) > blocks:
+        state["depth"] = depth
+
+
+def _take_preset(blocks: int) -> None:
+    name = st.session_state["steering_preset"]
+    if name is None:
+        return
+    preset = STEERING_PRESETS[name]
+    st.session_state.update(
+        concept=preset.concept,
+        onto=preset.prompt,
+        depth=min(preset.layers, blocks),
+        norm=preset.final_norm,
+        form=FORMS[0],
+        inject=-1,
+        second="",
+        temperature=0.0,
+        chat=False,
+    )
+    st.session_state["lambda"] = preset.strength
+    st.session_state[_RUN] = True
+
+
+def _ask_to_run() -> None:
+    st.session_state[_RUN] = True
+
+
+def _ready() -> bool:
+    return bool((st.session_state["concept"] or "").strip() and (st.session_state["onto"] or "").strip())

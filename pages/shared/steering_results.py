@@ -1,0 +1,213 @@
+"""What the page Steering shows of a grid: both texts under the slider, the metrics, the operator, the table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+import streamlit as st
+
+from eqlin_core import figures
+from eqlin_core.figures import format_number, visible_token
+from eqlin_core.figures.steering import depth_guide, marked_html, steering_forecast, steering_metrics
+from eqlin_core.steering_results import UNLIKELY, SteeringGrid, Text
+from pages.shared.charts import download, show
+from pages.shared.steering_state import Steering, steering
+from pages.shared.theme import theme
+
+
+def texts(state: Steering, grid: SteeringGrid) -> None:
+    """The slider, both texts, and the chart that follows the slider, in a fragment of their own."""
+
+    @st.fragment
+    def explore() -> None:
+        now = steering()
+        shown = now.shown
+        if shown is None:
+            return
+        row = _slider(shown)
+        strength = shown.strengths[row]
+        own, steered = shown.texts[shown.unsteered], shown.texts[row]
+        left, right = st.columns(2, gap="large")
+        with left.container(key="unsteered_text"):
+            st.header("Unsteered")
+            _text(shown, own, own)
+        with right.container(key="steered_text"):
+            st.header(f"Steered, λ = {_strength(strength)}")
+            _text(shown, steered, own)
+        _numbers(shown, row)
+        _between(now, shown)
+        if len(strength) == 1:
+            _chart(shown, strength[0])
+
+    explore()
+
+
+def charts(state: Steering, grid: SteeringGrid) -> None:
+    """What does not follow the slider: forecast, operator, table."""
+    left, right = st.columns(2, gap="large")
+    with left:
+        _forecast(grid)
+    with right:
+        _operator(state, grid)
+    _table(grid)
+
+
+def nearest(strengths: Sequence[tuple[float, ...]], wanted: tuple[float, ...]) -> int:
+    """The row whose strengths are closest to those wanted."""
+    distances = [sum((a - b) ** 2 for a, b in zip(s, wanted, strict=False)) for s in strengths]
+    return int(np.argmin(distances))
+
+
+def _slider(grid: SteeringGrid) -> int:
+    """One slider for each operator; the row that they stand at."""
+    chosen = []
+    names = ("lambda", "lambda2")
+    labels = ("Strength λ", "Strength of the second concept")
+    for i, column in enumerate(st.columns(len(grid.strengths[0]), gap="large")):
+        options = sorted({s[i] for s in grid.strengths})
+        kept = st.session_state.get(names[i], 1.0 if i == 0 else 0.0)
+        if kept not in options:
+            st.session_state[names[i]] = min(options, key=lambda option: abs(option - float(kept)))
+        with column:
+            chosen.append(st.select_slider(labels[i], options, key=names[i], format_func=lambda value: f"{value:.2f}"))
+    return nearest(grid.strengths, tuple(chosen))
+
+
+def _text(grid: SteeringGrid, text: Text, own: Text) -> None:
+    st.html(marked_html(grid.plan.prompt, text.text, own.text, theme(), ended=text.ended))
+
+
+def _numbers(grid: SteeringGrid, row: int) -> None:
+    """The metrics at the slider's place, with the control's in grey."""
+    measured, control = grid.measured, grid.control
+    if measured is None:
+        st.caption("The metrics of this grid are being computed.")
+        return
+    said = "".join(grid.continuation).strip()
+    facts = [
+        (f"log p of “{said}”", measured.concept, None if control is None else control.concept),
+        ("KL from unsteered", measured.divergence, None if control is None else control.divergence),
+        ("perplexity, unsteered model", measured.perplexity, None if control is None else control.perplexity),
+    ]
+    cells = []
+    for name, values, random in facts:
+        beside = "" if random is None else f' <span class="eq-p">random {format_number(random[row])}</span>'
+        cells.append(f'<span class="eq-fact"><b>{name}</b> {format_number(values[row])}{beside}</span>')
+    st.html(f'<div class="eq-strip">{"".join(cells)}</div>')
+
+
+def _between(state: Steering, grid: SteeringGrid) -> None:
+    """One text at a strength between those of the grid, generated now."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        value = st.number_input(
+            "Any other strength", 0.0, 100.0, value=0.75, step=0.05, key="between", width=180, format="%.3f"
+        )
+        strength = (value, *[float(s) for s in [st.session_state.get("lambda2", 0.0)] * (len(grid.strengths[0]) - 1)])
+        if st.button("Generate", key="generate", disabled=state.live is not None):
+            state.generate(strength)
+            st.rerun(scope="app")
+    if state.live_text is not None:
+        st.header(f"Steered, λ = {_strength(state.live_strength)}")
+        _text(grid, state.live_text, grid.texts[grid.unsteered])
+
+
+def _chart(grid: SteeringGrid, position: float) -> None:
+    if grid.measured is None:
+        return
+    measured, control = grid.measured, grid.control
+    st.header("What the strength does")
+    show(
+        steering_metrics(
+            np.array([s[0] for s in grid.strengths]),
+            measured.concept,
+            measured.divergence,
+            measured.perplexity,
+            control=None if control is None else (control.concept, control.divergence, control.perplexity),
+            position=position,
+            flip=None if grid.flip is None else grid.flip.strength,
+            breaks_down=grid.breaks_down,
+            theme=theme(),
+        ),
+        "steering-metrics",
+        " ".join([grid.flip.sentence if grid.flip else "", _breakdown(grid), f"({grid.dtype})"]),
+    )
+
+
+def _breakdown(grid: SteeringGrid) -> str:
+    if grid.breaks_down is None:
+        return "No text of the grid breaks down."
+    return (
+        f"From λ = {grid.breaks_down:g} on the text breaks down: fewer than half of its tokens differ, or its "
+        f"perplexity is above {UNLIKELY:g}."
+    )
+
+
+def _forecast(grid: SteeringGrid) -> None:
+    forecast = grid.forecast
+    if forecast is None:
+        return
+    st.header("Forecast and reality")
+    show(
+        steering_forecast(
+            forecast.strengths,
+            forecast.tokens,
+            forecast.real,
+            forecast.frozen,
+            forecast.tangent,
+            linear_until=forecast.linear_until,
+            theme=theme(),
+        ),
+        "steering-forecast",
+        f"Linear up to λ = {format_number(forecast.linear_until)}: until there the derivative's forecast of all "
+        f"logits' change is off by less than a quarter ({grid.dtype}).",
+    )
+
+
+def _operator(state: Steering, grid: SteeringGrid) -> None:
+    guide = state.guide(grid.plan.concept)
+    st.header("Where the concept lives")
+    if guide is not None and guide.concept == grid.plan.concept:
+        show(
+            depth_guide(guide.log_probability, guide.reads, guide.said, depth=grid.plan.layers, theme=theme()),
+            "depth-guide",
+            f"What the concept leads to, {visible_token(guide.said)}, read out after each block ({grid.dtype}).",
+        )
+    for facts in grid.operators:
+        words = " ".join(f"`{visible_token(token)}`" for token, _ in facts.push_reads)
+        st.caption(f"The push at the prompt's end reads as {words}")
+        ranks = ", ".join(
+            f"{visible_token(token)} {format_number(rank)}"
+            for token, rank in zip(facts.tokens, facts.stable_rank, strict=True)
+        )
+        st.caption(f"Stable ranks of the operator: {ranks}")
+        if facts.angle is not None and facts.push_angle is not None and facts is grid.operators[0]:
+            st.caption(
+                f"The two operators stand at {format_number(facts.angle)}°, their pushes at the prompt's end at "
+                f"{format_number(facts.push_angle)}°."
+            )
+
+
+def _table(grid: SteeringGrid) -> None:
+    st.header("Every strength")
+    columns: dict[str, list[object]] = {}
+    for i in range(len(grid.strengths[0])):
+        columns["λ" if i == 0 else f"λ{i + 1}"] = [s[i] for s in grid.strengths]
+    columns["continuation"] = [t.text for t in grid.texts]
+    if grid.measured is not None:
+        columns["log p"] = list(grid.measured.concept)
+        columns["KL"] = list(grid.measured.divergence)
+        columns["perplexity"] = list(grid.measured.perplexity)
+    if grid.control_texts:
+        columns["random operator"] = [t.text for t in grid.control_texts]
+    config = {
+        name: st.column_config.NumberColumn(format="%.3g", width=70)
+        for name in ("λ", "λ2", "log p", "KL", "perplexity")
+    }
+    st.dataframe(columns, hide_index=True, key="steering-table", row_height=28, column_config=config)
+    download(figures.Chart("steering-table", go.Figure(), columns), "steering-table")
+
+
+def _strength(strength: tuple[float, ...]) -> str:
+    return " and ".join(f"{s:.2f}" if round(s, 2) == s else f"{s:.3f}" for s in strength)

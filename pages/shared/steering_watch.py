@@ -1,0 +1,62 @@
+"""How the page Steering follows its jobs: progress, a working Stop, and the texts as they are generated."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from eqlin_core.figures.steering import marked_html
+from pages.shared.engine import engine
+from pages.shared.steering_results import nearest
+from pages.shared.steering_state import Steering, steering
+from pages.shared.strip import describe
+from pages.shared.theme import theme
+
+POLL_SECONDS = 0.35
+
+
+def watch(state: Steering) -> None:
+    """Draw the progress of what is under way, then a sentence on what went wrong or was stopped."""
+    busy = state.busy
+
+    @st.fragment(run_every=POLL_SECONDS if busy else None)
+    def poll() -> None:
+        now = steering()
+        engine().worker.touch(now.visitor)
+        was_streaming = now.streaming
+        if busy and (now.advance() or not now.busy or was_streaming != st.session_state.get("steering_streams")):
+            st.session_state["steering_streams"] = was_streaming
+            st.rerun(scope="app")
+        job = now.live or now.job
+        snapshot = None if job is None else job.snapshot(now.visitor)
+        if snapshot is None or snapshot.finished:
+            return
+        with st.container(horizontal=True, vertical_alignment="center", key="steering_progress"):
+            st.progress(min(snapshot.fraction or 0.0, 1.0), text=describe(snapshot))
+            st.button("Stop", key="stop", on_click=now.stop, disabled=snapshot.cancelling, width="content")
+        if now.streaming:
+            _growing(now, snapshot.partial["texts"])
+
+    st.session_state["steering_streams"] = state.streaming
+    poll()
+    kept = " What you see below is the previous result." if state.shown is not None else ""
+    if state.error:
+        st.error(state.error + kept, icon=":material/error:")
+    elif state.stopped and not state.busy:
+        complete = state.shown is not None and state.asked is not None and state.shown.plan == state.asked[1]
+        st.caption("Stopped; what had been finished is kept." if complete else f"Stopped.{kept}")
+
+
+def _growing(state: Steering, rows: list[str]) -> None:
+    """Both texts while their tokens come."""
+    assert state.asked is not None
+    plan = state.asked[1]
+    rest = 1.0 if plan.form == "interpolation" else 0.0
+    own = plan.strengths.index(tuple(rest for _ in plan.strengths[0]))
+    chosen = nearest(plan.strengths, (float(st.session_state.get("lambda", 1.0)), 0.0))
+    left, right = st.columns(2, gap="large")
+    with left:
+        st.header("Unsteered")
+        st.html(marked_html(plan.prompt, rows[own], rows[own], theme()))
+    with right:
+        st.header(f"Steered, λ = {plan.strengths[chosen][0]:.2f}")
+        st.html(marked_html(plan.prompt, rows[chosen], rows[own], theme()))

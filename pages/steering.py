@@ -1,0 +1,34 @@
+"""Page Steering: the map of one prompt pushes the text that follows another."""
+
+import streamlit as st
+
+from pages.shared.entry import through_app
+from pages.shared.session import session
+from pages.shared.steering_form import form
+from pages.shared.steering_results import charts, texts
+from pages.shared.steering_state import steering
+from pages.shared.steering_watch import watch
+
+through_app(__file__)
+
+st.caption(
+    "The map of the concept's words is applied to every word of the new prompt, and the result pushes the model while "
+    "it writes. The slider sets how hard."
+)
+run = session().tokens
+if run is None:
+    if not session().error:
+        st.info("The model is being loaded. Then the steered texts appear here.")
+    st.stop()
+
+state = steering()
+plan = form(state, run.n_layers)
+if plan is not None:
+    state.ask(plan)
+state.advance()
+watch(state)
+if state.shown is not None and not state.streaming:
+    texts(state, state.shown)
+    charts(state, state.shown)
+elif not state.busy and not state.error:
+    st.info("Choose a preset, or type a concept and a prompt, and choose Steer.")

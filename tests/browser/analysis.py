@@ -1,0 +1,182 @@
+"""What a visitor does on the app's pages, and what the pages then show, as values that a test can compare."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.visit import wait_finished, wait_idle
+
+MARIN = "The bridge out of Marin is the"
+# The default model computes the matrix of a token in about a second and loads in two; a busy machine takes far longer.
+PATIENT = 240_000.0
+TOKEN_CHARTS = ("waterfall", "norms", "heatmap")
+SPECTRA_CHARTS = ("singular-values", "stable-ranks", "readout", "effect")
+
+# The traces of a chart as plain numbers; Plotly keeps what came in binary as a typed array beside the original.
+DATA = """chart => {
+    const plain = value => {
+        if (value && value.bdata !== undefined) value = value._inputArray;
+        if (ArrayBuffer.isView(value) || Array.isArray(value)) return Array.from(value, plain);
+        return value === undefined ? null : value;
+    };
+    return chart.data.map(trace => Object.fromEntries(
+        ['type', 'name', 'x', 'y', 'z', 'base', 'customdata'].map(key => [key, plain(trace[key])])));
+}"""
+
+
+def chart(page: Page, key: str) -> Locator:
+    """The chart that the app draws under this key."""
+    return page.locator(f".st-key-{key} .js-plotly-plot")
+
+
+def traces(page: Page, key: str) -> list[dict[str, Any]]:
+    """The data that the chart draws, one mapping a trace."""
+    expect(chart(page, key)).to_be_visible(timeout=PATIENT)
+    found: list[dict[str, Any]] = chart(page, key).evaluate(DATA)
+    return found
+
+
+def matrix(trace: dict[str, Any]) -> list[list[float]]:
+    """The z of a heat map as rows."""
+    width = len(trace["x"])
+    flat = [value for row in trace["z"] for value in (row if isinstance(row, list) else [row])]
+    return [flat[start : start + width] for start in range(0, len(flat), width)]
+
+
+def axis_title(page: Page, key: str, axis: str = "yaxis") -> str:
+    """The title of a chart's axis."""
+    found: str = chart(page, key).evaluate("(chart, axis) => chart.layout[axis].title.text", axis)
+    return found
+
+
+def axis_type(page: Page, key: str, axis: str = "yaxis") -> str:
+    """How a chart's axis is scaled: "log", "linear" or "category"."""
+    found: str = chart(page, key).evaluate("(chart, axis) => chart._fullLayout[axis].type", axis)
+    return found
+
+
+def chips(page: Page) -> list[str]:
+    """The prompt's tokens, as the chips above the charts show them."""
+    return page.locator('[data-testid="stHtml"] [role="listitem"]').all_inner_texts()
+
+
+def facts(page: Page) -> dict[str, str]:
+    """The status strip: its names and what stands behind them."""
+    pairs = page.locator(".eq-strip .eq-fact").evaluate_all(
+        "cells => cells.map(cell => { const name = cell.querySelector('b').innerText;"
+        " return [name, cell.innerText.slice(name.length).trim()]; })"
+    )
+    return dict(pairs)
+
+
+def predictions(page: Page) -> list[tuple[str, float]]:
+    """The next tokens in the status strip with their probabilities."""
+    names = page.locator(".eq-strip .eq-chip").all_inner_texts()
+    shares = page.locator(".eq-strip .eq-p").all_inner_texts()
+    return [(name, float(share.rstrip("%")) / 100) for name, share in zip(names, shares, strict=True)]
+
+
+def badge(page: Page) -> Locator:
+    """The button that says whether the analysis is exact."""
+    return page.locator('.st-key-strip [data-testid="stPopover"] button:visible')
+
+
+def address(page: Page) -> dict[str, str]:
+    """What the page's address carries."""
+    return {name: values[-1] for name, values in parse_qs(urlsplit(page.url).query, keep_blank_values=True).items()}
+
+
+def prompt_box(page: Page) -> Locator:
+    """Where the prompt is typed."""
+    return page.get_by_label("Prompt", exact=True)
+
+
+def analyse(page: Page) -> None:
+    """Choose Analyse; what follows is not waited for."""
+    page.get_by_role("button", name="Analyse", exact=True).click()
+
+
+def ask(page: Page, prompt: str) -> None:
+    """Type a prompt and choose Analyse; what follows is not waited for."""
+    prompt_box(page).fill(prompt)
+    analyse(page)
+
+
+def wait_for_tokens(page: Page, count: int) -> None:
+    """Wait until the contributions of a prompt of so many tokens are shown; its matrix may still be under way."""
+    wording = "1 token" if count == 1 else f"{count} tokens"
+    expect(page.locator(".eq-strip")).to_contain_text(re.compile(rf"prompt\s*{wording}(?!s)"), timeout=PATIENT)
+    wait_idle(page)
+
+
+def cancel(page: Page) -> None:
+    """Stop what is under way, so that the next test finds the worker free; nothing to do when it was already done."""
+    page.locator('.st-key-cancel button, .st-key-resume button, [data-testid="stApp"]').first.wait_for()
+    button = page.locator(".st-key-cancel button:enabled")
+    if button.count():
+        button.click()
+    wait_finished(page)
+
+
+def choose(page: Page, label: str, option: str) -> None:
+    """Choose an option of a select box, or type one that is not among them, and wait until the page has followed."""
+    box = page.get_by_role("combobox", name=label, exact=True)
+    box.click()
+    box.fill(option)
+    page.get_by_role("option").first.wait_for()
+    box.press("Enter")
+    wait_idle(page)
+
+
+def choose_value(page: Page, option: str) -> None:
+    """Choose an option of a row of buttons, and wait until the page has followed."""
+    page.get_by_role("radio", name=option, exact=True).click()
+    wait_idle(page)
+
+
+def errors(page: Page) -> list[str]:
+    """The sentences of errors on the page."""
+    return page.locator('[data-testid="stAlertContentError"]').all_inner_texts()
+
+
+def warnings(page: Page) -> list[str]:
+    """The sentences of warnings on the page."""
+    return page.locator('[data-testid="stAlertContentWarning"]').all_inner_texts()
+
+
+def tracebacks(page: Page) -> int:
+    """How many tracebacks the page shows."""
+    return page.locator('[data-testid="stException"], .stException').count() + page.get_by_text("Traceback").count()
+
+
+def downloaded_csv(page: Page, key: str, folder: Path) -> list[dict[str, str]]:
+    """The rows of a chart's CSV, downloaded by its button."""
+    with page.expect_download() as waiting:
+        page.locator(f".st-key-{key}-csv button:visible").click()
+    file = folder / waiting.value.suggested_filename
+    waiting.value.save_as(file)
+    return list(csv.DictReader(io.StringIO(file.read_text(encoding="utf-8"))))
+
+
+def downloaded_picture(page: Page, key: str, folder: Path) -> Path:
+    """A chart's picture, downloaded by the camera in its toolbar."""
+    chart(page, key).hover()
+    with page.expect_download() as waiting:
+        page.locator(f'.st-key-{key} .modebar-btn[data-title^="Download plot"]').click()
+    file = folder / waiting.value.suggested_filename
+    waiting.value.save_as(file)
+    return file
+
+
+def open_page_named(page: Page, name: str) -> None:
+    """Go to another page of the app by its navigation."""
+    page.get_by_role("link", name=name, exact=True).click()
+    expect(page.locator('[data-testid="stSidebarNavLink"][aria-current="page"]')).to_have_text(re.compile(name))
+    wait_idle(page)

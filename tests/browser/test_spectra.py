@@ -1,0 +1,157 @@
+"""Page Spectra of the running app with the real default model: spectra, triplets, and what they do at the prompt."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser.analysis import (
+    SPECTRA_CHARTS,
+    address,
+    axis_title,
+    axis_type,
+    chart,
+    choose,
+    choose_value,
+    downloaded_csv,
+    errors,
+    matrix,
+    open_page_named,
+    prompt_box,
+    tracebacks,
+    traces,
+)
+from tests.browser.conftest import OpenPage
+from tests.browser.server import running_app
+from tests.browser.visit import visit, wait_finished, wait_idle
+
+TOKENS = ["The", "·bridge", "·out", "·of", "·Marin", "·is", "·the"]
+# Measured with the engine in float64 and in float32: the largest singular value and the stable rank of every token.
+FIRST_SINGULAR_VALUES = [63.93, 4.45, 2.99, 4.53, 13.13, 4.11, 5.10]
+STABLE_RANKS = [1.01, 10.36, 2.26, 1.78, 8.80, 1.39, 1.30]
+HEADER, ROW = 35, 28  # heights in the triplet table
+
+
+@pytest.fixture
+def spectra_page(open_page: OpenPage) -> Page:
+    """The page with the finished spectra of the first prompt."""
+    page = open_page("/spectra")
+    wait_finished(page)
+    return page
+
+
+def test_the_spectra_of_all_tokens_are_those_of_the_real_model(spectra_page: Page) -> None:
+    lines = {line["name"]: line["y"] for line in traces(spectra_page, "singular-values")}
+    assert sorted(lines) == sorted(TOKENS)
+    assert [lines[token][0] for token in TOKENS] == pytest.approx(FIRST_SINGULAR_VALUES, abs=0.006)
+    for values in lines.values():
+        assert len(values) == 24
+        assert values == sorted(values, reverse=True)
+    assert traces(spectra_page, "stable-ranks")[0]["y"] == pytest.approx(STABLE_RANKS, abs=0.006)
+    assert errors(spectra_page) == []
+    assert tracebacks(spectra_page) == 0
+
+
+def test_the_scale_and_the_values_can_be_switched_and_are_in_the_address(spectra_page: Page) -> None:
+    assert axis_type(spectra_page, "singular-values") == "log"
+    choose_value(spectra_page, "linear")
+    assert axis_type(spectra_page, "singular-values") == "linear"
+    assert axis_type(spectra_page, "stable-ranks") == "linear"
+    choose_value(spectra_page, "normalised")
+    assert axis_title(spectra_page, "singular-values") == "σₖ / σ₁"
+    assert [line["y"][0] for line in traces(spectra_page, "singular-values")] == [1.0] * 7
+    assert {"scale": "linear", "values": "normalised"}.items() <= address(spectra_page).items()
+
+
+def test_another_token_and_another_row_of_the_table_change_the_read_out(spectra_page: Page) -> None:
+    last = {key: traces(spectra_page, key) for key in ("readout", "effect")}
+    choose(spectra_page, "Token", "1 ·bridge")
+    expect(spectra_page.get_by_role("heading", name="Singular triplets of ·bridge")).to_be_visible()
+    bridge = {key: traces(spectra_page, key) for key in ("readout", "effect")}
+    assert bridge["readout"] != last["readout"]
+    assert bridge["effect"] != last["effect"]
+    assert traces(spectra_page, "singular-values")[-1]["name"] == "·bridge"  # the highlighted line lies on top
+
+    choose_triplet(spectra_page, 3)
+    expect(spectra_page.get_by_role("heading", name="Triplet 3: full read-out")).to_be_visible()
+    wait_idle(spectra_page)
+    assert traces(spectra_page, "readout") != bridge["readout"]
+    assert traces(spectra_page, "effect") == bridge["effect"]
+
+
+def test_the_first_triplet_of_bridge_writes_highways_and_links(spectra_page: Page, tmp_path: Path) -> None:
+    choose(spectra_page, "Token", "1 ·bridge")
+    rows = downloaded_csv(spectra_page, "readout", tmp_path)
+    written = [row["token"].strip().lower() for row in rows if row["vector"] == "u"]
+    assert {"highway", "bridge", "link"} <= set(written)
+
+
+def test_the_shares_of_the_triplets_sum_to_the_token_s_term_of_the_logit(spectra_page: Page) -> None:
+    shares = traces(spectra_page, "effect")[1]["y"]
+    assert len(shares) == 24 + 1  # and what all the triplets after them add
+    open_page_named(spectra_page, "Tokens")
+    term = traces(spectra_page, "waterfall")[0]["y"][-2]  # the last token's, before the logit
+    assert math.fsum(shares) == pytest.approx(term, rel=1e-4)
+    assert shares[0] / term > 0.9
+
+
+def test_another_explained_token_changes_the_shares_and_not_the_spectra(spectra_page: Page) -> None:
+    before = {key: traces(spectra_page, key) for key in SPECTRA_CHARTS}
+    choose(spectra_page, "Explained next token", "·San")
+    after = {key: traces(spectra_page, key) for key in SPECTRA_CHARTS}
+    assert [key for key in SPECTRA_CHARTS if before[key] != after[key]] == ["effect"]
+    assert before["effect"][0] == after["effect"][0]
+    open_page_named(spectra_page, "Tokens")
+    assert axis_title(spectra_page, "waterfall") == "logit of ·San"
+    assert math.fsum(after["effect"][1]["y"]) == pytest.approx(matrix_row(spectra_page, "·San")[-1], rel=1e-4)
+
+
+def test_a_view_of_the_spectra_is_a_link(spectra_page: Page, open_page: OpenPage) -> None:
+    choose(spectra_page, "Token", "4 ·Marin")
+    choose_value(spectra_page, "normalised")
+    again = open_page(spectra_page.url[spectra_page.url.index("/", len("http://")) :])
+    wait_finished(again)
+    for key in SPECTRA_CHARTS:
+        assert traces(again, key) == traces(spectra_page, key)
+
+
+def test_the_data_of_the_spectra_downloads(spectra_page: Page, tmp_path: Path) -> None:
+    rows = downloaded_csv(spectra_page, "singular-values", tmp_path)
+    assert list(rows[0]) == ["position", "token", "k", "sigma", "sigma_over_sigma_1"]
+    assert len(rows) == 7 * 24
+    line = next(line for line in traces(spectra_page, "singular-values") if line["name"] == "·Marin")
+    assert [float(row["sigma"]) for row in rows if row["position"] == "4"] == line["y"]
+    assert sum(row["vector"] == "u" for row in downloaded_csv(spectra_page, "readout", tmp_path)) == 12
+    assert downloaded_csv(spectra_page, "effect", tmp_path)[-1]["k"] == "rest"
+
+
+def test_the_first_visitor_s_link_to_the_spectra_opens_the_whole_app(chromium: Browser, problems: list[str]) -> None:
+    with running_app() as fresh:
+        page = visit(chromium, f"{fresh.url}/spectra?prompt=Hello", problems=problems)
+        wait_idle(page)
+        expect(prompt_box(page)).to_have_value("Hello", timeout=60_000)
+        navigation = page.locator('[data-testid="stSidebarNavLink"]')
+        assert [text.strip() for text in navigation.all_inner_texts()][:2] == ["Tokens", "Spectra"]
+        assert address(page) == {"prompt": "Hello"}
+        assert re.search(r"/spectra\?", page.url)
+        page.context.close()
+    assert problems == []
+
+
+def choose_triplet(page: Page, k: int) -> None:
+    """Click in the middle of a row of the triplet table, which is a canvas."""
+    table = page.locator('.st-key-triplets [data-testid="stDataFrame"]')
+    table.scroll_into_view_if_needed()
+    table.click(position={"x": 300, "y": HEADER + ROW * (k - 0.5)})
+
+
+def matrix_row(page: Page, target: str) -> list[float]:
+    """A predicted token's row of the heat map on page Tokens."""
+    cells = traces(page, "heatmap")[0]
+    labels: list[str] = chart(page, "heatmap").evaluate("chart => chart.layout.yaxis.ticktext")
+    row = next(i for i, label in enumerate(labels) if target in label)
+    return matrix(cells)[row]

@@ -1,0 +1,100 @@
+"""Small made-up results and an engine that gives them, for the logic of pages: no model, and every number known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from eqlin_core.errors import EqlinError
+from eqlin_core.linear_map import Exactness
+from eqlin_core.runs import RunKey, SpectrumRun, Target, TokenRun
+from pages.shared.request import Request
+from pages.shared.worker import Job, Worker
+
+D, K = 4, 2
+WORDS = (" Golden", " Bay", "\n", " red")
+EXACT = Exactness(reconstruction=3e-7, forward=4e-7, dtype="float32", exact=True, leaks=[])
+LEAKING = Exactness(reconstruction=0.2, forward=4e-7, dtype="float32", exact=False, leaks=["model.layers.3.mlp"])
+
+
+def target(i: int, token: str = "", probability: float = 0.0) -> Target:
+    """The token whose logit is the i-th coordinate of the output."""
+    return Target(i, token or WORDS[i], np.eye(D)[i], logit=10.0 - i, probability=probability or 0.5 / (i + 1))
+
+
+def token_run(prompt: str = "The bridge", exactness: Exactness = EXACT) -> TokenRun:
+    """A run of two tokens in four dimensions whose parts sum to its output."""
+    contributions = np.array([[6.0, 4.0, 5.0, 1.0], [3.0, 4.5, 2.0, 5.5]])
+    bias = np.array([1.0, 0.5, 1.0, 0.5])
+    return TokenRun(
+        key=RunKey("made-up", "0", "float32", tuple(ord(letter) for letter in prompt), "up"),
+        prompt=prompt,
+        device="cpu",
+        width=D,
+        n_layers=1,
+        tokens=["The", " bridge"],
+        inputs=np.ones((2, D)),
+        output=contributions.sum(0) + bias,
+        bias=bias,
+        contributions=contributions,
+        targets=[target(i) for i in range(D)],
+        exactness=exactness,
+        bounds=(1e-5, 1e-4),
+    )
+
+
+def spectrum_run(run: TokenRun) -> SpectrumRun:
+    """Spectra in which triplet k of every token writes coordinate k, with twice the size for the first."""
+    T = len(run.tokens)
+    return SpectrumRun(
+        key=run.key,
+        tokens=run.tokens,
+        U=np.stack([np.eye(D)[:, :K]] * T),
+        S=np.array([[2.0, 1.0]] * T),
+        Vh=np.stack([np.eye(D)[:K]] * T),
+        stable_rank=np.full(T, 1.25),
+        projections=np.ones((T, K)),
+        reads_u=[[[(f" u{t}{k}{r}", 1.0 / (r + 1)) for r in range(6)] for k in range(K)] for t in range(T)],
+        reads_v=[[[(f"v{t}{k}{r}", 0.5 / (r + 1)) for r in range(6)] for k in range(K)] for t in range(T)],
+        exactness=run.exactness,
+    )
+
+
+class MadeUpEngine:
+    """What `engine()` gives, with results that are known; a prompt that says so fails, or has its spectra held up."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.computed: list[tuple[str, str]] = []
+        self.hold: Any = None  # a Gate that spectra wait at
+
+    def tokens(self, request: Request, visitor: str) -> Job:
+        def compute(progress: Any) -> TokenRun:
+            self.computed.append(("tokens", request.prompt))
+            if "impossible" in request.prompt:
+                raise EqlinError("This prompt is impossible; type another.")
+            return token_run(request.prompt)
+
+        return self.worker.submit(
+            ("tokens", request), compute, label="the token contributions", visitor=visitor, interactive=True
+        )
+
+    def spectra(self, request: Request, visitor: str) -> Job:
+        def compute(progress: Any) -> SpectrumRun:
+            self.computed.append(("spectra", request.prompt))
+            if self.hold is not None:
+                self.hold(progress)
+            return spectrum_run(token_run(request.prompt))
+
+        return self.worker.submit(("spectra", request), compute, label="the matrix and its spectra", visitor=visitor)
+
+    def target(self, request: Request, text: str, visitor: str) -> Job:
+        def compute(progress: Any) -> Target:
+            if text != "Venice":
+                raise EqlinError(f"{text!r} is not a single token of made-up.")
+            return target(3, " Venice", 0.001)
+
+        return self.worker.submit(
+            ("target", request, text), compute, label="the typed token", visitor=visitor, interactive=True
+        )

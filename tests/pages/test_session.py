@@ -1,0 +1,207 @@
+"""One visitor's state: results that errors and cancellations never erase, and nothing computed twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from eqlin_core.runs import Target
+from pages.shared import session as session_module
+from pages.shared.request import Request
+from pages.shared.session import Session
+from pages.shared.worker import Worker
+from tests.pages.run_cases import MadeUpEngine
+from tests.pages.worker_cases import Gate
+
+BRIDGE, TOWER = Request("The bridge"), Request("The tower")
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[MadeUpEngine]:
+    worker = Worker()
+    made_up = MadeUpEngine(worker)
+    monkeypatch.setattr(session_module, "engine", lambda: made_up)
+    yield made_up
+    assert worker.shutdown()
+
+
+@pytest.fixture
+def gate(engine: MadeUpEngine) -> Iterator[Gate]:
+    """Holds the spectra up until opened."""
+    engine.hold = Gate()
+    yield engine.hold
+    engine.hold.open.set()
+
+
+def settle(session: Session) -> None:
+    """Take in everything that is under way."""
+    for job in list(session.jobs.values()):
+        assert job.wait(5)
+    session.advance()
+
+
+def finished(request: Request) -> Session:
+    session = Session()
+    session.ask(request)
+    settle(session)
+    return session
+
+
+def test_a_request_ends_in_contributions_and_spectra(engine: MadeUpEngine) -> None:
+    session = finished(BRIDGE)
+    assert session.tokens is not None
+    assert session.spectra is not None
+    assert session.tokens.prompt == "The bridge"
+    assert session.shown == BRIDGE
+    assert not session.busy
+
+
+def test_contributions_are_there_while_the_spectra_are_still_computed(engine: MadeUpEngine, gate: Gate) -> None:
+    session = Session()
+    session.ask(BRIDGE)
+    assert gate.entered.wait(5)
+    assert session.advance()
+    assert session.tokens is not None
+    assert session.spectra is None
+    assert session.busy
+    assert not session.advance(), "nothing new"
+
+
+@pytest.mark.parametrize("prompt", ["", "   ", "\n\t "])
+def test_an_empty_prompt_gives_a_sentence_and_computes_nothing(engine: MadeUpEngine, prompt: str) -> None:
+    session = finished(BRIDGE)
+    session.ask(Request(prompt))
+    assert session.error == "The prompt is empty: type at least one word."
+    assert session.tokens is not None
+    assert session.spectra is not None
+    assert not session.busy
+    assert engine.computed == [("tokens", "The bridge"), ("spectra", "The bridge")]
+
+
+def test_a_failed_request_keeps_the_former_result_and_drops_the_rest_of_its_jobs(engine: MadeUpEngine) -> None:
+    session = finished(BRIDGE)
+    session.ask(Request("The impossible"))
+    session.jobs["tokens"].wait(5)
+    assert session.advance()
+    assert session.error == "This prompt is impossible; type another."
+    assert session.tokens is not None
+    assert session.tokens.prompt == "The bridge"
+    assert session.spectra is not None
+    assert session.shown == BRIDGE
+    assert not session.busy
+
+
+def test_the_sentence_of_an_error_goes_with_the_next_request(engine: MadeUpEngine) -> None:
+    session = finished(Request("The impossible"))
+    session.ask(TOWER)
+    settle(session)
+    assert session.error == ""
+    assert session.tokens is not None
+
+
+def test_a_new_prompt_never_stands_beside_the_spectra_of_the_last_one(engine: MadeUpEngine) -> None:
+    session = finished(BRIDGE)
+    gate = engine.hold = Gate()
+    session.ask(TOWER)
+    session.jobs["tokens"].wait(5)
+    session.advance()
+    assert session.tokens is not None
+    assert session.tokens.prompt == "The tower"
+    assert session.spectra is None
+    gate.open.set()
+
+
+def test_asking_for_what_is_shown_computes_nothing(engine: MadeUpEngine) -> None:
+    session = finished(BRIDGE)
+    for _ in range(3):
+        session.ask(BRIDGE)
+    assert not session.busy
+    assert engine.computed == [("tokens", "The bridge"), ("spectra", "The bridge")]
+
+
+def test_asking_three_times_quickly_computes_once(engine: MadeUpEngine, gate: Gate) -> None:
+    session = Session()
+    for _ in range(3):
+        session.ask(BRIDGE)
+    gate.open.set()
+    settle(session)
+    assert engine.computed == [("tokens", "The bridge"), ("spectra", "The bridge")]
+    assert session.spectra is not None
+
+
+def test_a_cancelled_request_keeps_its_contributions_and_is_resumed_without_computing_them_again(
+    engine: MadeUpEngine, gate: Gate
+) -> None:
+    session = Session()
+    session.ask(BRIDGE)
+    assert gate.entered.wait(5)
+    session.advance()
+    session.cancel()
+    settle(session)
+    assert session.cancelled
+    assert not session.busy
+    assert session.tokens is not None
+
+    gate.open.set()
+    session.resume()
+    settle(session)
+    assert session.spectra is not None
+    assert not session.cancelled
+    assert [what for what, _ in engine.computed].count("tokens") == 1
+
+
+def test_a_new_prompt_takes_the_old_one_s_jobs_off_the_worker(engine: MadeUpEngine, gate: Gate) -> None:
+    session = Session()
+    session.ask(BRIDGE)
+    assert gate.entered.wait(5)
+    left = session.jobs["spectra"]
+    session.ask(TOWER)
+    assert left.wait(5)
+    assert left.snapshot().state == "cancelled"
+
+
+def test_two_visitors_with_one_request_share_the_computation(engine: MadeUpEngine) -> None:
+    first, second = finished(BRIDGE), finished(BRIDGE)
+    assert first.tokens is second.tokens
+    assert first.spectra is second.spectra
+    assert len(engine.computed) == 2
+
+
+def test_a_visitor_who_cancels_does_not_take_the_spectra_from_another(engine: MadeUpEngine, gate: Gate) -> None:
+    first, second = Session(), Session()
+    first.ask(BRIDGE)
+    second.ask(BRIDGE)
+    assert gate.entered.wait(5)
+    first.cancel()
+    first.advance()
+    assert first.cancelled
+    gate.open.set()
+    settle(second)
+    assert second.spectra is not None
+
+
+def test_a_typed_token_is_found_or_refused_with_a_sentence(engine: MadeUpEngine) -> None:
+    session = finished(BRIDGE)
+    found = session.typed_target("Venice")
+    assert isinstance(found, Target)
+    assert found.token == " Venice"
+    assert session.typed_target("zzqqzz") == "'zzqqzz' is not a single token of made-up."
+
+
+def test_a_token_typed_while_the_model_is_busy_is_explained_once_it_is_free(
+    engine: MadeUpEngine, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_module, "PATIENCE", 0.05)
+    session = Session()
+    session.ask(BRIDGE)
+    assert gate.entered.wait(5)
+    session.jobs["tokens"].wait(5)
+    session.advance()
+    told = session.typed_target("Venice")
+    assert told == "Looking up 'Venice'; it is explained as soon as the model is free."
+    assert session.busy
+    gate.open.set()
+    session.lookups["Venice"].wait(5)
+    assert session.advance(), "the page is told to draw it"
+    assert isinstance(session.typed_target("Venice"), Target)

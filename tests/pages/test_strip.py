@@ -1,0 +1,122 @@
+"""The status strip: the facts of a run, its badge, and one line on how a job is getting on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from eqlin_core.linear_map import Exactness
+from pages.shared.job import Snapshot
+from pages.shared.strip import describe
+from tests.pages.run_cases import EXACT, LEAKING, token_run
+
+
+def snapshot(**changes: Any) -> Snapshot:
+    values: dict[str, Any] = {
+        "key": "k",
+        "label": "the matrix and its spectra",
+        "state": "running",
+        "position": 0,
+        "ahead": 0,
+        "fraction": None,
+        "message": "",
+        "elapsed": 1.0,
+        "seconds_left": None,
+        "cancelling": False,
+        "result": None,
+        "partial": {},
+        "error": "",
+    }
+    return Snapshot(**(values | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({}, "Computing the matrix and its spectra"),
+        ({"fraction": 0.5, "message": "Matrix"}, "Matrix, 50%"),
+        ({"fraction": 0.5, "message": "Matrix", "seconds_left": 12.4}, "Matrix, 50%, about 12 s left"),
+        ({"fraction": 0.99, "message": "Matrix", "seconds_left": 0.2}, "Matrix, 99%, about a second left"),
+        ({"fraction": 0.01, "message": "Matrix", "seconds_left": 600.0}, "Matrix, 1%, about 10.0 min left"),
+        ({"fraction": 0.5, "cancelling": True}, "Cancelling"),
+        (
+            {"state": "queued", "position": 1, "ahead": 1},
+            "Waiting for 1 other job to finish, then the matrix and its spectra",
+        ),
+        (
+            {"state": "queued", "position": 3, "ahead": 3},
+            "Waiting for 3 other jobs to finish, then the matrix and its spectra",
+        ),
+    ],
+)
+def test_one_line_says_how_a_job_stands(changes: dict[str, Any], line: str) -> None:
+    assert describe(snapshot(**changes)) == line
+
+
+def draw_strip(run, error, cancelled):
+    import streamlit as st
+
+    from pages.shared.request import Request
+    from pages.shared.session import Session
+    from pages.shared.strip import strip
+
+    request = Request("The bridge")
+    state = Session(asked=request, shown=request if run else None, tokens=run, error=error, cancelled=cancelled)
+    st.session_state["eqlin"] = state
+    strip()
+
+
+def drawn(exactness: Exactness | None = EXACT, error: str = "", cancelled: bool = False) -> AppTest:
+    run = None if exactness is None else token_run(exactness=exactness)
+    app = AppTest.from_function(draw_strip, kwargs={"run": run, "error": error, "cancelled": cancelled})
+    app.run(timeout=30)
+    assert not app.exception
+    return app
+
+
+def html(app: AppTest) -> str:
+    return " ".join(element.proto.body for element in app.get("html"))
+
+
+def badge(app: AppTest) -> str:
+    (found,) = app.get("popover")
+    label: str = found.proto.popover.label
+    return label
+
+
+def test_the_strip_names_what_ran_and_the_five_likeliest_next_tokens() -> None:
+    shown = html(drawn())
+    for fact in ("made-up", "float32", "cpu", "up", "2 tokens", "·Golden", "50.0%", "⏎"):
+        assert fact in shown
+
+
+def test_an_exact_run_has_a_green_badge_with_its_error_and_both_bounds_behind_it() -> None:
+    app = drawn()
+    assert badge(app) == ":green-badge[exact] 3.0e-7"
+    shown = html(app)
+    for number in ("3.0e-7", "4.0e-7", "1.0e-5", "1.0e-4"):
+        assert number in shown
+
+
+def test_a_run_that_is_not_exact_has_a_red_badge_and_names_the_module_that_leaks() -> None:
+    app = drawn(LEAKING)
+    assert badge(app) == ":red-badge[not exact] 2.0e-1"
+    assert any("model.layers.3.mlp" in text.value for text in app.markdown)
+
+
+def test_an_error_is_one_sentence_and_says_that_the_old_result_stays() -> None:
+    (shown,) = drawn(error="The prompt is empty: type at least one word.").error
+    assert shown.value == "The prompt is empty: type at least one word. What you see below is the previous result."
+
+
+def test_an_error_before_any_result_does_not_speak_of_one() -> None:
+    (shown,) = drawn(exactness=None, error="There is no model or folder 'x': check the spelling.").error
+    assert shown.value == "There is no model or folder 'x': check the spelling."
+
+
+def test_a_cancelled_matrix_can_be_asked_for_again() -> None:
+    app = drawn(cancelled=True)
+    assert "the contributions are complete" in app.caption[-1].value
+    assert [button.label for button in app.button] == ["Compute the spectra"]
