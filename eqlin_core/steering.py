@@ -135,6 +135,8 @@ def steering_sweep(
     ids = read_prompt(lm, prompt, token_ids, chat, max_new_tokens)
     if operator is None:
         raise EqlinError("A sweep needs an operator: make one with steering_operator(lm, concept).")
+    if hasattr(strengths, "tolist"):
+        strengths = strengths.tolist()
     if not len(strengths):
         raise EqlinError("A sweep needs at least one strength.")
     injection = Injection(lm, operator, strengths, form=form, block=block)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import plotly.graph_objects as go
@@ -10,11 +11,17 @@ import streamlit as st
 
 from eqlin_core import figures
 from eqlin_core.figures import format_number, visible_token
-from eqlin_core.figures.steering import depth_guide, marked_html, steering_forecast, steering_metrics
-from eqlin_core.steering_results import UNLIKELY, SteeringGrid, Text
+from eqlin_core.figures.steered_text import marked_html
+from eqlin_core.figures.steering import depth_guide, steering_forecast, steering_metrics
+from eqlin_core.steering_results import UNLIKELY, SteeringGrid, SteeringPlan, Text
 from pages.shared.charts import download, show
+from pages.shared.request import Request
+from pages.shared.steering_jobs import SteeringJobs, steering_jobs
 from pages.shared.steering_state import Steering, steering
 from pages.shared.theme import theme
+
+# A download that takes longer has been overtaken by something big; it then comes out empty.
+FILE_SECONDS = 120.0
 
 
 def texts(state: Steering, grid: SteeringGrid) -> None:
@@ -172,9 +179,10 @@ def _operator(state: Steering, grid: SteeringGrid) -> None:
         show(
             depth_guide(guide.log_probability, guide.reads, guide.said, depth=grid.plan.layers, theme=theme()),
             "depth-guide",
-            f"What the concept leads to, {visible_token(guide.said)}, read out after each block ({grid.dtype}).",
+            f"How likely, after each block, is what the concept leads to in the end, “{visible_token(guide.said)}” "
+            f"({grid.dtype}).",
         )
-    for facts in grid.operators:
+    for i, facts in enumerate(grid.operators):
         words = " ".join(f"`{visible_token(token)}`" for token, _ in facts.push_reads)
         st.caption(f"The push at the prompt's end reads as {words}")
         ranks = ", ".join(
@@ -182,11 +190,31 @@ def _operator(state: Steering, grid: SteeringGrid) -> None:
             for token, rank in zip(facts.tokens, facts.stable_rank, strict=True)
         )
         st.caption(f"Stable ranks of the operator: {ranks}")
-        if facts.angle is not None and facts.push_angle is not None and facts is grid.operators[0]:
+        if facts.angle is not None and facts.push_angle is not None and i == 1:
             st.caption(
                 f"The two operators stand at {format_number(facts.angle)}°, their pushes at the prompt's end at "
                 f"{format_number(facts.push_angle)}°."
             )
+    if state.source is not None:
+        st.download_button(
+            "Operator",
+            data=partial(_file, steering_jobs(), state.source, grid.plan, state.visitor),
+            file_name="operator.safetensors",
+            mime="application/octet-stream",
+            key="operator-file",
+            on_click="ignore",
+            type="tertiary",
+            icon=":material/download:",
+            help="The first concept's operator, for load_operator() in Python. Its header says what it is.",
+        )
+
+
+def _file(jobs: SteeringJobs, asked: Request, plan: SteeringPlan, visitor: str) -> bytes:
+    """The operator's file; called on a thread of the download's own, so waiting keeps nobody."""
+    job = jobs.file(asked, plan, visitor)
+    job.wait(FILE_SECONDS)
+    found = job.snapshot(visitor).result
+    return found if isinstance(found, bytes) else b""
 
 
 def _table(grid: SteeringGrid) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from eqlin_core.figures.steering import marked_html
+from eqlin_core.figures.steered_text import marked_html
 from pages.shared.engine import engine
 from pages.shared.steering_results import nearest
 from pages.shared.steering_state import Steering, steering

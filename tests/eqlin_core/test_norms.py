@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -106,12 +107,13 @@ def test_weights_that_are_present_only_during_forward_are_read_there() -> None:
 
     class Offloaded(LlamaRMSNorm):
         def forward(self, hidden_states: Tensor) -> Tensor:
-            stored: nn.Parameter = self.weight
-            self.weight: nn.Parameter = nn.Parameter(real)
+            this: Any = self
+            stored = this.weight
+            this.weight = nn.Parameter(real)
             try:
                 return super().forward(hidden_states)
             finally:
-                self.weight = stored
+                this.weight = stored
 
     module = Offloaded(D)
     real = torch.randn(D, dtype=torch.float64)
