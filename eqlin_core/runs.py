@@ -25,7 +25,7 @@ ENGINE_VERSION = "1"
 TARGETS = 20
 READ = 12
 
-Array = np.ndarray[Any, Any]
+Array = np.ndarray
 
 
 @dataclass(frozen=True)
