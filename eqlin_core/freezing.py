@@ -194,11 +194,11 @@ class FrozenNetwork:
         def after(m: nn.Module, args: Any, kwargs: Any, out: Any) -> None:
             self._functions.leave()
             self._graph.leave(_tensors(out))
-            value = sites.block_output(out)
+            value = out[0] if isinstance(out, tuple) and out else out
             if isinstance(value, Tensor):
                 self._produced[name].append(value.grad_fn)
-            if in_list and (node := sites.block_output(out).grad_fn) is not None:
-                self.block_nodes.append(node)
+                if in_list and value.grad_fn is not None:
+                    self.block_nodes.append(value.grad_fn)
 
         add(module.register_forward_pre_hook, before)
         if leaf and not isinstance(module, _PASSIVE):
