@@ -11,13 +11,31 @@ from eqlin_core.errors import Cancelled, EqlinError
 if TYPE_CHECKING:
     from eqlin_core.linear_map import Exactness, LinearMap, linearize, ordinary_jacobian
     from eqlin_core.models import LanguageModel, load_model
+    from eqlin_core.operators import (
+        SteeringOperator,
+        load_operator,
+        operator_angle,
+        random_operator,
+        steering_operator,
+    )
     from eqlin_core.readout import read_input, read_output
     from eqlin_core.sites import Site
     from eqlin_core.spectra import Spectrum, spectrum
+    from eqlin_core.steering import SteeringSweep, steer, steering_sweep
 
 __version__ = "0.1.0"
 
 _HOME = {
+    "flip_strength": "flips",
+    "Generation": "generation",
+    "SteeringOperator": "operators",
+    "load_operator": "operators",
+    "operator_angle": "operators",
+    "random_operator": "operators",
+    "steering_operator": "operators",
+    "SteeringSweep": "steering",
+    "steer": "steering",
+    "steering_sweep": "steering",
     "Site": "sites",
     "Exactness": "linear_map",
     "LinearMap": "linear_map",
@@ -35,16 +53,26 @@ __all__ = [
     "Cancelled",
     "EqlinError",
     "Exactness",
+    "Generation",
     "LanguageModel",
     "LinearMap",
     "Site",
     "Spectrum",
+    "SteeringOperator",
+    "SteeringSweep",
+    "flip_strength",
     "linearize",
     "load_model",
+    "load_operator",
+    "operator_angle",
     "ordinary_jacobian",
+    "random_operator",
     "read_input",
     "read_output",
     "spectrum",
+    "steer",
+    "steering_operator",
+    "steering_sweep",
 ]
 
 

@@ -39,8 +39,8 @@ class Family:
 FAMILIES = {
     "llama": Family("llama", "Llama 3, SmolLM2, DeepSeek distills"),
     "qwen3": Family("qwen3", "Qwen 3"),
-    "gemma3": Family("gemma3_text", "Gemma 3", _PAIRS),
-    "gemma3-multimodal": Family("gemma3", "Gemma 3, multimodal", {"text": _PAIRS}),
+    "gemma3": Family("gemma3_text", "Gemma 3", {**_PAIRS, "query_pre_attn_scalar": 2}),
+    "gemma3-multimodal": Family("gemma3", "Gemma 3, multimodal", {"text": {**_PAIRS, "query_pre_attn_scalar": 2}}),
     "phi3": Family("phi3", "Phi 3, Phi 4", {"sliding_window": WINDOW, "pad_token_id": 0}),
     "mistral": Family("mistral", "Mistral", {"sliding_window": WINDOW}),
     "ministral": Family("ministral", "Ministral", _PAIRS),
@@ -65,7 +65,7 @@ FAMILIES = {
         affine=True,
     ),
     "gemma2": Family(
-        "gemma2", "Gemma 2", {**_PAIRS, "attn_logit_softcapping": 2.0, "query_pre_attn_scalar": 8}
+        "gemma2", "Gemma 2", {**_PAIRS, "attn_logit_softcapping": 4.0, "query_pre_attn_scalar": 4}
     ),
     "cohere2": Family("cohere2", "Cohere 2", {**_PAIRS, "logit_scale": 0.5}),
     "mixtral": Family("mixtral", "Mixtral", {**_EXPERTS, "num_local_experts": 4, "sliding_window": WINDOW}),

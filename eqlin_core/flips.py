@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from eqlin_core.errors import EqlinError
 from eqlin_core.generation import read_prompt
@@ -30,12 +30,14 @@ def flip_strength(
     form: Form = "reference",
     block: int | None = None,
     chat: bool = False,
+    scanned: Mapping[float, int] | None = None,
     progress: Progress | None = None,
 ) -> Flip:
     """The smallest strength in [0, maximum] at which the likeliest next token is ``token`` (text or id).
 
     A scan of 41 strengths finds the first that gives the token, sections between it and the one before narrow it down
     to ``tolerance``, all on real passes; what flips and flips back between two strengths of the scan is missed.
+    ``scanned`` (next token by strength, from 0 on) takes the place of the scan where such passes were made already.
     Raises EqlinError for a token that is not one, a bad maximum or tolerance, and as ``steer``.
     """
     ids = read_prompt(lm, prompt, token_ids, chat, 1)
@@ -52,9 +54,13 @@ def flip_strength(
         rows = [ids] * len(strengths)
         return steered_logits(lm, rows, 1, operator, strengths, form=form, block=block)[:, -1].argmax(-1).tolist()
 
-    grid = [maximum * i / (_SCAN - 1) for i in range(_SCAN)]
     report(progress, 0.0, "Flip strength")
-    found = winners(grid)
+    if scanned is None:
+        grid = [maximum * i / (_SCAN - 1) for i in range(_SCAN)]
+        found = winners(grid)
+    else:
+        grid, found = sorted(scanned), [scanned[s] for s in sorted(scanned)]
+        maximum = grid[-1]
     first = next((i for i, winner in enumerate(found) if winner == wanted), None)
     if first is None or first == 0:
         strength = None if first is None else 0.0

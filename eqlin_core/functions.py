@@ -10,13 +10,14 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, no_type_check
 
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from eqlin_core.activations import Activation, probe_activation
+from eqlin_core.errors import EqlinError
 from eqlin_core.norms import coefficient_dtype
 from eqlin_core.products import Role, Roles, held_factor
 
@@ -106,14 +107,22 @@ class FrozenFunctions(TorchFunctionMode):
             self._paused -= 1
 
     def fit(self, held: Tensor, live: Tensor) -> Tensor:
-        """A tensor recorded on one prompt, repeated to the rows of the tensor that it replaces in a batch."""
-        if held.dim() != live.dim() or held.dim() == 0 or held.shape[0] in (1, live.shape[0]):
-            return held
-        copies = live.shape[0] // held.shape[0]
-        return (
-            held.repeat_interleave(copies, 0) if self.token_by_token else held.repeat(copies, *[1] * (held.dim() - 1))
-        )
+        """A tensor recorded on one prompt, repeated to the rows of the tensor that it replaces in a batch.
 
+        Raises EqlinError, naming the module, where the replay has come to a tensor of another shape.
+        """
+        if held.dim() == live.dim() and held.dim() and held.shape[0] not in (1, live.shape[0]):
+            copies = live.shape[0] // held.shape[0]
+            rest = [1] * (held.dim() - 1)
+            held = held.repeat_interleave(copies, 0) if self.token_by_token else held.repeat(copies, *rest)
+        if any(h not in (1, n) for h, n in zip(held.shape[::-1], live.shape[::-1], strict=False)):
+            raise EqlinError(
+                f"{self._running[-1][0] or 'The model'} computes other shapes for another input, so it cannot be "
+                "frozen; choose another model."
+            )
+        return held
+
+    @no_type_check  # runs for every function of a pass: checking it would take longer than the pass
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
@@ -144,7 +153,7 @@ class FrozenFunctions(TorchFunctionMode):
             if scaled is not None:
                 return scaled
         out = func(*args, **kwargs)
-        if "router" in self._rules and not isinstance(out, bool | int | float | torch.Size | torch.dtype):
+        if not isinstance(out, bool | int | float | torch.Size | torch.dtype):
             chosen = {i: t for i, t in enumerate(_items(out)) if isinstance(t, Tensor) and not t.is_floating_point()}
             if chosen and any(_depends(t) for t in (*_items(args), *kwargs.values())):
                 self._remember(key, _Choose({i: t.clone() for i, t in chosen.items()}))

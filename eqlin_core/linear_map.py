@@ -272,7 +272,7 @@ def linearize(
     if not -len(ids) <= position < len(ids):
         raise EqlinError(f"Position {position} does not exist: the prompt has {len(ids)} tokens.")
     _require_room(lm, len(ids))
-    tensor = torch.tensor(ids, device=lm.device)
+    tensor = _token_tensor(lm, ids)
     with torch.no_grad():
         embeddings = lm.model.get_input_embeddings()(tensor)
     network = FrozenNetwork(lm, embeddings, source=source, target=target, final_norm=final_norm, gated_path=gated_path)
@@ -294,7 +294,7 @@ def ordinary_jacobian(
     lm.model.set_attn_implementation("eager")  # fused attention has no batched reverse pass
     try:
         with torch.no_grad():
-            embeddings = lm.model.get_input_embeddings()(torch.tensor(ids, device=lm.device))[None]
+            embeddings = lm.model.get_input_embeddings()(_token_tensor(lm, ids))[None]
         leaf = embeddings.requires_grad_()
         value = decoder(inputs_embeds=leaf, use_cache=False).last_hidden_state[0, -1]
     finally:
@@ -336,6 +336,11 @@ def report(progress: Progress | None, fraction: float, message: str) -> None:
     """Tell ``progress`` how far a computation is; raise Cancelled when it answers False."""
     if progress is not None and progress(fraction, message) is False:
         raise Cancelled
+
+
+def _token_tensor(lm: LanguageModel, ids: Sequence[int]) -> Tensor:
+    """The ids where the model expects them: an offloaded model, whose weights are on no device, moves them itself."""
+    return torch.tensor(ids, device="cpu" if lm.device.type == "meta" else lm.device)
 
 
 def _require_room(lm: LanguageModel, tokens: int) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, no_type_check
 
 import torch
 from jaxtyping import Float
@@ -90,6 +90,7 @@ class _DuringForward(TorchFunctionMode):
         self._module = module
         self.parameters: dict[str, Tensor] = {}
 
+    @no_type_check  # runs for every function of a pass: checking it would take longer than the pass
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         present = dict(self._module.named_parameters(recurse=False))
         if not self.parameters and not any(p.is_meta for p in present.values()):

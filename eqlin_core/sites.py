@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, no_type_check
 
 import torch
 from jaxtyping import Float
@@ -127,6 +127,7 @@ class Additions(TorchFunctionMode):
         super().__init__()
         self._stream = stream
 
+    @no_type_check  # runs for every function of a pass: checking it would take longer than the pass
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         name = getattr(func, "__name__", "")

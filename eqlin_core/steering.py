@@ -215,6 +215,8 @@ class Injection:
     def _pushed(self, h: Tensor, which: list[int]) -> Tensor:
         """What enters the block instead of h [rows, new, d]; exactly h where a strength asks for nothing."""
         unchanged = 1.0 if self.form == "interpolation" else 0.0
+        if len(h) == 1:  # one row stood for all up to here
+            h = h.expand(len(self.strengths), -1, -1)
         total, touched = None, None
         for i in which:
             a = self._pushes[i].to(h.device)

@@ -123,5 +123,4 @@ def output_embeddings(
     tokens = torch.tensor([list(ids)], device=lm.device)
     with injection.hooked():
         injection.advance(lm.model.get_input_embeddings()(tokens))
-        rows = tokens.expand(len(strengths), -1)
-        return lm.model.get_decoder()(input_ids=rows, use_cache=False).last_hidden_state[:, -1]
+        return lm.model.get_decoder()(input_ids=tokens, use_cache=False).last_hidden_state[:, -1]

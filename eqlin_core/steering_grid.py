@@ -92,13 +92,14 @@ def steering_grid(
             dtype=str(lm.dtype).removeprefix("torch."),
             strengths=plan.strengths,
             prompt_tokens=lm.token_strings(ids),
-            operators=_facts(lm, ids, operators),
+            operators=[],
             texts=[_text(lm, g) for g in made],
         )
     )
     said = concept_continuation(lm, operators[0])
     measured = steering_metrics(lm, made.generations, acting, said, form=plan.form, progress=stage(0.35, 0.45))
-    grid = tell(replace(grid, continuation=lm.token_strings(said), measured=_measured(measured)))
+    grid = replace(grid, continuation=lm.token_strings(said), measured=_measured(measured))
+    grid = tell(replace(grid, operators=_facts(lm, ids, operators)))
     if alone:
         flip = flip_strength(
             lm,
@@ -106,7 +107,7 @@ def steering_grid(
             operator=operators[0],
             token=_favoured(plan, made),
             form=plan.form,
-            maximum=max(strengths),
+            scanned={float(g.strength): g.token_ids[0] for g in made} if plan.temperature == 0 else None,  # type: ignore[arg-type]
             progress=stage(0.45, 0.55),
         )
         seen = [made.generations[grid.unsteered].token_ids[0], flip.token_id]

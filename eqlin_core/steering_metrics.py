@@ -90,7 +90,9 @@ def steered_logits(
 ) -> Float[Tensor, "rows kept vocab"]:
     """The logits at the last ``kept`` positions of equally long rows of tokens, each at its own strength."""
     injection = Injection(lm, operator, strengths, form=form, block=block)
-    tokens = torch.tensor([list(row) for row in rows], device=lm.device)
+    # Rows of the same tokens differ from the injection on only, so one stands for all before it.
+    distinct = rows if len({tuple(row) for row in rows}) > 1 else rows[:1]
+    tokens = torch.tensor([list(row) for row in distinct], device=lm.device)
     with injection.hooked():
         injection.advance(lm.model.get_input_embeddings()(tokens))
         return lm.model(input_ids=tokens, use_cache=False, logits_to_keep=kept).logits

@@ -110,7 +110,7 @@ class Flip:
         if self.strength is None:
             return f"The next token does not become {self.token!r} within [0, {self.maximum:g}]."
         if self.strength == 0:
-            return f"The next token is {self.token!r} without steering."
+            return f"The next token is {self.token!r} at strength 0 already."
         return f"The next token becomes {self.token!r} at strength {self.strength:.3f}; below it is {self.instead!r}."
 
 

@@ -28,7 +28,7 @@ with controls:
     names = [f"{i} {visible_token(token)}" for i, token in enumerate(run.tokens)]
     if st.session_state.get("token") not in names:
         st.session_state.pop("token", None)
-    chosen = st.selectbox("Token", names, index=len(names) - 1, key="token", bind="query-params")
+    chosen = st.selectbox("Token", names, index=len(names) - 1, key="token", bind="query-params", width=320)
     token = names.index(chosen)
     scale = st.segmented_control(
         "Scale", ["log", "linear"], default="log", required=True, key="scale", bind="query-params"

@@ -24,7 +24,8 @@ if run is None:
 
 st.caption(
     "At this prompt the model is a linear map, so the logit of any next token is exactly a sum of one term for each "
-    "input token. Blue tokens speak for the explained token, orange ones against it."
+    "input token: w · Jᵢxᵢ, where Jᵢxᵢ is what token i contributes to the output embedding y and w is the explained "
+    "token's row of the unembedding. Blue tokens speak for it, orange ones against it; · marks a space, ⏎ a line break."
 )
 explained = choose(run)
 terms, bias, total = run.split(explained.direction)

@@ -79,17 +79,19 @@ def _settings(blocks: int) -> None:
         help="reference: h + λ a ‖h‖ / (2 ‖a‖). interpolation: λ h + (1 − λ) a, equation 16 of the paper; "
         "there 1 is the unsteered model.",
     )
-    st.number_input("Inject at block (−1: the map's last)", -1, blocks - 1, key="inject", bind="query-params", step=1)
-    st.number_input("New tokens", 1, 200, key="new_tokens", bind="query-params", step=1)
+    st.number_input(
+        "Inject at block (−1: the map's last)", -1, blocks - 1, -1, key="inject", bind="query-params", step=1
+    )
+    st.number_input("New tokens", 1, 200, 24, key="new_tokens", bind="query-params", step=1)
     st.text_input(
         "Second concept, combined with the first",
         key="second",
         bind="query-params",
         help="It gets a slider of its own. Only in the reference form.",
     )
-    st.slider("Temperature", 0.0, 2.0, key="temperature", bind="query-params", step=0.1, help="0 is greedy.")
-    st.slider("Top-p", 0.05, 1.0, key="top_p", bind="query-params", step=0.05)
-    st.number_input("Seed", 0, 10**6, key="seed", bind="query-params", step=1)
+    st.slider("Temperature", 0.0, 2.0, 0.0, key="temperature", bind="query-params", step=0.1, help="0 is greedy.")
+    st.slider("Top-p", 0.05, 1.0, 1.0, key="top_p", bind="query-params", step=0.05)
+    st.number_input("Seed", 0, 10**6, 0, key="seed", bind="query-params", step=1)
     st.toggle("Chat template", key="chat", bind="query-params", help="For instruction-tuned models.")
 
 
@@ -133,14 +135,6 @@ def _defaults(blocks: int) -> None:
         "onto": preset.prompt,
         "depth": depth,
         "norm": preset.final_norm,
-        "form": FORMS[0],
-        "inject": -1,
-        "new_tokens": 24,
-        "second": "",
-        "temperature": 0.0,
-        "top_p": 1.0,
-        "seed": 0,
-        "chat": False,
     }
     if "steering_started" not in state:
         state["steering_started"], state[_RUN] = True, True

@@ -41,7 +41,7 @@ def texts(state: Steering, grid: SteeringGrid) -> None:
             st.header("Unsteered")
             _text(shown, own, own)
         with right.container(key="steered_text"):
-            st.header(f"Steered, λ = {_strength(strength)}")
+            st.header(f"Steered, λ = {shown_strength(strength)}")
             _text(shown, steered, own)
         _numbers(shown, row)
         _between(now, shown)
@@ -116,7 +116,7 @@ def _between(state: Steering, grid: SteeringGrid) -> None:
             state.generate(strength)
             st.rerun(scope="app")
     if state.live_text is not None:
-        st.header(f"Steered, λ = {_strength(state.live_strength)}")
+        st.header(f"Steered, λ = {shown_strength(state.live_strength)}")
         _text(grid, state.live_text, grid.texts[grid.unsteered])
 
 
@@ -237,5 +237,6 @@ def _table(grid: SteeringGrid) -> None:
     download(figures.Chart("steering-table", go.Figure(), columns), "steering-table")
 
 
-def _strength(strength: tuple[float, ...]) -> str:
+def shown_strength(strength: tuple[float, ...]) -> str:
+    """The strengths as headings print them."""
     return " and ".join(f"{s:.2f}" if round(s, 2) == s else f"{s:.3f}" for s in strength)

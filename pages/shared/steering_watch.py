@@ -6,7 +6,7 @@ import streamlit as st
 
 from eqlin_core.figures.steered_text import marked_html
 from pages.shared.engine import engine
-from pages.shared.steering_results import nearest
+from pages.shared.steering_results import nearest, shown_strength
 from pages.shared.steering_state import Steering, steering
 from pages.shared.strip import describe
 from pages.shared.theme import theme
@@ -33,7 +33,12 @@ def watch(state: Steering) -> None:
         with st.container(horizontal=True, vertical_alignment="center", key="steering_progress"):
             st.progress(min(snapshot.fraction or 0.0, 1.0), text=describe(snapshot))
             st.button("Stop", key="stop", on_click=now.stop, disabled=snapshot.cancelling, width="content")
-        if now.streaming:
+        if now.live is not None and now.shown is not None:
+            grid = now.shown
+            st.header(f"Steered, λ = {shown_strength(now.live_strength)}")
+            own = grid.texts[grid.unsteered].text
+            st.html(marked_html(grid.plan.prompt, snapshot.partial.get("text", ""), own, theme()))
+        elif now.streaming:
             _growing(now, snapshot.partial["texts"])
 
     st.session_state["steering_streams"] = state.streaming

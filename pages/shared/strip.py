@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from eqlin_core.linear_map import Exactness
     from eqlin_core.runs import TokenRun
 
+_MEANING = {
+    "dtype": "The precision of every number on this page.",
+    "linear path": "Which factor of the gated MLPs stays linear; the other is held at its value for this prompt.",
+}
+
 POLL_SECONDS = 0.4
 SHOWN_PREDICTIONS = 5
 
@@ -51,7 +56,10 @@ def _facts(state: Session, run: TokenRun) -> None:
         f'<span class="eq-chip">{escape(visible_token(t.token))}</span><span class="eq-p">{t.probability:.1%}</span>'
         for t in run.targets[:SHOWN_PREDICTIONS]
     )
-    cells = "".join(f'<span class="eq-fact"><b>{name}</b> {escape(value)}</span>' for name, value in facts)
+    cells = "".join(
+        f'<span class="eq-fact" title="{escape(_MEANING.get(name, ""))}"><b>{name}</b> {escape(value)}</span>'
+        for name, value in facts
+    )
     with st.container(key="strip"):
         wide, narrow = st.columns([5, 1], vertical_alignment="center")
         wide.html(f'<div class="eq-strip">{cells}<span class="eq-fact"><b>next token</b> {predicted}</span></div>')
@@ -63,7 +71,7 @@ def _facts(state: Session, run: TokenRun) -> None:
 
 def _badge(exactness: Exactness, bounds: tuple[float, float]) -> None:
     word, colour = ("exact", "green") if exactness.exact else ("not exact", "red")
-    label = f":{colour}-badge[{word}] {format_error(exactness.reconstruction)}"
+    label = f":{colour}-badge[{word}] error {format_error(exactness.reconstruction)}"
     with st.popover(label, width="stretch", help="How exact this run is"):
         st.markdown(
             f"The sum of all tokens' contributions reproduces the model's output embedding up to a relative error of "

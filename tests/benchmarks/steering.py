@@ -26,7 +26,7 @@ LONG = 200
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dtype", default="float32", choices=["float32", "float64"])
-    parser.add_argument("--tokens", type=int, default=8, help="generated in each run")
+    parser.add_argument("--tokens", type=int, default=24, help="generated in each run")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     lm = eq.load_model("smollm2-135m", dtype=options.dtype, device="cpu")

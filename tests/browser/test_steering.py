@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import time
 
+import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.conftest import OpenPage
 from tests.browser.visit import wait_idle
 
+# A grid of 21 strengths takes minutes on two cores: `python tests/run.py -m slow tests/browser/test_steering.py`.
+pytestmark = pytest.mark.slow
+
 # Few tokens: the grid is as wide as always, and the test does not wait for long texts.
-ADDRESS = "/steering?new_tokens=8"
+ADDRESS = "/steering?new_tokens=5"
 SECONDS = 300_000
 AT_ONCE = 0.3
 
@@ -61,12 +65,12 @@ def test_at_strength_zero_both_texts_are_the_same(open_page: OpenPage) -> None:
 
 def test_a_preset_loads_and_a_generation_starts_and_stops(open_page: OpenPage) -> None:
     page = open_finished(open_page)
-    page.get_by_role("button", name="Dragon").click()
-    expect(page.get_by_label("New prompt")).to_have_value("Once upon a time there was a little")
+    page.get_by_text("Dragon", exact=True).click()
+    expect(page.get_by_role("textbox", name="New prompt")).to_have_value("Once upon a time there was a little")
     expect(steered(page)).to_contain_text("Once upon a time", timeout=SECONDS)
     wait_idle(page)
-    page.get_by_label("New prompt").fill("Here is a long story about the")
-    page.get_by_label("New prompt").press("Enter")
+    page.get_by_role("textbox", name="New prompt").fill("Here is a long story about the")
+    page.get_by_role("textbox", name="New prompt").press("Enter")
     page.get_by_role("button", name="Steer", exact=True).click()
     page.get_by_role("button", name="Stop", exact=True).click(timeout=60_000)
     expect(page.get_by_text("Stopped")).to_be_visible(timeout=60_000)
@@ -77,8 +81,8 @@ def test_a_preset_loads_and_a_generation_starts_and_stops(open_page: OpenPage) -
 def test_a_prompt_that_cannot_be_steered_says_so_and_keeps_the_last_result(open_page: OpenPage) -> None:
     page = open_finished(open_page)
     before = steered(page).inner_text()
-    page.get_by_label("New prompt").fill("word " * 9000)
-    page.get_by_label("New prompt").press("Enter")
+    page.get_by_role("textbox", name="New prompt").fill("word " * 9000)
+    page.get_by_role("textbox", name="New prompt").press("Enter")
     page.get_by_role("button", name="Steer", exact=True).click()
     expect(page.get_by_text("What you see below is the previous result")).to_be_visible(timeout=60_000)
     assert steered(page).inner_text() == before

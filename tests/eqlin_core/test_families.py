@@ -25,7 +25,7 @@ SLIDING = [
 ]
 
 
-@functools.lru_cache(maxsize=4)
+@functools.cache
 def linearized(name: str, gated_path: str) -> eq.LinearMap:
     lin = eq.linearize(family(name), token_ids=PROMPT, gated_path=gated_path)
     lin.jacobian()
@@ -158,15 +158,18 @@ def test_without_a_freezing_rule_the_reconstruction_breaks_and_the_audit_names_t
 @families
 def test_lower_precisions_are_exact_within_their_bounds(name: str, dtype: torch.dtype) -> None:
     exactness = eq.linearize(tiny_model(name, dtype), token_ids=PROMPT).exactness()
+    reconstruction, forward = linear_map.BOUNDS[exactness.dtype]
     assert exactness.leaks == []
+    assert 0 < exactness.reconstruction < reconstruction
+    assert 0 < exactness.forward < forward
     assert exactness.exact
-    reconstruction, forward = {
-        torch.float32: (3e-6, 3e-5),
-        torch.float16: (1e-2, 3e-2),
-        torch.bfloat16: (5e-2, 2e-1),
-    }[dtype]
-    assert exactness.reconstruction < reconstruction
-    assert exactness.forward < forward
+
+
+def test_the_bounds_of_a_precision_are_near_its_rounding() -> None:
+    for dtype, (reconstruction, forward) in linear_map.BOUNDS.items():
+        rounding = torch.finfo(getattr(torch, dtype)).eps
+        assert 5 * rounding < reconstruction < 1000 * rounding
+        assert reconstruction < forward
 
 
 def test_the_language_model_of_a_multimodal_wrapper_is_the_one_that_is_linearized() -> None:

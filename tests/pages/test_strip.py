@@ -94,7 +94,7 @@ def test_the_strip_names_what_ran_and_the_five_likeliest_next_tokens() -> None:
 
 def test_an_exact_run_has_a_green_badge_with_its_error_and_both_bounds_behind_it() -> None:
     app = drawn()
-    assert badge(app) == ":green-badge[exact] 3.0e-7"
+    assert badge(app) == ":green-badge[exact] error 3.0e-7"
     shown = html(app)
     for number in ("3.0e-7", "4.0e-7", "1.0e-5", "1.0e-4"):
         assert number in shown
@@ -102,7 +102,7 @@ def test_an_exact_run_has_a_green_badge_with_its_error_and_both_bounds_behind_it
 
 def test_a_run_that_is_not_exact_has_a_red_badge_and_names_the_module_that_leaks() -> None:
     app = drawn(LEAKING)
-    assert badge(app) == ":red-badge[not exact] 2.0e-1"
+    assert badge(app) == ":red-badge[not exact] error 2.0e-1"
     assert any("model.layers.3.mlp" in text.value for text in app.markdown)
 
 

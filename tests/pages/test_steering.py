@@ -1,0 +1,160 @@
+"""The state behind the page Steering: stages arrive, errors and stops keep the last result."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from eqlin_core import EqlinError
+from eqlin_core.steering_results import SteeringGrid, SteeringPlan, Text
+from pages.shared import steering_state
+from pages.shared.request import Request
+from pages.shared.steering_results import nearest
+from pages.shared.steering_state import Steering
+from pages.shared.worker import Job, Progress, Worker
+
+PLAN = SteeringPlan("a concept", "a prompt", 20)
+
+
+def grid(plan: SteeringPlan = PLAN, ids: list[int] | None = None) -> SteeringGrid:
+    texts = [Text(["a"], ids or [1], " a", False) for _ in plan.strengths]
+    return SteeringGrid(plan, "model", "float32", plan.strengths, ["a", " prompt"], [], texts)
+
+
+class Jobs:
+    """In place of the engine: every grid runs ``work``."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.work: Callable[[Progress], Any] = lambda progress: grid()
+
+    def grid(self, source: Request, plan: SteeringPlan, visitor: str) -> Job:
+        return self.worker.submit(object(), self.work, label="the grid", visitor=visitor)
+
+    def text(self, source: Request, plan: SteeringPlan, strength: tuple[float, ...], visitor: str) -> Job:
+        return self.worker.submit(object(), self.work, label="the text", visitor=visitor)
+
+
+@pytest.fixture
+def jobs(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> Jobs:
+    found = Jobs(worker)
+    monkeypatch.setattr(steering_state, "steering_jobs", lambda: found)
+    monkeypatch.setattr(steering_state, "source", Request)
+    return found
+
+
+def finish(state: Steering) -> None:
+    for job in (state.job, state.live):
+        assert job is None or job.wait(5)
+    state.advance()
+
+
+def test_a_finished_grid_is_shown(jobs: Jobs) -> None:
+    state = Steering("ada")
+    state.ask(PLAN)
+    finish(state)
+    assert state.shown is not None
+    assert state.shown.plan == PLAN
+    assert not state.busy
+    assert not state.advance(), "nothing is new any more"
+
+
+def test_a_stage_is_shown_before_the_whole_is_done(jobs: Jobs) -> None:
+    reached, go_on = threading.Event(), threading.Event()
+
+    def work(progress: Progress) -> SteeringGrid:
+        progress.publish("texts", ["a"])
+        progress.publish("grid", grid())
+        reached.set()
+        assert go_on.wait(5)
+        return replace(grid(), complete=True)
+
+    jobs.work = work
+    state = Steering("ada")
+    state.ask(PLAN)
+    assert reached.wait(5)
+    assert state.advance()
+    assert state.shown is not None
+    assert not state.shown.complete
+    assert state.busy
+    assert not state.streaming, "the texts are complete"
+    go_on.set()
+    finish(state)
+    assert state.shown.complete
+
+
+def test_an_error_keeps_the_last_result(jobs: Jobs) -> None:
+    state = Steering("ada")
+    state.ask(PLAN)
+    finish(state)
+
+    def fail(progress: Progress) -> Any:
+        raise EqlinError("The concept is empty: type the words that shall steer.")
+
+    jobs.work = fail
+    state.ask(replace(PLAN, concept=""))
+    finish(state)
+    assert state.error.startswith("The concept is empty")
+    assert state.shown is not None
+    assert state.shown.plan == PLAN
+    state.ask(PLAN)
+    assert state.error == ""
+
+
+def test_stop_ends_the_generation_and_keeps_the_last_result(jobs: Jobs) -> None:
+    state = Steering("ada")
+    state.ask(PLAN)
+    finish(state)
+    started = threading.Event()
+
+    def forever(progress: Progress) -> Any:
+        while True:
+            progress.publish("texts", ["a"])
+            started.set()
+
+    jobs.work = forever
+    state.ask(replace(PLAN, prompt="another"))
+    assert started.wait(5)
+    assert state.streaming
+    state.stop()
+    finish(state)
+    assert state.stopped
+    assert state.shown is not None
+    assert state.shown.plan == PLAN
+
+
+def test_a_text_between_the_strengths_stands_beside_the_grid(jobs: Jobs) -> None:
+    state = Steering("ada")
+    state.ask(PLAN)
+    finish(state)
+    jobs.work = lambda progress: Text(["b"], [2], " b", False)
+    state.generate((0.77,))
+    finish(state)
+    assert state.live_text is not None
+    assert (state.live_text.text, state.live_strength) == (" b", (0.77,))
+    state.ask(PLAN)
+    assert state.live_text is None
+
+
+def test_the_grids_strengths_are_those_of_the_plan() -> None:
+    assert PLAN.strengths[0] == (0.0,)
+    assert PLAN.strengths[-1] == (2.0,)
+    assert len(PLAN.strengths) == 21
+    two = replace(PLAN, second="another")
+    assert len(two.strengths) == 45
+    assert grid(two).unsteered == 0
+    other = replace(PLAN, form="interpolation")
+    assert other.strengths[grid(other).unsteered] == (1.0,)
+    assert nearest(PLAN.strengths, (0.77,)) == 8
+
+
+def test_a_text_that_repeats_itself_has_broken_down() -> None:
+    whole, broken = [1, 2, 3, 4, 5, 6, 7, 8], [1, 2, 1, 2, 1, 2, 1, 2]
+    found = grid()
+    texts = [Text([], whole if s < 1.3 else broken, "", False) for (s,) in found.strengths]
+    assert replace(found, texts=texts).breaks_down == 1.3
+    assert grid(ids=whole).breaks_down is None
