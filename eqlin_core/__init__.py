@@ -18,10 +18,12 @@ if TYPE_CHECKING:
         random_operator,
         steering_operator,
     )
+    from eqlin_core.partial_freezing import PartlyFrozen, partly_frozen
     from eqlin_core.readout import read_input, read_output
     from eqlin_core.sites import Site
     from eqlin_core.spectra import Spectrum, spectrum
     from eqlin_core.steering import SteeringSweep, steer, steering_sweep
+    from eqlin_core.truncation import Truncation, truncate
 
 __version__ = "0.1.0"
 
@@ -47,6 +49,10 @@ _HOME = {
     "read_output": "readout",
     "Spectrum": "spectra",
     "spectrum": "spectra",
+    "PartlyFrozen": "partial_freezing",
+    "partly_frozen": "partial_freezing",
+    "Truncation": "truncation",
+    "truncate": "truncation",
 }
 
 __all__ = [
@@ -56,16 +62,19 @@ __all__ = [
     "Generation",
     "LanguageModel",
     "LinearMap",
+    "PartlyFrozen",
     "Site",
     "Spectrum",
     "SteeringOperator",
     "SteeringSweep",
+    "Truncation",
     "flip_strength",
     "linearize",
     "load_model",
     "load_operator",
     "operator_angle",
     "ordinary_jacobian",
+    "partly_frozen",
     "random_operator",
     "read_input",
     "read_output",
@@ -73,6 +82,7 @@ __all__ = [
     "steer",
     "steering_operator",
     "steering_sweep",
+    "truncate",
 ]
 
 
