@@ -23,14 +23,16 @@ class Truncation:
     """What is left of a prediction at each rank r = 0..k; row r of every field is the map cut to rank r.
 
     ``outputs`` [k+1, d] are y_r; ``error`` [k+1] = ||y_r - y|| / ||y||; ``divergence`` [k+1] = KL(true || truncated) of
-    the next-token distributions, in nats; ``top`` the most likely tokens with their probabilities (empty where every
-    token is equally likely, as at r = 0 without biases). ``keeps`` is the smallest r from which on, at every rank up to
-    k, the most likely token is the true one; None where it is another one at rank k itself.
+    the next-token distributions, in nats; ``chances`` [k+1] are the probabilities of the token that is truly the most
+    likely one; ``top`` the most likely tokens with their probabilities (empty where every token is equally likely, as
+    at r = 0 without biases). ``keeps`` is the smallest r from which on, at every rank up to k, the most likely token is
+    the true one; None where it is another one at rank k itself.
     """
 
     outputs: Float[Tensor, "ranks d"]
     error: Float[Tensor, " ranks"]
     divergence: Float[Tensor, " ranks"]
+    chances: Float[Tensor, " ranks"]
     top: list[Row]
     true_top: Row
     keeps: int | None
@@ -57,14 +59,15 @@ def truncate(
     true = _log_probabilities(lin, y[None])[0]
     best, ids = true.exp().topk(min(top, len(true)))
     vocabulary = 3 * len(true) * 8  # logits, log-probabilities and their products, in float64
-    divergence, chances, chosen = [], [], []
+    divergence, chances, tops, chosen = [], [], [], []
     report(progress, 0.9, "Predictions of every rank")
     for rows in outputs.split(max(1, budget.chunk_size(vocabulary, 1, y.device, lin.memory_budget))):
         log_p = _log_probabilities(lin, rows)
         divergence.append((true.exp() * (true - log_p)).nan_to_num(0.0).sum(-1).clamp_min(0.0))
         most = log_p.exp().topk(len(ids))
         even = log_p.amax(-1) == log_p.amin(-1)
-        chances += [[] if flat else row for flat, row in zip(even.tolist(), most.values.tolist(), strict=True)]
+        chances.append(log_p[:, ids[0]].exp())
+        tops += [[] if flat else row for flat, row in zip(even.tolist(), most.values.tolist(), strict=True)]
         chosen += most.indices.tolist()
         report(progress, 0.9 + 0.1 * len(chosen) / len(outputs), "Predictions of every rank")
     names = _names(lin, {int(i) for row in [*chosen, ids.tolist()] for i in row})
@@ -72,9 +75,10 @@ def truncate(
         outputs=outputs,
         error=error,
         divergence=torch.cat(divergence),
-        top=[[(names[i], p) for i, p in zip(row, ps, strict=False)] for row, ps in zip(chosen, chances, strict=True)],
+        chances=torch.cat(chances),
+        top=[[(names[i], p) for i, p in zip(row, ps, strict=False)] for row, ps in zip(chosen, tops, strict=True)],
         true_top=[(names[i], p) for i, p in zip(ids.tolist(), best.tolist(), strict=True)],
-        keeps=_keeps([row[0] if ps else -1 for row, ps in zip(chosen, chances, strict=True)], int(ids[0])),
+        keeps=_keeps([row[0] if ps else -1 for row, ps in zip(chosen, tops, strict=True)], int(ids[0])),
     )
 
 

@@ -7,6 +7,9 @@ from eqlin_core.figures import visible_token
 from pages.shared.charts import show
 from pages.shared.entry import through_app
 from pages.shared.explained import choose
+from pages.shared.joint import joint_triplets
+from pages.shared.page_jobs import page_jobs, watch
+from pages.shared.ranks import rank_dial
 from pages.shared.session import session
 from pages.shared.theme import theme
 from pages.shared.triplets import triplet_table
@@ -61,3 +64,8 @@ with right:
     )
 
 triplet_table(run, spectra, token, explained)
+assert state.shown is not None
+page_jobs().begin()
+rank_dial(state.shown, run)
+joint_triplets(state.shown, run)
+watch()
