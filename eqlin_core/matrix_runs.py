@@ -17,6 +17,7 @@ from torch import Tensor
 
 from eqlin_core.errors import EqlinError
 from eqlin_core.linear_map import BOUNDS, LinearMap
+from eqlin_core.norms import coefficient_dtype
 from eqlin_core.partial_freezing import partly_frozen
 from eqlin_core.readout import Row, read_input, read_output
 from eqlin_core.runs import READ, Array, RunKey, run_key
@@ -90,6 +91,7 @@ class Reconstruction:
 def matrix_run(lin: LinearMap, token: int, progress: _Report | None = None) -> MatrixRun:
     """The whole matrix of one token, reduced; computes the matrices first where that has not been done."""
     matrix = _matrix(lin, token, progress)
+    matrix = matrix.to(coefficient_dtype(matrix.dtype))
     x = lin.inputs[token].to(matrix)
     column_norms, row_norms = matrix.norm(dim=0), matrix.norm(dim=1)
     sizes = matrix.abs().flatten()

@@ -45,21 +45,30 @@ def rank_dial(request: Request, run: TokenRun) -> None:
             bind="query-params",
             help="Every Jᵢ to rank r, or the one d × Td matrix [J₁ … J_T] of all tokens together.",
         )
-        kept = min(KEPT_TRIPLETS, run.width)
-        upto = st.segmented_control(
-            "Ranks up to",
-            [f"{kept}", f"{run.width}"],
-            default=f"{run.width if len(run.tokens) * run.width**3 <= QUICK else kept}",
-            required=True,
-            key="upto",
-            help="All ranks need every singular triplet of every matrix, which takes longer the wider the model is.",
-        )
-    key = (request, cut == JOINT, upto != f"{kept}")
+        every = _choose_reach(run)
+    key = (request, cut == JOINT, every)
     found: RankRun | None = page_jobs().want("ranks", key, partial(matrix_jobs().ranks, *key))
     if found is None:
         waiting("ranks", "the prediction at every rank")
         return
     _turn(found)
+
+
+def _choose_reach(run: TokenRun) -> bool:
+    """Whether all ranks are wanted, or those of the triplets that are kept anyway."""
+    whole = f"{run.width}"
+    choices = list(dict.fromkeys([f"{min(KEPT_TRIPLETS, run.width)}", whole]))
+    if st.session_state.get("upto") not in choices:
+        st.session_state.pop("upto", None)
+    upto = st.segmented_control(
+        "Ranks up to",
+        choices,
+        default=whole if len(run.tokens) * run.width**3 <= QUICK else choices[0],
+        required=True,
+        key="upto",
+        help="All ranks need every singular triplet of every matrix, which takes longer the wider the model is.",
+    )
+    return upto == whole
 
 
 def sentence(found: RankRun) -> str:
