@@ -61,8 +61,10 @@ def matrix_heatmap(
         },
         _handles(rows, columns),
     ]
-    if sigma is not None:
-        data.append(_inset_line(np.asarray(sigma, dtype=np.float64), theme))
+    spectrum = np.asarray([] if sigma is None else sigma, dtype=np.float64)
+    spectrum = spectrum[spectrum > 0]
+    if spectrum.size:
+        data.append(_inset_line(spectrum, theme))
     seen = [token, str(position), str(rows), str(columns)]
     layout = base_layout(theme, "matrix", seen, HEIGHT) | {
         "dragmode": "select",
@@ -70,7 +72,7 @@ def matrix_heatmap(
         "margin": {"l": 64, "r": 16, "t": 28, "b": 52},
         "xaxis": value_axis(theme, "column: input dimension", **_ends(*columns)),
         "yaxis": value_axis(theme, "row: output dimension", **_ends(*rows, downwards=True)),
-        **(_inset_axes(theme) if sigma is not None else {}),
+        **(_inset_axes(spectrum, theme) if spectrum.size else {}),
     }
     table: dict[str, Any] = {
         "row": np.repeat(y, len(x)).tolist(),
@@ -171,7 +173,7 @@ def _inset_line(sigma: np.ndarray, theme: Theme) -> dict[str, Any]:
         "type": "scatter",
         "mode": "lines+markers",
         "x": np.arange(1, len(sigma) + 1),
-        "y": np.where(sigma > 0, sigma, np.nan),
+        "y": sigma,
         "xaxis": "x2",
         "yaxis": "y2",
         "line": {"color": look(theme).text, "width": 1.25},
@@ -181,20 +183,32 @@ def _inset_line(sigma: np.ndarray, theme: Theme) -> dict[str, Any]:
     }
 
 
-def _inset_axes(theme: Theme) -> dict[str, Any]:
+def _inset_axes(sigma: np.ndarray, theme: Theme) -> dict[str, Any]:
+    """Both axes with a tick at either end only, the numbers within the frame."""
     colours = look(theme)
-    frame = {"showline": True, "mirror": True, "linecolor": colours.muted, "zeroline": False, "showgrid": False}
     small = {"size": 10, "color": colours.text}
-    shared = frame | {"automargin": False, "tickfont": small, "ticks": "", "fixedrange": True}
-    shared |= {"ticklabelposition": "inside"}
+    shared = {"showline": True, "mirror": True, "linecolor": colours.muted, "zeroline": False, "showgrid": False}
+    shared |= {"automargin": False, "tickfont": small, "ticks": "", "ticklabelposition": "inside", "fixedrange": True}
+    first, last = float(sigma[0]), float(sigma[-1])
+    ends = [first, last] if first > 1.05 * last else [first]
+    room = 0.08 * max(np.log10(first / last), 0.5)
 
-    def title(text: str) -> dict[str, Any]:
-        return {"title": {"text": text, "font": small, "standoff": 2}}
+    def axis(title: str, ticks: list[Any], text: list[str], **changes: Any) -> dict[str, Any]:
+        ticked = {"tickmode": "array", "tickvals": ticks, "ticktext": text}
+        return value_axis(theme, title, **shared, **ticked, **changes) | {
+            "title": {"text": title, "font": small, "standoff": 2}
+        }
 
+    k, margin = len(sigma), 0.08 * len(sigma)  # at the left more, where the numbers of the y axis are
     return {
-        "xaxis2": value_axis(theme, "", domain=INSET[0], anchor="y2", nticks=4, side="bottom", **shared) | title("k"),
-        "yaxis2": value_axis(
-            theme, "", domain=INSET[1], anchor="x2", type="log", nticks=3, dtick=1, side="left", **shared
-        )
-        | title("σₖ"),
+        "xaxis2": axis("k", [1, k], ["1", str(k)], domain=INSET[0], anchor="y2", range=[1 - 4 * margin, k + margin]),
+        "yaxis2": axis(
+            "σₖ",
+            ends,
+            [printed(end) for end in ends],
+            domain=INSET[1],
+            anchor="x2",
+            type="log",
+            range=[np.log10(last) - 2 * room, np.log10(first) + room],
+        ),
     }

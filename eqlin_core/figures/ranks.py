@@ -145,10 +145,11 @@ def joint_spectrum(
         },
     ]
     labels = token_labels(tokens)
+    wide = sigma.min(initial=np.inf) <= 0 or sigma.max(initial=0.0) / sigma.min(initial=np.inf) > 20
     layout = base_layout(theme, "joint-spectrum", tokens, 18 * k + 130, labels) | {
         "xaxis": token_axis(theme, tokens, domain=[0.36, 1.0]),
-        "xaxis2": value_axis(theme, "singular value σₖ", domain=[0.0, 0.31], type="log", anchor="y", dtick="D2")
-        | {"exponentformat": "none"},
+        "xaxis2": value_axis(theme, "singular value σₖ", domain=[0.0, 0.31], type="log", anchor="y")
+        | {"exponentformat": "none", "dtick": 1 if wide else "D2"},
         "yaxis": value_axis(
             theme,
             "joint triplet k",

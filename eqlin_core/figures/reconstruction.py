@@ -76,23 +76,21 @@ def error_histogram(
     errors = {name: np.abs(values - y) for name, values in _checked(y, reconstructed).items()}
     positive = np.concatenate([*(e[e > 0] for e in errors.values()), np.zeros(0)])
     least, most = (float(positive.min()), float(positive.max())) if positive.size else (1e-16, 1.0)
-    powers = {
-        name: np.log10(np.maximum(e, least)) for name, e in errors.items()
-    }  # an error of zero is in the first bin
-    low, high = np.log10(least), np.log10(most)
-    edges = np.linspace(low, max(high, low + 0.1), BINS + 1)
+    edges = np.linspace(np.log10(least), max(np.log10(most), np.log10(least) + 0.1), BINS + 1)
+    none = 2 * edges[0] - edges[2]  # where errors of exactly zero are drawn, which have no place on the axis
     data: list[dict[str, Any]] = []
-    for (name, values), style in zip(powers.items(), _styles(theme), strict=False):
-        counts, _ = np.histogram(values, edges)
+    for (name, values), style in zip(errors.items(), _styles(theme), strict=False):
+        counts, _ = np.histogram(np.clip(np.log10(values[values > 0]), edges[0], edges[-1]), edges)
+        zeros = int(np.sum(values == 0))
         spans = [f"{format_error(10**a)} to {format_error(10**b)}" for a, b in pairwise(edges)]
         data.append(
             {
                 "type": "bar",
-                "x": 10 ** ((edges[1:] + edges[:-1]) / 2),
-                "y": counts,
-                "width": np.diff(10**edges),
+                "x": 10 ** np.append((edges[1:] + edges[:-1]) / 2, none),
+                "y": [*counts.tolist(), zeros],
+                "width": [*np.diff(10**edges).tolist(), 10**none * (10 ** (edges[1] - edges[0]) - 1)],
                 "marker": {"color": style["color"], "opacity": 0.75, "line": {"width": 0}},
-                "customdata": spans,
+                "customdata": [*spans, "exactly 0"],
                 "hovertemplate": f"{plotly_text(name)}<br>%{{y}} dimensions with an error of<br>%{{customdata}}"
                 "<extra></extra>",
                 "name": plotly_text(name),
@@ -110,10 +108,18 @@ def error_histogram(
             zeroline=False,
         ),
         "yaxis": value_axis(theme, "dimensions"),
+        "annotations": [_zero(none, theme)] if any((e == 0).any() for e in errors.values()) else [],
     }
     table: dict[str, Any] = {"dimension": list(range(len(y)))}
     table |= {name: values.tolist() for name, values in errors.items()}
     return Chart("reconstruction-errors", go.Figure(data=data, layout=layout), table)
+
+
+def _zero(position: float, theme: Theme) -> dict[str, Any]:
+    """The tick under the bar of errors that are exactly zero."""
+    font = {"size": 12, "color": look(theme).muted}
+    place = {"x": position, "y": 0, "yref": "paper", "yanchor": "top", "yshift": -4}
+    return place | {"text": "0", "showarrow": False, "font": font}
 
 
 def _checked(y: np.ndarray, reconstructed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -29,7 +29,7 @@ def joint_triplets(request: Request, run: TokenRun) -> None:
     """The joint spectrum with the tokens that each triplet reads from, the table of triplets, and the chosen one."""
     st.header("Joint spectrum of all tokens")
     st.caption(
-        "One decomposition of the d × Td matrix [J₁ … J_T]: a triplet writes one direction u and may read from several "
+        "One decomposition of the d × Td matrix [J₁ J₂ …]: a triplet writes one direction u and may read from several "
         "tokens at once. ‖vᵢ‖² is the part of its right vector that lies on token i."
     )
     found: JointRun | None = page_jobs().want("joint", request, partial(matrix_jobs().joint, request))
@@ -68,7 +68,7 @@ def _table(found: JointRun, k: int) -> None:
         column_config={
             "k": st.column_config.NumberColumn(width=40),
             "σ": st.column_config.NumberColumn(format="%.3g", width=60, help="Singular value"),
-            "u reads as": st.column_config.TextColumn(width=180, help="What the triplet writes: u · W_U"),
+            "u reads as": st.column_config.TextColumn(width=150, help="What the triplet writes: u · W_U"),
             "reads from": st.column_config.TextColumn(width=80, help="The token with the largest part of v"),
             "v · x": st.column_config.NumberColumn(format="%.3g", width=70, help="Summed over the tokens"),
         },

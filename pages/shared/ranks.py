@@ -43,7 +43,7 @@ def rank_dial(request: Request, run: TokenRun) -> None:
             required=True,
             key="cut",
             bind="query-params",
-            help="Every Jᵢ to rank r, or the one d × Td matrix [J₁ … J_T] of all tokens together.",
+            help="Every Jᵢ to rank r, or the one d × Td matrix [J₁ J₂ …] of all tokens together.",
         )
         every = _choose_reach(run)
     key = (request, cut == JOINT, every)
@@ -123,8 +123,7 @@ def _turn(found: RankRun) -> None:
                     theme=theme(),
                 ),
                 "rank-chart",
-                f"Solid: the dial. Dotted: the smallest rank that keeps the top token. Dashed: the model's own "
-                f"({found.key.dtype}).",
+                f"Solid: the dial. Dotted: keeps the top token. Dashed: the model's own ({found.key.dtype}).",
             )
 
     dial()

@@ -101,7 +101,7 @@ def _badge(on: tuple[str, ...], now: Reconstruction | None) -> None:
 
 
 def _error(one: Reconstruction) -> str:
-    return format_error(one.error) if one.error < 0.01 else format_number(one.error)
+    return format_error(one.error) if one.error < 0.1 else format_number(one.error)
 
 
 def _off(on: tuple[str, ...]) -> str:

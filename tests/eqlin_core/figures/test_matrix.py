@@ -59,6 +59,21 @@ def test_there_are_points_to_draw_a_box_over_and_no_spectrum_unless_given():
     assert [t.name for t in heatmap(sigma=np.array([3.0, 1.0])).figure.data] == ["matrix", "handles", "spectrum"]
 
 
+@pytest.mark.parametrize("sigma", [[3.0, 1.5, 1.4], [7.0], [2.0, 2.0], [1e3, 1e-9], [5.0, 0.0, 0.0]])
+def test_the_inset_names_both_ends_of_the_spectrum_whatever_its_range(sigma):
+    figure = heatmap(sigma=np.array(sigma)).figure
+    low, high = figure.layout.yaxis2.range
+    ticks = np.log10(figure.layout.yaxis2.tickvals)
+    assert len(ticks) == len(figure.layout.yaxis2.ticktext) >= 1, "an axis without a tick is not drawn"
+    assert low < min(ticks)
+    assert max(ticks) < high
+    assert len(figure.data[2].y) == np.count_nonzero(sigma)
+
+
+def test_a_token_without_a_spectrum_has_no_inset():
+    assert len(heatmap(sigma=np.zeros(3)).figure.data) == 2
+
+
 def test_cells_that_do_not_fit_their_window_and_a_limit_of_zero_are_refused():
     with pytest.raises(ValueError, match="for 2 blocks of rows and 5 of columns"):
         heatmap(columns=(0, 10))
@@ -85,8 +100,13 @@ def test_the_exact_reconstruction_lies_on_top_and_first_in_the_legend():
 def test_every_dimension_is_counted_in_the_error_histogram_also_one_without_error():
     y = np.zeros(4)
     chart = error_histogram(y, {"detached": np.array([0.0, 1e-8, 1e-7, 1e-7]), "ordinary": np.ones(4)})
-    assert [sum(bars.y) for bars in chart.figure.data] == [4, 4]
+    detached, ordinary = chart.figure.data
+    assert [sum(bars.y) for bars in (detached, ordinary)] == [4, 4]
+    assert (detached.y[0], detached.y[-1], detached.customdata[-1]) == (1, 1, "exactly 0")
+    assert detached.x[-1] < 1e-8, "the bar of errors of zero is left of all others"
     assert chart.table["detached"] == [0.0, 1e-8, 1e-7, 1e-7]
+    assert [note.text for note in chart.figure.layout.annotations] == ["0"]
+    assert not error_histogram(y, {"ordinary": np.ones(4)}).figure.layout.annotations
     assert [sum(bars.y) for bars in error_histogram(y, {"nothing": y}).figure.data] == [4]
 
 
