@@ -60,16 +60,20 @@ def choose_window(width: int) -> Window:
     """The rows and columns that are looked at; a box that is drawn in a heat map sets them as well."""
     whole = (0, width - 1)
     for key in (_ROWS, _COLUMNS):
-        known = st.session_state.get(key)
-        if known is None or known[1] >= width:
+        if st.session_state.get(key, whole)[1] >= width:  # of a wider model
             st.session_state[key] = whole
     left, middle, right = st.columns([5, 5, 2], gap="medium", vertical_alignment="bottom")
     with left:
         rows: Span = st.slider(
-            "Rows", *whole, whole, key=_ROWS, help="Output dimensions. A box drawn in a heat map sets both."
+            "Rows",
+            *whole,
+            whole,
+            key=_ROWS,
+            bind="query-params",
+            help="Output dimensions. A box drawn in a heat map sets both.",
         )
     with middle:
-        columns: Span = st.slider("Columns", *whole, whole, key=_COLUMNS, help="Input dimensions.")
+        columns: Span = st.slider("Columns", *whole, whole, key=_COLUMNS, bind="query-params", help="Input dimensions.")
     right.button(
         "Whole matrix",
         key="whole",

@@ -66,6 +66,7 @@ def _choose_reach(run: TokenRun) -> bool:
         default=whole if len(run.tokens) * run.width**3 <= QUICK else choices[0],
         required=True,
         key="upto",
+        bind="query-params",
         help="All ranks need every singular triplet of every matrix, which takes longer the wider the model is.",
     )
     return upto == whole
@@ -102,11 +103,10 @@ def _turn(found: RankRun) -> None:
     @st.fragment
     def dial() -> None:
         ranks = stops(found)
-        known = st.session_state.get(_RANK, FIRST_RANK)
-        if known not in ranks:
-            known = min(ranks, key=lambda r: abs(r - known))
-        st.session_state[_RANK] = known
-        rank: int = st.select_slider("Rank r", ranks, key=_RANK)
+        first = min(ranks, key=lambda r: abs(r - FIRST_RANK))
+        if st.session_state.get(_RANK, first) not in ranks:
+            st.session_state[_RANK] = min(ranks, key=lambda r: abs(r - st.session_state[_RANK]))
+        rank: int = st.select_slider("Rank r", ranks, first, key=_RANK, bind="query-params")
         _numbers(found, rank)
         left, right = st.columns([2, 3], gap="medium")
         with left:

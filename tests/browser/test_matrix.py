@@ -74,7 +74,7 @@ def test_a_freezing_rule_switched_off_turns_the_badge_red_and_breaks_the_reconst
     assert tracebacks(matrix_page) == 0
 
 
-def test_a_box_drawn_in_the_heat_map_shows_that_part_in_full(matrix_page: Page) -> None:
+def test_a_box_drawn_in_the_heat_map_shows_that_part_in_full(matrix_page: Page, open_page: OpenPage) -> None:
     whole = traces(matrix_page, "heatmap-0")[0]
     assert (len(whole["x"]), len(whole["y"])) == (288, 288)
     expect(matrix_page.get_by_text("Reduced: a cell is the largest entry of 2 × 2")).to_be_visible()
@@ -95,6 +95,10 @@ def test_a_box_drawn_in_the_heat_map_shows_that_part_in_full(matrix_page: Page) 
     assert (len(part["y"]), len(part["x"])) == (rows[1] - rows[0] + 1, columns[1] - columns[0] + 1)
     largest = max((abs(v), v) for row in matrix(part)[:2] for v in row[:2])[1]
     assert largest == pytest.approx(matrix(whole)[rows[0] // 2][columns[0] // 2]) or rows[0] % 2 or columns[0] % 2
+
+    again = open_page(matrix_page.url[matrix_page.url.index("/", len("http://")) :])
+    expect(again.get_by_text("Every entry (float32)")).to_be_visible(timeout=PATIENT)
+    assert traces(again, "heatmap-0")[0]["z"] == part["z"]
 
     matrix_page.get_by_role("button", name="Whole matrix").click()
     wait_idle(matrix_page)
@@ -166,6 +170,10 @@ def test_the_rank_dial_turns_and_the_prediction_converges(open_page: OpenPage) -
     assert rank in marks
     assert 88 in marks
 
+    again = open_page(page.url[page.url.index("/", len("http://")) :])
+    expect(chart(again, "rank-chart")).to_be_visible(timeout=PATIENT)
+    assert dialled(again) == after
+
     choose_value(page, "all together")
     expect(page.get_by_text("Rank 88 is the smallest")).to_have_count(0, timeout=PATIENT)
     expect(page.get_by_text("keeps the top token ·only")).to_be_visible(timeout=PATIENT)
@@ -184,3 +192,14 @@ def dialled(page: Page) -> dict[str, str]:
 
 def nats(facts: dict[str, str]) -> float:
     return float(facts["KL(true ‖ truncated)"].split()[0])
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["/matrix?rows=900,1000", "/matrix?rows=abc&beside=nobody", "/spectra?rank=9999&upto=7", "/spectra?cut=none"],
+)
+def test_an_address_that_names_what_does_not_exist_is_no_traceback(open_page: OpenPage, address: str) -> None:
+    page = open_page(address)
+    expect(chart(page, "heatmap-0" if "matrix" in address else "rank-chart")).to_be_visible(timeout=PATIENT)
+    assert tracebacks(page) == 0
+    assert errors(page) == []
