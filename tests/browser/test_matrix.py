@@ -12,6 +12,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.analysis import (
     PATIENT,
     address,
+    ask,
     chart,
     choose,
     choose_value,
@@ -20,6 +21,7 @@ from tests.browser.analysis import (
     matrix,
     tracebacks,
     traces,
+    wait_for_tokens,
 )
 from tests.browser.conftest import OpenPage
 from tests.browser.test_tokens import rgb
@@ -203,3 +205,17 @@ def test_an_address_that_names_what_does_not_exist_is_no_traceback(open_page: Op
     expect(chart(page, "heatmap-0" if "matrix" in address else "rank-chart")).to_be_visible(timeout=PATIENT)
     assert tracebacks(page) == 0
     assert errors(page) == []
+
+
+def test_a_new_prompt_replaces_matrix_and_reconstruction_and_keeps_the_rules(matrix_page: Page) -> None:
+    matrix_page.locator(".st-key-hold_gates label").first.click()
+    before = traces(matrix_page, "heatmap-0")[0]["z"]
+    ask(matrix_page, "Hello world")
+    wait_for_tokens(matrix_page, 2)
+    expect(matrix_page.get_by_role("heading", name="Matrix of ·world (position 1)")).to_be_visible(timeout=PATIENT)
+    expect(chart(matrix_page, "heatmap-0")).to_be_visible(timeout=PATIENT)
+    wait_finished(matrix_page)
+    assert traces(matrix_page, "heatmap-0")[0]["z"] != before
+    assert freezing_badge(matrix_page).startswith("not exact")
+    expect(matrix_page.get_by_text("Cancelled")).to_have_count(0)
+    assert errors(matrix_page) == []
