@@ -6,7 +6,7 @@ import difflib
 import errno
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,7 @@ class LanguageModel:
     tokenizer: PreTrainedTokenizerBase | None
     name: str
     revision: str
+    _runs_on: torch.device | None = field(default=None, init=False, repr=False)
 
     @classmethod
     def wrap(
@@ -53,9 +54,15 @@ class LanguageModel:
         name: str | None = None,
         revision: str = "unsaved",
     ) -> "LanguageModel":
-        """A LanguageModel around a model that is built already, which is switched to evaluation without gradients."""
+        """A LanguageModel around a model that is built already, which is switched to evaluation without gradients.
+
+        A model that soft-caps its attention scores is switched to eager attention: the fused kernel leaves the cap out.
+        """
         model.eval()
         model.requires_grad_(False)
+        text = model.config.get_text_config()
+        if getattr(text, "attn_logit_softcapping", None) and text._attn_implementation == "sdpa":
+            model.set_attn_implementation("eager")
         return cls(model, tokenizer, name or type(model).__name__, revision)
 
     @property
@@ -71,12 +78,17 @@ class LanguageModel:
     @property
     def dtype(self) -> torch.dtype:
         """The floating-point type of the embeddings, in which the residual stream starts."""
-        return self.input_embeddings.dtype
+        return self.model.get_input_embeddings().weight.dtype
 
     @property
     def device(self) -> torch.device:
-        """The device of the embeddings, where token ids have to go."""
-        return self.input_embeddings.device
+        """The device of the embeddings, where token ids have to go; of offloaded ones, the device that they run on."""
+        weight = self.model.get_input_embeddings().weight
+        if not weight.is_meta:
+            return weight.device
+        if self._runs_on is None:
+            self._runs_on = self.input_embeddings.device
+        return self._runs_on
 
     @property
     def width(self) -> int:
@@ -91,7 +103,7 @@ class LanguageModel:
     @property
     def vocab_size(self) -> int:
         """The number of rows of the unembedding."""
-        return int(self.unembedding.shape[0])
+        return int(self._head().weight.shape[0])
 
     @property
     def max_positions(self) -> int | None:
@@ -102,15 +114,18 @@ class LanguageModel:
     @property
     def unembedding(self) -> Float[Tensor, "vocab d"]:
         """W_U, one row for each vocabulary token; logits are W_U y. Raises EqlinError where the model has none."""
-        head = self.model.get_output_embeddings()
-        if head is None:
-            raise EqlinError(f"{self.name} has no unembedding: load it as a causal language model.")
-        return head.weight
+        return _present_weight(self._head())
 
     @property
     def input_embeddings(self) -> Float[Tensor, "vocab d"]:
         """The embedding matrix, before the factor by which some models scale its rows."""
-        return self.model.get_input_embeddings().weight
+        return _present_weight(self.model.get_input_embeddings())
+
+    def _head(self) -> Any:
+        head = self.model.get_output_embeddings()
+        if head is None:
+            raise EqlinError(f"{self.name} has no unembedding: load it as a causal language model.")
+        return head
 
     def encode(self, prompt: str) -> list[int]:
         """The prompt's token ids, with the special tokens that the model's own tokenizer adds (a BOS, say).
@@ -174,6 +189,16 @@ def load_model(
         if error.errno == errno.ENOSPC:
             raise EqlinError(f"The disk is full: free some space and load {wanted.name} again.") from error
         raise EqlinError(f"{wanted.name} cannot be read: check its files ({error.strerror or error}).") from error
+
+
+def _present_weight(module: Any) -> Tensor:
+    """A module's weight, also where accelerate keeps it on the disk or in another memory until the module runs."""
+    if not module.weight.is_meta:
+        return module.weight
+    from accelerate.utils import align_module_device  # noqa: PLC0415
+
+    with align_module_device(module):
+        return module.weight.detach()
 
 
 def _dtype(dtype: str | torch.dtype) -> torch.dtype:
