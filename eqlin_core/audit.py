@@ -69,9 +69,9 @@ def audit(lm: LanguageModel, prompt: str | None = None, *, token_ids: Sequence[i
     """
     ids = _ids(lm, prompt, token_ids)
     first = linearize(lm, token_ids=ids)
-    both = gated(first.network)
-    measured = [measure(first)]
     affine = bool(first.bias.any())
+    measured = [measure(first)]
+    both = gated(measured[0].treatments)
     del first  # two recordings need not share the memory
     measured += [measure(linearize(lm, token_ids=ids, gated_path=path)) for path in CONVENTIONS[1:] if both]
     return Audit(
@@ -109,9 +109,7 @@ def report(found: Audit) -> str:
     return "\n".join([*lines, "exact" if found.exact else "NOT EXACT"])
 
 
-def main(
-    arguments: Sequence[str] | None = None, load: Callable[[str, str, str], LanguageModel] | None = None
-) -> int:
+def main(arguments: Sequence[str] | None = None, load: Callable[[str, str, str], LanguageModel] | None = None) -> int:
     """Run the command with these arguments; ``load(name, dtype, device)`` stands in for ``load_model``."""
     options = _parser().parse_args(arguments)
     if options.table:

@@ -17,7 +17,7 @@ DTYPES = ("float64", "float32", "bfloat16", "float16")
 
 @dataclass(frozen=True)
 class FamilyRow:
-    """One family: by dtype, the exactness of its map under each convention, matrix included (one where no MLP is gated).
+    """One family: by dtype, the exactness of its map and matrix under each convention; one where no MLP is gated.
 
     ``affine`` says whether biases give the map a b of its own.
     """

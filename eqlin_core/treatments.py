@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
-
 if TYPE_CHECKING:
+    from torch import nn
+
     from eqlin_core.freezing import FrozenNetwork
-else:  # for annotations only; what shows a table does not wait for transformers
+else:  # for annotations only: a page that shows the table waits neither for torch nor for transformers
     FrozenNetwork = Any
 
 HELD = "only in held coefficients"
@@ -56,9 +56,9 @@ def treatments(network: FrozenNetwork, leaks: Iterable[str] = ()) -> list[Treatm
     return [Treatment(class_name, n, how, first[class_name, how]) for (class_name, how), n in found.items()]
 
 
-def gated(network: FrozenNetwork) -> bool:
-    """Whether the network has a gated MLP, so that the two conventions are two maps."""
-    return any(part in rule.rule for rule in network.rules.values() for part in _GATED)
+def gated(rows: Iterable[Treatment]) -> bool:
+    """Whether a gated MLP is among them, so that the two conventions are two maps."""
+    return any(part in row.how for row in rows for part in _GATED)
 
 
 def _how(network: FrozenNetwork, module: nn.Module, name: str, reasons: list[str]) -> str:
@@ -67,20 +67,20 @@ def _how(network: FrozenNetwork, module: nn.Module, name: str, reasons: list[str
     if module is network.lm.model.get_input_embeddings():
         return "the map starts at its output"
     parts = any(True for _ in module.children())
-    if module is network.decoder:
-        return _LINEAR_PARTS
-    standing = network.standing.get(name)
     rule = network.rules[name].rule if name in network.rules else ""
-    if standing == "path":
-        return rule or (_LINEAR_PARTS if parts else _as_is(module))
-    if standing == "held":
-        return f"{HELD} ({rule})" if rule else HELD
-    if standing == "constant":
-        return "constant"
-    return rule  # it ran, but what it returned is no tensor
+    unruled = _LINEAR_PARTS if parts else _as_is(module)
+    said = {
+        "path": rule or unruled,
+        "held": f"{HELD} ({rule})" if rule else HELD,
+        "constant": "constant",
+    }
+    standing = "path" if module is network.decoder else network.standing.get(name)
+    return said.get(standing or "", rule)  # a rule alone: it ran, but what it returned is no tensor
 
 
 def _as_is(module: nn.Module) -> str:
+    from torch import nn  # noqa: PLC0415
+
     if isinstance(module, nn.Dropout | nn.Identity):
         return "identity"
     return "linear as is" if getattr(module, "bias", None) is None else "linear as is, its bias adds to b"
