@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 else:  # for annotations only: a page that shows the table waits neither for torch nor for transformers
     FrozenNetwork = Any
 
-HELD = "only in held coefficients"
+HELD = "feeds held coefficients only"
 LEAKS = "LEAKS"
 
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from eqlin_core.runs import TokenRun
 
 _HELD = {
-    "up": "linear path **up**: in every gated MLP act(gate) is held at its value and up(x) stays linear",
-    "gate": "linear path **gate**: in every gated MLP up(x) is held, and act(g) as s(g) g with s held",
+    "up": "Linear path **up**: in every gated MLP act(gate) is held at its value, and up(x) stays linear.",
+    "gate": "Linear path **gate**: in every gated MLP up(x) is held, and act(g) = s(g) g with s held stays linear.",
 }
 
 
@@ -37,10 +37,10 @@ def badge(exactness: Exactness, run: TokenRun) -> None:
             "the untouched model, which computes its norms and its softmax in float32 whatever the dtype."
         )
         if run.treatments:
+            held = _HELD[run.key.gated_path] if gated(run.treatments) else ""
             _modules(run.treatments)
-            held = f"; {_HELD[run.key.gated_path]}. Both conventions are exact." if gated(run.treatments) else "."
             st.caption(
-                f"Every module of the decoder and how it was frozen at this prompt{held} "
+                f"Every module of the decoder, and how it was frozen at this prompt. {held} "
                 "`python -m eqlin_core.audit` prints this for any model."
             )
 
