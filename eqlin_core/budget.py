@@ -8,7 +8,7 @@ import torch
 from eqlin_core.errors import EqlinError
 
 # On a CPU more rows than this at a time leave the cache and gain nothing; measured on the default model.
-_CPU_ROWS = 1024
+_CPU_ROWS = 4096
 _GIB = 2**30
 
 

@@ -219,10 +219,12 @@ class FrozenNetwork:
             add(module.register_forward_pre_hook, lambda m, a, k: self._enter_experts(a, k))
             add(module.register_forward_hook, lambda m, a, k, out: self._leave_experts(out))
         elif name in self._off_path:
-            add(module.register_forward_pre_hook, partial(_first_row, rows))
-            add(module.register_forward_hook, lambda m, a, k, out: out.expand(len(rows.pop()), *out.shape[1:]))
+            # A projection to queries, keys or a gate reads its weights for nothing, unless choices depend on it.
+            idle = type(module) is nn.Linear and not self._functions.chooses
+            add(module.register_forward_pre_hook, partial(_rows, rows, 0 if idle else 1))
+            add(module.register_forward_hook, lambda m, a, k, out: _for_all(out, len(rows.pop())))
         elif name in self._leaves:
-            add(module.register_forward_pre_hook, partial(_first_row, rows))
+            add(module.register_forward_pre_hook, partial(_rows, rows, 1))
             add(module.register_forward_hook, lambda m, a, k, out: self._leaves.replay(name, rows.pop()))
 
     def _enter_experts(self, args: Any, kwargs: Any) -> Any:
@@ -314,10 +316,15 @@ def _tensors(tree: Any) -> list[Tensor]:
     return [t for item in tree for t in _tensors(item)] if isinstance(tree, list | tuple) else []
 
 
-def _first_row(rows: list[Tensor], module: nn.Module, args: Any, kwargs: Any) -> Any:
-    """Run a module whose result is replaced or never read on one row of the batch; ``rows`` keeps its true input."""
-    rows.append(args[0] if args else next(iter(kwargs.values())))
-    return (rows[-1].detach()[:1],), {}
+def _rows(inputs: list[Tensor], kept: int, module: nn.Module, args: Any, kwargs: Any) -> Any:
+    """Run a module whose result is replaced or never read on few rows of the batch; ``inputs`` keeps its true input."""
+    inputs.append(args[0] if args else next(iter(kwargs.values())))
+    return (inputs[-1].detach()[:kept],), {}
+
+
+def _for_all(out: Tensor, rows: int) -> Tensor:
+    """An output that is never read, in the shape of the batch that it belongs to."""
+    return (out if len(out) else out.new_zeros(1).expand(1, *out.shape[1:])).expand(rows, *out.shape[1:])
 
 
 def _watch(watch: Callable[[str, Any], None], name: str, module: nn.Module, args: Any, kwargs: Any, out: Any) -> None:

@@ -73,6 +73,11 @@ class FrozenFunctions(TorchFunctionMode):
         """The modules in which something was frozen."""
         return self._scopes
 
+    @property
+    def chooses(self) -> bool:
+        """Whether a discrete choice was held: then shapes may depend on values off the linear path."""
+        return any(isinstance(action, _Choose) for action in self._kept.values())
+
     def start(self, *, recording: bool) -> None:
         """A new pass begins at the outermost module."""
         self._recording = recording

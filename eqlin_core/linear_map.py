@@ -141,9 +141,12 @@ class LinearMap:
             report(progress, 0.0, "Contributions")
             for start in range(0, self.n_tokens, chunk):
                 token = torch.arange(start, min(start + chunk, self.n_tokens), device=self.inputs.device)
-                alone = self.inputs.new_zeros(len(token), *self.inputs.shape)
+                alone = self.inputs.new_zeros(len(token) + (self._bias is None), *self.inputs.shape)
                 alone[torch.arange(len(token)), token] = self.inputs[token]
-                parts.append(self._replay(alone))
+                out = self.network.replay(alone)[:, self.position]
+                if self._bias is None:
+                    self._bias = out[-1]  # the row without any token
+                parts.append(out[: len(token)] - self._bias)
                 report(progress, (start + len(token)) / self.n_tokens, "Contributions")
             self._contributions = torch.cat(parts)
         return self._contributions

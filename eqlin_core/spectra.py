@@ -18,7 +18,9 @@ from eqlin_core import budget
 from eqlin_core.errors import EqlinError
 from eqlin_core.linear_map import LinearMap, report
 
-_BLOCK = 8
+_PROBES = 8
+# Width of a block, fewest steps, and vectors of the basis for each triplet wanted: float64 converges further.
+_KRYLOV = {torch.float64: (12, 12, 6), torch.float32: (16, 6, 5)}
 # A residual of this size leaves an error of about its square in the singular value.
 _RESIDUAL = {torch.float64: 1e-7, torch.float32: 2e-4}
 
@@ -80,10 +82,11 @@ def truncated_svd(
     """(U, S, Vh) of the k largest triplets of each matrix, in its dtype but at least float32."""
     if matrix.dtype not in _RESIDUAL:
         matrix = matrix.float()
-    steps = max(12, -(-5 * k // _BLOCK))
-    if (steps + 1) * _BLOCK * 2 > min(matrix.shape[1:]):
+    width, fewest, basis = _KRYLOV[matrix.dtype]
+    steps = max(fewest, -(-basis * k // width))
+    if (steps + 1) * width * 2 > min(matrix.shape[1:]):
         return _full_svd(matrix, k)
-    U, S, Vh = _block_krylov(matrix, k, steps)
+    U, S, Vh = _block_krylov(matrix, k, width, steps)
     failed = ~_verified(matrix, U, S, Vh)
     if failed.any():
         U[failed], S[failed], Vh[failed] = _full_svd(matrix[failed], k)
@@ -95,27 +98,27 @@ def _full_svd(matrix: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
     return U[..., :k], S[..., :k], Vh[..., :k, :]
 
 
-def _random_block(matrix: Tensor, seed: int) -> Tensor:
-    """[tokens, n, block] of a fixed random draw, the same for every token and on every device."""
-    draw = torch.randn(matrix.shape[2], _BLOCK, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+def _random_block(matrix: Tensor, width: int, seed: int) -> Tensor:
+    """[tokens, n, width] of a fixed random draw, the same for every token and on every device."""
+    draw = torch.randn(matrix.shape[2], width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     return draw.to(matrix).expand(len(matrix), -1, -1)
 
 
-def _block_krylov(matrix: Tensor, k: int, steps: int) -> tuple[Tensor, Tensor, Tensor]:
+def _block_krylov(matrix: Tensor, k: int, width: int, steps: int) -> tuple[Tensor, Tensor, Tensor]:
     tokens, m, _ = matrix.shape
-    basis = matrix.new_zeros(tokens, m, steps * _BLOCK)
-    block = torch.linalg.qr(matrix @ _random_block(matrix, 0))[0]
-    basis[..., :_BLOCK] = block
+    rows = matrix.new_zeros(tokens, steps * width, m)  # the basis, transposed: what is known so far lies together
+    block = torch.linalg.qr(matrix @ _random_block(matrix, width, 0))[0]
+    rows[:, :width] = block.mT
     for step in range(1, steps):
-        known = basis[..., : step * _BLOCK]
+        known = rows[:, : step * width]
         block = matrix @ (matrix.mT @ block)
         # Orthogonalised before and after normalising: where the space is exhausted, rounding noise must not repeat it.
         for _ in range(2):
-            block = torch.linalg.qr(block - known @ (known.mT @ block))[0]
-        basis[..., step * _BLOCK : (step + 1) * _BLOCK] = block
-    right, triangle = torch.linalg.qr(matrix.mT @ basis)  # n x s, s x s
+            block = torch.linalg.qr(block - known.mT @ (known @ block))[0]
+        rows[:, step * width : (step + 1) * width] = block.mT
+    right, triangle = torch.linalg.qr((rows @ matrix).mT)  # n x s, s x s
     u, S, vh = torch.linalg.svd(triangle.mT)
-    return basis @ u[..., :k], S[..., :k].contiguous(), (right @ vh[..., :k, :].mT).mT
+    return rows.mT @ u[..., :k], S[..., :k].contiguous(), (right @ vh[..., :k, :].mT).mT
 
 
 def _verified(matrix: Tensor, U: Tensor, S: Tensor, Vh: Tensor) -> Tensor:
@@ -125,7 +128,7 @@ def _verified(matrix: Tensor, U: Tensor, S: Tensor, Vh: Tensor) -> Tensor:
     # J^T u = sigma v holds by construction, so J v = sigma u is the equation that can fail.
     residual = (matrix @ Vh.mT - U * S[:, None]).norm(dim=1)  # tokens x k
     converged = (residual <= tolerance * S + 32 * torch.finfo(S.dtype).eps * top).all(-1) & (S[:, 0] > 0)
-    probe = _random_block(matrix, 1)
+    probe = _random_block(matrix, _PROBES, 1)
     for _ in range(3):
         left = matrix @ probe - U @ (S[:, :, None] * (Vh @ probe))
         right = matrix.mT @ left - Vh.mT @ (S[:, :, None] * (U.mT @ left))

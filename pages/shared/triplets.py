@@ -8,7 +8,7 @@ import streamlit as st
 
 from eqlin_core import figures
 from eqlin_core.figures import visible_token
-from pages.shared.charts import show
+from pages.shared.charts import equal_heights, show
 from pages.shared.explained import Explained
 from pages.shared.theme import theme
 
@@ -56,32 +56,29 @@ def triplet_table(run: TokenRun, spectra: SpectrumRun, token: int, explained: Ex
             ),
         },
     )
+    readout, effect = equal_heights(
+        figures.readout_bars(spectra.reads_u[token][k], spectra.reads_v[token][k], theme=theme()),
+        figures.triplet_effect(
+            spectra.S[token],
+            spectra.projections[token],
+            shares,
+            token=run.tokens[token],
+            position=token,
+            explained=explained.name,
+            term=term,
+            highlight=k + 1,
+            theme=theme(),
+        ),
+    )
     left, right = st.columns([6, 5], gap="medium")
     with left:
         st.header(f"Triplet {k + 1}: full read-out")
-        show(
-            figures.readout_bars(spectra.reads_u[token][k], spectra.reads_v[token][k], theme=theme()),
-            "readout",
-            f"σ = {figures.format_number(float(spectra.S[token][k]))}, signed so that u · y ≥ 0 ({run.key.dtype}).",
-        )
+        sigma = figures.format_number(float(spectra.S[token][k]))
+        show(readout, "readout", f"σ = {sigma}, signed so that u · y ≥ 0 ({run.key.dtype}).")
     with right:
         st.header("What each triplet does here")
-        show(
-            figures.triplet_effect(
-                spectra.S[token],
-                spectra.projections[token],
-                shares,
-                token=run.tokens[token],
-                position=token,
-                explained=explained.name,
-                term=term,
-                highlight=k + 1,
-                theme=theme(),
-            ),
-            "effect",
-            f"The shares shown sum to {figures.format_number(float(shares.sum()))} of the token's "
-            f"{figures.format_number(term)} ({run.key.dtype}).",
-        )
+        total, whole = figures.format_number(float(shares.sum())), figures.format_number(term)
+        show(effect, "effect", f"The shares shown sum to {total} of the token's {whole} ({run.key.dtype}).")
 
 
 def _chosen(kept: int) -> int:
