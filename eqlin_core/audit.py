@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
-from eqlin_core import bundled
+from eqlin_core import bundled, four_bit
 from eqlin_core.checkpoints import DTYPES
 from eqlin_core.errors import EqlinError
 from eqlin_core.exactness_table import family_rows, markdown
@@ -197,7 +197,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("model", nargs="?", help=f"{bundled.NAME}, a preset, a hub id, a folder or a .gguf file")
     parser.add_argument("--prompt", help=f"default: {PROMPT!r}; fixed token ids for a model without a tokenizer")
     parser.add_argument("--token-ids", nargs="+", type=int, metavar="ID", help="in place of a prompt")
-    parser.add_argument("--dtype", nargs="+", choices=list(DTYPES), default=["float32", "float64"])
+    parser.add_argument("--dtype", nargs="+", choices=[*DTYPES, four_bit.NAME], default=["float32", "float64"])
     parser.add_argument("--device", default="auto")
     parser.add_argument("--table", action="store_true", help="family x dtype x error over tiny random models")
     return parser

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eqlin_core import bundled
+from eqlin_core import bundled, four_bit
 from eqlin_core.bundled import Progress
 from eqlin_core.checkpoints import (
     DTYPES,
@@ -60,6 +60,7 @@ class LanguageModel:
         """
         model.eval()
         model.requires_grad_(False)
+        four_bit.keep_linear(model)
         text = model.config.get_text_config()
         if getattr(text, "attn_logit_softcapping", None) and text._attn_implementation == "sdpa":
             model.set_attn_implementation("eager")
@@ -168,23 +169,25 @@ def load_model(
 ) -> LanguageModel:
     """The model of this name: the bundled default, a preset, a folder, a .gguf file or a hub id (with a `revision`).
 
+    `dtype` is "float64", "float32", "bfloat16", "float16", or "4bit": weights in NF4 and float32 for everything else.
     `progress(fraction, message)` is called all along (fraction None: unknown); it cancels by raising `Cancelled`.
     Raises EqlinError with one sentence that says what to do; too little memory is found before the weights are read.
     """
     report = progress or (lambda _fraction, _message: None)
-    wanted = Wanted(str(name), _dtype(dtype), _device(device, _dtype(dtype)))
+    wanted = Wanted(str(name), _dtype(dtype), _device(device, _dtype(dtype)), str(dtype) == four_bit.NAME)
+    bits = f"-{four_bit.NAME}" if wanted.four_bit else ""
     path = None if wanted.name == bundled.NAME else _local(wanted.name)
     if revision is not None and (path or wanted.name == bundled.NAME):
         raise EqlinError(f"{name} has no revisions, only models of the hub have: leave revision out.")
     try:
         if wanted.name == bundled.NAME:
-            return LanguageModel.wrap(*_from_bundled(wanted, report), wanted.name, bundled.REVISION)
+            return LanguageModel.wrap(*_from_bundled(wanted, report), wanted.name, bundled.REVISION + bits)
         if path and path.is_dir():
-            return LanguageModel.wrap(*from_directory(path, wanted, report), wanted.name, fingerprint(path))
+            return LanguageModel.wrap(*from_directory(path, wanted, report), wanted.name, fingerprint(path) + bits)
         if path:
             return LanguageModel.wrap(*from_gguf(path, wanted, report), wanted.name, fingerprint(path))
         path, commit = hub_directory(_hub_id(wanted.name), wanted, revision, _hint(wanted.name), report)
-        return LanguageModel.wrap(*from_directory(path, wanted, report), wanted.name, commit)
+        return LanguageModel.wrap(*from_directory(path, wanted, report), wanted.name, commit + bits)
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise EqlinError(f"The disk is full: free some space and load {wanted.name} again.") from error
@@ -202,9 +205,12 @@ def _present_weight(module: Any) -> Tensor:
 
 
 def _dtype(dtype: str | torch.dtype) -> torch.dtype:
+    if dtype == four_bit.NAME:
+        four_bit.require_bitsandbytes()
+        return four_bit.DTYPE
     found = DTYPES.get(str(dtype).removeprefix("torch."))
     if found is None:
-        raise EqlinError(f"{str(dtype)!r} is no dtype for a model: choose {listed(DTYPES)}.")
+        raise EqlinError(f"{str(dtype)!r} is no dtype for a model: choose {listed([*DTYPES, four_bit.NAME])}.")
     return found
 
 
