@@ -142,9 +142,11 @@ def _audits(options: argparse.Namespace, load: Callable[[str, str, str], Languag
         lm = load(options.model, dtype, options.device)
         ids = _ids(lm, options.prompt, options.token_ids)
         try:
-            yield audit(lm, token_ids=ids)
+            found = audit(lm, token_ids=ids)
         except EqlinError as error:
             raise _NotFreezable(str(error)) from error
+        del lm  # two models never share the memory
+        yield found
 
 
 def _ids(lm: LanguageModel, prompt: str | None, token_ids: Sequence[int] | None) -> list[int]:

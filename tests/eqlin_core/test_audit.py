@@ -115,17 +115,17 @@ def test_an_unfreezable_model_is_not_exact_and_its_module_is_named(capsys: pytes
     assert shown.splitlines()[-1] == "NOT EXACT"
 
 
-def test_a_model_that_the_engine_refuses_is_not_exact_either(
-    saved: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: Any, **__: Any) -> None:
-        raise eq.EqlinError("LlamaModel cannot be frozen; choose another model.")
-
-    monkeypatch.setattr(command, "linearize", refuse)
-    assert command.main([str(saved), "--device", "cpu"]) == 1
+def test_a_model_that_the_engine_refuses_is_not_exact_either(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["mpt", "--token-ids", "3"], lambda *_: build_tiny("mpt", {})) == 1
     shown, warned = capsys.readouterr()
-    assert "NOT EXACT\nLlamaModel cannot be frozen; choose another model." in shown
+    assert shown.startswith("mpt: NOT EXACT\nMptForCausalLM does not use the attention interface of transformers")
     assert warned == ""
+
+
+def test_a_norm_that_hides_its_epsilon_in_its_code_is_known() -> None:
+    found = audit(build_tiny("olmo", {}), token_ids=PROMPT)
+    assert found.exact
+    assert "LayerNorm, weight none" in {t.how for t in found.measured[0].treatments if t.class_name == "OlmoLayerNorm"}
 
 
 @pytest.mark.parametrize(
