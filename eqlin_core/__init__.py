@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from eqlin_core.errors import Cancelled, EqlinError
 
 if TYPE_CHECKING:
+    from eqlin_core.krylov import Triplets, top_triplets
     from eqlin_core.linear_map import Exactness, LinearMap, linearize, ordinary_jacobian
     from eqlin_core.models import LanguageModel, load_model
     from eqlin_core.operators import (
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
         random_operator,
         steering_operator,
     )
+    from eqlin_core.plan import Plan, plan_run
+    from eqlin_core.precision import PrecisionCheck, precision_check
     from eqlin_core.readout import read_input, read_output
     from eqlin_core.sites import Site
     from eqlin_core.spectra import Spectrum, spectrum
@@ -36,6 +39,12 @@ _HOME = {
     "SteeringSweep": "steering",
     "steer": "steering",
     "steering_sweep": "steering",
+    "Plan": "plan",
+    "plan_run": "plan",
+    "PrecisionCheck": "precision",
+    "precision_check": "precision",
+    "Triplets": "krylov",
+    "top_triplets": "krylov",
     "Site": "sites",
     "Exactness": "linear_map",
     "LinearMap": "linear_map",
@@ -56,16 +65,21 @@ __all__ = [
     "Generation",
     "LanguageModel",
     "LinearMap",
+    "Plan",
+    "PrecisionCheck",
     "Site",
     "Spectrum",
     "SteeringOperator",
     "SteeringSweep",
+    "Triplets",
     "flip_strength",
     "linearize",
     "load_model",
     "load_operator",
     "operator_angle",
     "ordinary_jacobian",
+    "plan_run",
+    "precision_check",
     "random_operator",
     "read_input",
     "read_output",
@@ -73,6 +87,7 @@ __all__ = [
     "steer",
     "steering_operator",
     "steering_sweep",
+    "top_triplets",
 ]
 
 

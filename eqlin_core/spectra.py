@@ -16,6 +16,7 @@ from torch import Tensor
 
 from eqlin_core import budget
 from eqlin_core.errors import EqlinError
+from eqlin_core.krylov import block_krylov
 from eqlin_core.linear_map import LinearMap, report
 
 _PROBES = 8
@@ -23,6 +24,7 @@ _PROBES = 8
 _KRYLOV = {torch.float64: (12, 12, 6), torch.float32: (16, 6, 5)}
 # A residual of this size leaves an error of about its square in the singular value.
 _RESIDUAL = {torch.float64: 1e-7, torch.float32: 2e-4}
+_JOINT = {torch.float64: 1e-9, torch.float32: 2e-5}
 
 
 @dataclass(frozen=True)
@@ -55,17 +57,40 @@ def spectrum(
 
     matrix = lin.jacobian(matrix_progress)
     if joint:
-        matrix = matrix.permute(1, 0, 2).reshape(1, matrix.shape[1], -1)
-    rows = budget.chunk_size(20 * matrix[0].numel() * matrix.element_size(), 1, matrix.device, lin.memory_budget)
-    parts = []
-    for start in range(0, len(matrix), rows):
-        parts.append(truncated_svd(matrix[start : start + rows], k))
-        report(progress, matrix_part + (1 - matrix_part) * min(1.0, (start + rows) / len(matrix)), "Spectra")
-    U, S, Vh = (torch.cat(p) for p in zip(*parts, strict=True))
-    sign = torch.where(torch.einsum("tdk,d->tk", U, lin.output.to(U)) < 0, -1.0, 1.0).to(U)
-    U, Vh = U * sign[:, None, :], Vh * sign[:, :, None]
-    result = Spectrum(U, S, Vh, stable_rank(matrix, S[:, 0]))
-    return Spectrum(U[0], S[0], Vh[0], result.stable_rank[0]) if joint else result
+        return _joint(lin, matrix, k)
+    device, size = lin.inputs.device, matrix[0].numel() * max(4, matrix.element_size())
+    chunk = budget.chunk_size(20 * size, 1, device, lin.memory_budget)
+    parts: list[Spectrum] = []
+
+    def part(start: int, stop: int) -> None:
+        here = matrix[start:stop].to(device)
+        U, S, Vh = truncated_svd(here, k)
+        sign = torch.where(torch.einsum("tdk,d->tk", U, lin.output.to(U)) < 0, -1.0, 1.0).to(U)
+        parts.append(Spectrum(U * sign[:, None, :], S, Vh * sign[:, :, None], stable_rank(here, S[:, 0])))
+        report(progress, matrix_part + (1 - matrix_part) * stop / len(matrix), "Spectra")
+
+    budget.in_chunks(len(matrix), chunk, part)
+    U, S, Vh, rank = (torch.cat([getattr(p, name) for p in parts]) for name in ("U", "S", "Vh", "stable_rank"))
+    return Spectrum(U, S, Vh, rank)
+
+
+def _joint(lin: LinearMap, matrix: Float[Tensor, "tokens d_out d_in"], k: int) -> Spectrum:
+    """The joint triplets of a matrix that stays where it is: each token's part is read twice in every step."""
+    device = lin.inputs.device
+    dtype = matrix.dtype if matrix.dtype in _RESIDUAL else torch.float32
+
+    def forward(rows: Tensor) -> Tensor:
+        parts = rows.unflatten(1, (len(matrix), -1)).unbind(1)
+        return sum((v @ J.to(device, dtype).mT for v, J in zip(parts, matrix, strict=True)), rows.new_zeros(1))
+
+    def reverse(rows: Tensor) -> Tensor:
+        return torch.cat([rows @ J.to(device, dtype) for J in matrix], 1)
+
+    found = block_krylov(forward, reverse, lin.output.to(dtype), k, _JOINT[dtype])
+    sign = torch.where(lin.output.to(dtype) @ found.U < 0, -1.0, 1.0).to(dtype)
+    squared = torch.stack([J.to(dtype).square().sum() for J in matrix]).sum()
+    rank = squared / found.S[0].square() if found.S[0] > 0 else squared
+    return Spectrum(found.U * sign, found.S, found.Vh * sign[:, None], rank)
 
 
 def stable_rank(
