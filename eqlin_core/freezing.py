@@ -50,6 +50,8 @@ class FrozenNetwork:
 
     Attributes: ``inputs`` [T, d] at the source; ``leaf`` [1, T, d] and ``values`` [T, d] at the target, joined by the
     recorded autograd graph; ``leaks``, what that graph holds that is not linear; ``rules``, how modules were frozen;
+    ``standing``, of every module that ran, whether its output is on the linear path ("path"), only part of a held
+    coefficient ("held"), or the same for every input ("constant");
     ``added``, for a target inside a block, whether each addend of its residual stream is "attn" or "mlp";
     ``block_nodes``, the graph's node behind every block's output, which a reverse pass meets one after the other.
     """
@@ -103,6 +105,8 @@ class FrozenNetwork:
         self.leaks = find_leaks(nodes, self._graph, self.inputs.dtype)
         # A leaf whose output the linear path never reads (queries, keys, gates) is not worth replaying in full.
         self._on_path = [n for n, made in self._produced.items() if nodes.intersection(made)]
+        self.standing = {n: "held" if any(made) else "constant" for n, made in self._produced.items()}
+        self.standing |= dict.fromkeys(self._on_path, "path")
         self._off_path = {n for n in self._leaf_names - set(self._on_path) if None not in self._produced[n]}
         for name in self._off_path:
             self._leaves.forget(name)

@@ -105,8 +105,8 @@ def test_a_token_outside_the_sliding_window_has_no_part_in_the_first_layer(name:
     lin = eq.linearize(family(name), token_ids=PROMPT, target=eq.Site(0, "layer"))
     parts = lin.contributions().norm(dim=-1)
     assert len(PROMPT) > 2 * WINDOW
-    assert (parts[:-WINDOW] == 0).all()
-    assert (parts[-WINDOW:] > 0).all()
+    assert (parts[:-WINDOW] < 1e-14).all()  # not 0: b, subtracted from a batch, may be rounded differently there
+    assert (parts[-WINDOW:] > 1e-3).all()
     assert lin.exactness().exact
 
 
