@@ -53,6 +53,7 @@ class FrozenNetwork:
     ``standing``, of every module that ran, whether its output is on the linear path ("path"), only part of a held
     coefficient ("held"), or the same for every input ("constant");
     ``added``, for a target inside a block, whether each addend of its residual stream is "attn" or "mlp";
+    ``causal``, whether no position reads a later one, so that a replay may begin at any position;
     ``block_nodes``, the graph's node behind every block's output, which a reverse pass meets one after the other.
     """
 
@@ -115,13 +116,24 @@ class FrozenNetwork:
         # Functions are counted by the innermost module, so the modules inside one that has frozen functions count too.
         scopes = self._functions.scopes
         self._scoped = {n for n in self._names.values() if n in scopes or n.rpartition(".")[0] in scopes}
+        # Where rows are gathered by choice, as experts do, positions cannot be left out.
+        ahead = any(bool(w.triu(1).any()) for kept in self._weights.values() for w in kept)
+        self.causal = not (ahead or self._experts or self._functions.chooses)
         del self._graph, self._produced, self._leaf_names
         self.replaying = True
 
     @torch.no_grad()
-    def replay(self, v: Float[Tensor, "batch tokens d"]) -> Float[Tensor, "batch tokens d_out"]:
-        """The frozen network's affine value at the target for other source values ``v``, every coefficient held."""
-        return self._run(v)[0]
+    def replay(self, v: Float[Tensor, "batch tokens d"], first: int = 0) -> Float[Tensor, "batch tokens d_out"]:
+        """The frozen network's affine value at the target for other source values ``v``, every coefficient held.
+
+        With ``first``, ``v`` and the result begin at that position: what earlier ones would add is left out, biases
+        included. Only where ``causal`` is true.
+        """
+        self._functions.tokens, self._functions.first = self.n_tokens, first
+        try:
+            return self._run(v)[0]
+        finally:
+            self._functions.first = 0
 
     def _run(self, v: Tensor) -> tuple[Tensor, Tensor]:
         """(target [batch, T, d], leaf at the source) of one pass under hooks."""
@@ -284,7 +296,7 @@ class FrozenNetwork:
                 raise EqlinError(f"{self._names[module]} is not a norm that can be frozen; use final_norm=False.")
             self._final = rule, rule.coefficient(target)
         rule, coefficient = self._final
-        return rule.linear(target, coefficient)
+        return rule.linear(target, self._functions.fit(coefficient, target))
 
     # ---- coefficients ------------------------------------------------------------------------------------------------
 
@@ -297,7 +309,8 @@ class FrozenNetwork:
         name = self._names[module]
         if self.replaying:
             self._calls[name] += 1
-            return self._weights[name][self._calls[name] - 1]
+            first = self._functions.first
+            return self._weights[name][self._calls[name] - 1][..., first:, first:]
         weights = compute().detach()
         self._weights[name].append(weights)
         self._note(name, "attention weights held, values linear")

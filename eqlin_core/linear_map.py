@@ -153,16 +153,21 @@ class LinearMap:
             report(progress, 0.0, "Contributions")
 
             def part(start: int, stop: int) -> None:
+                first = start if self.network.causal else 0  # what stands before a token cannot see it
                 token = torch.arange(start, stop, device=self.inputs.device)
-                alone = self.inputs.new_zeros(len(token) + (self._bias is None), *self.inputs.shape)
-                alone[torch.arange(len(token)), token] = self.inputs[token]
-                out = self.network.replay(alone)[:, self.position]
-                if self._bias is None:
-                    self._bias = out[-1]  # the row without any token
-                found[start:stop] = out[: len(token)] - self._bias
+                # the last row, without any token, is what biases add
+                alone = self.inputs.new_zeros(len(token) + self._needs_constant(first), *self.inputs.shape)[:, first:]
+                alone[torch.arange(len(token)), token - first] = self.inputs[token]
+                out = self.network.replay(alone, first)[:, self.position - first]
+                constant = out[-1] if len(out) > len(token) else self.bias
+                if not first:
+                    self._bias = constant
+                found[start:stop] = out[: len(token)] - constant
                 report(progress, stop / self.n_tokens, "Contributions")
 
-            budget.in_chunks(self.n_tokens, self._chunk(), part)
+            last = self.position + 1 if self.network.causal else self.n_tokens
+            found[last:] = 0  # what comes after the position does not reach it
+            budget.in_chunks(last, self._chunk(), part)
             self._contributions = found
         return self._contributions
 
@@ -231,6 +236,10 @@ class LinearMap:
             leaks = find_hidden_leaks(self.network, reconstruction_bound)
         exact = max(errors) <= reconstruction_bound and forward <= forward_bound and not leaks
         return Exactness(max(errors), forward, dtype, exact, leaks)
+
+    def _needs_constant(self, first: int) -> bool:
+        """Whether a replay from a position on needs a row of its own for the biases: they are not known, or in part."""
+        return self._bias is None or (first > 0 and bool(self._bias.any()))
 
     # ---- passes ----------------------------------------------------------------------------------------------------
 
