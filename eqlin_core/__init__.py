@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from eqlin_core.errors import Cancelled, EqlinError
 
 if TYPE_CHECKING:
+    from eqlin_core.krylov import Triplets, top_triplets
     from eqlin_core.linear_map import Exactness, LinearMap, linearize, ordinary_jacobian
     from eqlin_core.models import LanguageModel, load_model
     from eqlin_core.operators import (
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
         steering_operator,
     )
     from eqlin_core.partial_freezing import PartlyFrozen, partly_frozen
+    from eqlin_core.plan import Plan, plan_run
+    from eqlin_core.precision import PrecisionCheck, precision_check
     from eqlin_core.readout import read_input, read_output
     from eqlin_core.sites import Site
     from eqlin_core.spectra import Spectrum, spectrum
@@ -38,6 +41,12 @@ _HOME = {
     "SteeringSweep": "steering",
     "steer": "steering",
     "steering_sweep": "steering",
+    "Plan": "plan",
+    "plan_run": "plan",
+    "PrecisionCheck": "precision",
+    "precision_check": "precision",
+    "Triplets": "krylov",
+    "top_triplets": "krylov",
     "Site": "sites",
     "Exactness": "linear_map",
     "LinearMap": "linear_map",
@@ -63,10 +72,13 @@ __all__ = [
     "LanguageModel",
     "LinearMap",
     "PartlyFrozen",
+    "Plan",
+    "PrecisionCheck",
     "Site",
     "Spectrum",
     "SteeringOperator",
     "SteeringSweep",
+    "Triplets",
     "Truncation",
     "flip_strength",
     "linearize",
@@ -75,6 +87,8 @@ __all__ = [
     "operator_angle",
     "ordinary_jacobian",
     "partly_frozen",
+    "plan_run",
+    "precision_check",
     "random_operator",
     "read_input",
     "read_output",
@@ -82,6 +96,7 @@ __all__ = [
     "steer",
     "steering_operator",
     "steering_sweep",
+    "top_triplets",
     "truncate",
 ]
 

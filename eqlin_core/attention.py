@@ -153,4 +153,4 @@ def _configs(model: Any) -> list[Any]:
 def _implementations(model: Any) -> dict[str, Any]:
     config = model.config
     nested = {k: getattr(config, k)._attn_implementation for k in config.sub_configs if getattr(config, k) is not None}
-    return {"": config._attn_implementation, **nested}
+    return {"": config._attn_implementation, **{k: name for k, name in nested.items() if name is not None}}

@@ -1,6 +1,9 @@
-"""How much memory is free, and how many rows of a computation fit into it."""
+"""How much memory is free, how many rows of a computation fit into it, and what happens when they did not."""
 
 from __future__ import annotations
+
+import gc
+from collections.abc import Callable
 
 import psutil
 import torch
@@ -8,7 +11,7 @@ import torch
 from eqlin_core.errors import EqlinError
 
 # On a CPU more rows than this at a time leave the cache and gain nothing; measured on the default model.
-_CPU_ROWS = 1024
+_CPU_ROWS = 4096
 _GIB = 2**30
 
 
@@ -29,6 +32,40 @@ def chunk_size(bytes_per_item: int, positions_per_item: int, device: torch.devic
     return fitting
 
 
+def in_chunks(total: int, chunk: int, compute: Callable[[int, int], None]) -> None:
+    """``compute(start, stop)`` over 0..total, ``chunk`` at a time; half as many from where the memory did not suffice.
+
+    Raises EqlinError when there is no memory for a single one.
+    """
+    start = 0
+    while start < total:
+        stop = min(start + chunk, total)
+        if _fits(compute, start, stop):
+            start = stop
+        elif stop - start == 1:
+            raise EqlinError(
+                "The memory does not suffice for one row at a time: shorten the prompt, choose a lower precision or a "
+                "smaller model, or close other programs."
+            )
+        else:
+            chunk = (stop - start) // 2
+            gc.collect()  # what the failed attempt held
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+
+def _fits(compute: Callable[[int, int], None], start: int, stop: int) -> bool:
+    try:
+        compute(start, stop)
+    except (MemoryError, RuntimeError) as error:
+        # torch has a class of its own for devices; a CPU's allocator raises a plain RuntimeError
+        text = str(error)
+        if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in text:
+            return False
+        raise
+    return True
+
+
 def require(needed: int, device: torch.device, what: str, tokens: int) -> None:
     """Raise EqlinError, saying both numbers, when ``needed`` bytes for ``what`` are not free on ``device``."""
     free = free_bytes(device)
@@ -36,14 +73,4 @@ def require(needed: int, device: torch.device, what: str, tokens: int) -> None:
         raise EqlinError(
             f"{what} for {tokens} tokens needs {needed / _GIB:.1f} GiB and {free / _GIB:.1f} GiB are free on "
             f"{device}; shorten the prompt, choose a lower precision or a smaller model."
-        )
-
-
-def require_square(per_pair: int, device: torch.device, what: str, tokens: int) -> None:
-    """The same for what takes ``per_pair`` bytes for every pair of tokens; the message says how many tokens fit."""
-    free = free_bytes(device)
-    if per_pair * tokens**2 > free:
-        raise EqlinError(
-            f"{what} for {tokens} tokens needs {per_pair * tokens**2 / _GIB:.1f} GiB and {free / _GIB:.1f} GiB are "
-            f"free on {device}, which is enough for about {int((free / per_pair) ** 0.5)} tokens; shorten the prompt."
         )

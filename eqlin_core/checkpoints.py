@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import torch
 
-from eqlin_core import bundled
+from eqlin_core import bundled, four_bit
 from eqlin_core.bundled import Progress
 from eqlin_core.errors import EqlinError
 
@@ -46,6 +46,7 @@ class Wanted:
     name: str
     dtype: torch.dtype
     device: torch.device
+    four_bit: bool = False
 
 
 def from_directory(
@@ -54,10 +55,12 @@ def from_directory(
     report(None, f"Checking {wanted.name}")
     config = _config(directory, wanted.name)
     parameters = sum(_parameters(file) for file in weight_files(directory, wanted.name))
+    quantise: dict[str, Any] = {}
     if getattr(config, "quantization_config", None) is None:
         require_memory(parameters, wanted)
+        quantise = four_bit.reading_options(wanted.device) if wanted.four_bit else {}
     report(None, f"Reading the weights of {wanted.name}")
-    model = _read(directory, wanted, config=config, use_safetensors=True)
+    model = _read(directory, wanted, config=config, use_safetensors=True, **quantise)
     tokenizer = _tokenizer(directory, wanted.name)
     report(1.0, f"{wanted.name} is ready")
     return model, tokenizer
@@ -66,6 +69,8 @@ def from_directory(
 def from_gguf(path: Path, wanted: Wanted, report: Progress) -> tuple[PreTrainedModel, PreTrainedTokenizerBase | None]:
     if not path.is_file():
         raise EqlinError(f"There is no file {path}: check the path.")
+    if wanted.four_bit:
+        raise EqlinError(f"{path} is quantised already: choose float32 in place of {four_bit.NAME}.")
     with path.open("rb") as file:
         if file.read(4) != b"GGUF":
             raise EqlinError(f"{path} is not a GGUF file: download it again.")
@@ -217,7 +222,10 @@ def require_memory(parameters: int, wanted: Wanted, beside: int = 0) -> None:
     def needed(dtype: torch.dtype) -> float:
         return parameters * (dtype.itemsize + beside) * MEMORY_MARGIN
 
-    if needed(wanted.dtype) > free:
+    if wanted.four_bit and parameters * four_bit.BYTES_PER_WEIGHT > free:
+        takes, room = size_text(parameters * four_bit.BYTES_PER_WEIGHT), size_text(free)
+        raise EqlinError(f"{wanted.name} takes {takes} in 4 bits; {room} is free {where}: choose a smaller model.")
+    if not wanted.four_bit and needed(wanted.dtype) > free:
         fitting = [f"{name} ({size_text(needed(dtype))})" for name, dtype in DTYPES.items() if needed(dtype) <= free]
         takes, asked = size_text(needed(wanted.dtype)), str(wanted.dtype).removeprefix("torch.")
         way_out = f"choose {fitting[0]}" if fitting else "choose a smaller model or a larger machine"

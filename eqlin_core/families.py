@@ -101,7 +101,8 @@ def build_tiny(
     text = {**_BASE, **{k: v for k, v in options.items() if k != "text"}}
     if "text" in options:  # a multimodal wrapper: the language part in its own configuration, a small vision tower
         text = {"text_config": {**_BASE, **options["text"]}, "vision_config": _VISION, "mm_tokens_per_image": 4}
-    with _quiet():
+    with _quiet(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # randomise adds to some of what transformers has drawn
         config = AutoConfig.for_model(model_type, **text)
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     randomise(model, seed)

@@ -50,7 +50,10 @@ class FrozenNetwork:
 
     Attributes: ``inputs`` [T, d] at the source; ``leaf`` [1, T, d] and ``values`` [T, d] at the target, joined by the
     recorded autograd graph; ``leaks``, what that graph holds that is not linear; ``rules``, how modules were frozen;
+    ``standing``, of every module that ran, whether its output is on the linear path ("path"), only part of a held
+    coefficient ("held"), or the same for every input ("constant");
     ``added``, for a target inside a block, whether each addend of its residual stream is "attn" or "mlp";
+    ``causal``, whether no position reads a later one, so that a replay may begin at any position;
     ``block_nodes``, the graph's node behind every block's output, which a reverse pass meets one after the other.
     """
 
@@ -103,6 +106,8 @@ class FrozenNetwork:
         self.leaks = find_leaks(nodes, self._graph, self.inputs.dtype)
         # A leaf whose output the linear path never reads (queries, keys, gates) is not worth replaying in full.
         self._on_path = [n for n, made in self._produced.items() if nodes.intersection(made)]
+        self.standing = {n: "held" if any(made) else "constant" for n, made in self._produced.items()}
+        self.standing |= dict.fromkeys(self._on_path, "path")
         self._off_path = {n for n in self._leaf_names - set(self._on_path) if None not in self._produced[n]}
         for name in self._off_path:
             self._leaves.forget(name)
@@ -111,13 +116,24 @@ class FrozenNetwork:
         # Functions are counted by the innermost module, so the modules inside one that has frozen functions count too.
         scopes = self._functions.scopes
         self._scoped = {n for n in self._names.values() if n in scopes or n.rpartition(".")[0] in scopes}
+        # Where rows are gathered by choice, as experts do, positions cannot be left out.
+        ahead = any(bool(w.triu(1).any()) for kept in self._weights.values() for w in kept)
+        self.causal = not (ahead or self._experts or self._functions.chooses)
         del self._graph, self._produced, self._leaf_names
         self.replaying = True
 
     @torch.no_grad()
-    def replay(self, v: Float[Tensor, "batch tokens d"]) -> Float[Tensor, "batch tokens d_out"]:
-        """The frozen network's affine value at the target for other source values ``v``, every coefficient held."""
-        return self._run(v)[0]
+    def replay(self, v: Float[Tensor, "batch tokens d"], first: int = 0) -> Float[Tensor, "batch tokens d_out"]:
+        """The frozen network's affine value at the target for other source values ``v``, every coefficient held.
+
+        With ``first``, ``v`` and the result begin at that position: what earlier ones would add is left out, biases
+        included. Only where ``causal`` is true.
+        """
+        self._functions.tokens, self._functions.first = self.n_tokens, first
+        try:
+            return self._run(v)[0]
+        finally:
+            self._functions.first = 0
 
     def _run(self, v: Tensor) -> tuple[Tensor, Tensor]:
         """(target [batch, T, d], leaf at the source) of one pass under hooks."""
@@ -215,10 +231,12 @@ class FrozenNetwork:
             add(module.register_forward_pre_hook, lambda m, a, k: self._enter_experts(a, k))
             add(module.register_forward_hook, lambda m, a, k, out: self._leave_experts(out))
         elif name in self._off_path:
-            add(module.register_forward_pre_hook, partial(_first_row, rows))
-            add(module.register_forward_hook, lambda m, a, k, out: out.expand(len(rows.pop()), *out.shape[1:]))
+            # A projection to queries, keys or a gate reads its weights for nothing, unless choices depend on it.
+            idle = type(module) is nn.Linear and not self._functions.chooses
+            add(module.register_forward_pre_hook, partial(_rows, rows, 0 if idle else 1))
+            add(module.register_forward_hook, lambda m, a, k, out: _for_all(out, len(rows.pop())))
         elif name in self._leaves:
-            add(module.register_forward_pre_hook, partial(_first_row, rows))
+            add(module.register_forward_pre_hook, partial(_rows, rows, 1))
             add(module.register_forward_hook, lambda m, a, k, out: self._leaves.replay(name, rows.pop()))
 
     def _enter_experts(self, args: Any, kwargs: Any) -> Any:
@@ -278,7 +296,7 @@ class FrozenNetwork:
                 raise EqlinError(f"{self._names[module]} is not a norm that can be frozen; use final_norm=False.")
             self._final = rule, rule.coefficient(target)
         rule, coefficient = self._final
-        return rule.linear(target, coefficient)
+        return rule.linear(target, self._functions.fit(coefficient, target))
 
     # ---- coefficients ------------------------------------------------------------------------------------------------
 
@@ -291,7 +309,8 @@ class FrozenNetwork:
         name = self._names[module]
         if self.replaying:
             self._calls[name] += 1
-            return self._weights[name][self._calls[name] - 1]
+            first = self._functions.first
+            return self._weights[name][self._calls[name] - 1][..., first:, first:]
         weights = compute().detach()
         self._weights[name].append(weights)
         self._note(name, "attention weights held, values linear")
@@ -310,10 +329,15 @@ def _tensors(tree: Any) -> list[Tensor]:
     return [t for item in tree for t in _tensors(item)] if isinstance(tree, list | tuple) else []
 
 
-def _first_row(rows: list[Tensor], module: nn.Module, args: Any, kwargs: Any) -> Any:
-    """Run a module whose result is replaced or never read on one row of the batch; ``rows`` keeps its true input."""
-    rows.append(args[0] if args else next(iter(kwargs.values())))
-    return (rows[-1].detach()[:1],), {}
+def _rows(inputs: list[Tensor], kept: int, module: nn.Module, args: Any, kwargs: Any) -> Any:
+    """Run a module whose result is replaced or never read on few rows of the batch; ``inputs`` keeps its true input."""
+    inputs.append(args[0] if args else next(iter(kwargs.values())))
+    return (inputs[-1].detach()[:kept],), {}
+
+
+def _for_all(out: Tensor, rows: int) -> Tensor:
+    """An output that is never read, in the shape of the batch that it belongs to."""
+    return (out if len(out) else out.new_zeros(1).expand(1, *out.shape[1:])).expand(rows, *out.shape[1:])
 
 
 def _watch(watch: Callable[[str, Any], None], name: str, module: nn.Module, args: Any, kwargs: Any, out: Any) -> None:

@@ -62,6 +62,7 @@ class FrozenFunctions(TorchFunctionMode):
         super().__init__()
         self.roles = Roles()
         self.token_by_token = False
+        self.tokens, self.first = 0, 0
         self._gated_path, self._rules, self._keep = gated_path, rules, keep
         self._kept: dict[_Key, Any] = {}
         self._scopes: set[str] = set()
@@ -72,6 +73,11 @@ class FrozenFunctions(TorchFunctionMode):
     def scopes(self) -> set[str]:
         """The modules in which something was frozen."""
         return self._scopes
+
+    @property
+    def chooses(self) -> bool:
+        """Whether a discrete choice was held: then shapes may depend on values off the linear path."""
+        return any(isinstance(action, _Choose) for action in self._kept.values())
 
     def start(self, *, recording: bool) -> None:
         """A new pass begins at the outermost module."""
@@ -111,6 +117,8 @@ class FrozenFunctions(TorchFunctionMode):
 
         Raises EqlinError, naming the module, where the replay has come to a tensor of another shape.
         """
+        if self.first:
+            held = self._from_first(held, live)
         if held.dim() == live.dim() and held.dim() and held.shape[0] not in (1, live.shape[0]):
             copies = live.shape[0] // held.shape[0]
             rest = [1] * (held.dim() - 1)
@@ -120,6 +128,15 @@ class FrozenFunctions(TorchFunctionMode):
                 f"{self._running[-1][0] or 'The model'} computes other shapes for another input, so it cannot be "
                 "frozen; choose another model."
             )
+        return held
+
+    def _from_first(self, held: Tensor, live: Tensor) -> Tensor:
+        """A recorded tensor without the positions before ``first``, where the replayed one has none of them."""
+        left = self.tokens - self.first
+        for dim, (h, n) in enumerate(zip(held.shape, live.shape, strict=False)):
+            rows = dim == 0 and held.dim() == 2 and n % left == 0  # positions of all prompts, one after the other
+            if held.dim() == live.dim() and h == self.tokens and (n == left or rows):
+                held = held.narrow(dim, self.first, left)
         return held
 
     @no_type_check  # runs for every function of a pass: checking it would take longer than the pass

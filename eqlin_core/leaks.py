@@ -28,7 +28,7 @@ LINEAR = {
 # Linear only while a single one of their operands depends on the source.
 BILINEAR = {
     "Mul", "Mm", "Bmm", "Addmm", "Addbmm", "Baddbmm", "Linear", "Dot", "Mv", "Convolution", "Addcmul", "Matmul",
-    "GroupedMm", "ScaledGroupedMm", "Addmv", "Outer", "Einsum", "Ger",
+    "GroupedMm", "ScaledGroupedMm", "Addmv", "Outer", "Einsum", "Ger", "MatMul4Bit",
 }  # fmt: skip
 # Those whose first operand is added, so that the product's factors start at 1.
 PRODUCT_FIRST = {"Addmm": 1, "Addbmm": 1, "Baddbmm": 1, "Addcmul": 1, "Addmv": 1}

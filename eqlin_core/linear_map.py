@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,12 +13,12 @@ from jaxtyping import Float
 from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
-from eqlin_core import budget, sites
+from eqlin_core import budget, plan, sites
 from eqlin_core.errors import Cancelled, EqlinError
 from eqlin_core.experts import eager_experts
 from eqlin_core.freezing import FrozenNetwork
 from eqlin_core.models import LanguageModel
-from eqlin_core.norms import coefficient_dtype
+from eqlin_core.scratch import scratch_tensor
 from eqlin_core.sites import Site, Source, Target
 from eqlin_core.superposition import find_hidden_leaks
 
@@ -118,8 +119,13 @@ class LinearMap:
         flat = v.to(self.inputs).reshape(-1, *self.inputs.shape)
         if not len(flat):
             return self.output.new_zeros(*v.shape[:-2], len(self.output))
-        rows = [self._replay(part) for part in flat.split(self._chunk())]
-        return torch.cat(rows).reshape(*v.shape[:-2], -1)
+        out = self.output.new_empty(len(flat), len(self.output))
+
+        def part(start: int, stop: int) -> None:
+            out[start:stop] = self._replay(flat[start:stop])
+
+        budget.in_chunks(len(flat), self._chunk(), part)
+        return out.reshape(*v.shape[:-2], -1)
 
     def adjoint(self, u: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch tokens d"]:
         """J_i^T u of every token i at once, by one reverse pass for each u; any leading batch dimensions."""
@@ -129,7 +135,13 @@ class LinearMap:
         shape = (*u.shape[:-1], *self.inputs.shape)
         if not len(flat):
             return self.inputs.new_zeros(shape)
-        return torch.cat([self._reverse(part) for part in flat.split(self._chunk())]).reshape(shape)
+        out = self.inputs.new_empty(len(flat), *self.inputs.shape)
+
+        def part(start: int, stop: int) -> None:
+            out[start:stop] = self._reverse(flat[start:stop])
+
+        budget.in_chunks(len(flat), self._chunk(), part)
+        return out.reshape(shape)
 
     def contributions(self, progress: Progress | None = None) -> Float[Tensor, "tokens d"]:
         """J_i x_i of every token, from one batched forward replay whose row i keeps only token i; no matrix.
@@ -137,35 +149,47 @@ class LinearMap:
         ``progress(fraction, message)`` is called after every chunk of tokens, and cancels as in ``jacobian``.
         """
         if self._contributions is None:
-            chunk, parts = self._chunk(), []
+            found = self.inputs.new_empty(self.n_tokens, len(self.output))
             report(progress, 0.0, "Contributions")
-            for start in range(0, self.n_tokens, chunk):
-                token = torch.arange(start, min(start + chunk, self.n_tokens), device=self.inputs.device)
-                alone = self.inputs.new_zeros(len(token), *self.inputs.shape)
-                alone[torch.arange(len(token)), token] = self.inputs[token]
-                parts.append(self._replay(alone))
-                report(progress, (start + len(token)) / self.n_tokens, "Contributions")
-            self._contributions = torch.cat(parts)
+
+            def part(start: int, stop: int) -> None:
+                first = start if self.network.causal else 0  # what stands before a token cannot see it
+                token = torch.arange(start, stop, device=self.inputs.device)
+                # the last row, without any token, is what biases add
+                alone = self.inputs.new_zeros(len(token) + self._needs_constant(first), *self.inputs.shape)[:, first:]
+                alone[torch.arange(len(token)), token - first] = self.inputs[token]
+                out = self.network.replay(alone, first)[:, self.position - first]
+                constant = out[-1] if len(out) > len(token) else self.bias
+                if not first:
+                    self._bias = constant
+                found[start:stop] = out[: len(token)] - constant
+                report(progress, stop / self.n_tokens, "Contributions")
+
+            last = self.position + 1 if self.network.causal else self.n_tokens
+            found[last:] = 0  # what comes after the position does not reach it
+            budget.in_chunks(last, self._chunk(), part)
+            self._contributions = found
         return self._contributions
 
     def jacobian(self, progress: Progress | None = None) -> Float[Tensor, "tokens d_out d_in"]:
         """J [T, d, d], rows first: J[i] @ x_i is token i's part of y. One reverse pass for every d rows, in chunks.
 
         ``progress(fraction, message)`` is called at every block of every chunk; when it raises, or returns False, the
-        computation ends (``Cancelled``) and the map stays usable. Raises EqlinError when the matrix does not fit.
+        computation ends (``Cancelled``) and the map stays usable. The matrix lives on the device, in main memory or,
+        where neither has room, in a scratch file. Raises EqlinError when there is no room at all.
         """
         if self._jacobian is None:
-            rows, chunk = self.output.shape[0], self._chunk()
-            size = self.n_tokens * rows * self.width * self.inputs.element_size()
-            budget.require(size + size // 8, self.inputs.device, "The matrix", self.n_tokens)
-            matrix = self.inputs.new_empty(self.n_tokens, rows, self.width)
+            rows = self.output.shape[0]
+            matrix = self._room_for_the_matrix(rows)
             identity = torch.eye(rows, dtype=self.output.dtype, device=self.output.device)
             report(progress, 0.0, "Matrix")
-            for start in range(0, rows, chunk):
-                stop = min(start + chunk, rows)
+
+            def part(start: int, stop: int) -> None:
                 with self._blocks_passed(progress, start / rows, stop / rows):
-                    matrix[:, start:stop] = self._reverse(identity[start:stop]).transpose(0, 1)
+                    matrix[:, start:stop] = self._reverse(identity[start:stop]).transpose(0, 1).to(matrix.device)
                 report(progress, stop / rows, "Matrix")
+
+            budget.in_chunks(rows, self._chunk(), part)
             self._jacobian = matrix
         return self._jacobian
 
@@ -201,8 +225,10 @@ class LinearMap:
         total = self.contributions().double().sum(0) + self.bias.double()
         errors = [_relative(total, self.output)]
         if self._jacobian is not None:
-            product = torch.einsum("toi,ti->o", self._jacobian.double(), self.inputs.double())
-            errors.append(_relative(product + self.bias.double(), self.output))
+            product = self.bias.double()
+            for matrix, x in zip(self._jacobian, self.inputs, strict=True):  # one token's matrix at a time
+                product = product + matrix.to(x.device).double() @ x.double()
+            errors.append(_relative(product, self.output))
         forward = _relative(self.output, self._stock)
         reconstruction_bound, forward_bound = BOUNDS[dtype]
         leaks = list(self.network.leaks)
@@ -210,6 +236,10 @@ class LinearMap:
             leaks = find_hidden_leaks(self.network, reconstruction_bound)
         exact = max(errors) <= reconstruction_bound and forward <= forward_bound and not leaks
         return Exactness(max(errors), forward, dtype, exact, leaks)
+
+    def _needs_constant(self, first: int) -> bool:
+        """Whether a replay from a position on needs a row of its own for the biases: they are not known, or in part."""
+        return self._bias is None or (first > 0 and bool(self._bias.any()))
 
     # ---- passes ----------------------------------------------------------------------------------------------------
 
@@ -240,12 +270,15 @@ class LinearMap:
                 handle.remove()
 
     def _chunk(self) -> int:
-        config = self.lm.text_config
-        inner = getattr(config, "intermediate_size", None) or 4 * self.width
-        inner = max(inner) if isinstance(inner, list | tuple) else inner
-        # live at once in one block: residual stream, norms, two or three MLP-wide tensors, attention rows
-        per_item = self.n_tokens * (8 * self.width + 3 * inner) * max(4, self.inputs.element_size())
-        return budget.chunk_size(per_item, self.n_tokens, self.inputs.device, self.memory_budget)
+        return plan.chunk_rows(self.lm, self.n_tokens, self.inputs.device, self.memory_budget)
+
+    def _room_for_the_matrix(self, rows: int) -> Tensor:
+        shape = (self.n_tokens, rows, self.width)
+        size = math.prod(shape) * self.inputs.element_size()
+        place = plan.matrix_place(size, self.inputs.device, self.memory_budget)
+        if place == "scratch file":
+            return scratch_tensor(shape, self.inputs.dtype)
+        return self.inputs.new_empty(shape, device="cpu" if place == "host" else None)
 
 
 def linearize(
@@ -271,7 +304,7 @@ def linearize(
         raise EqlinError(f"gated_path is 'up' or 'gate', not {gated_path!r}.")
     if not -len(ids) <= position < len(ids):
         raise EqlinError(f"Position {position} does not exist: the prompt has {len(ids)} tokens.")
-    _require_room(lm, len(ids))
+    plan.require_room(lm, len(ids))
     tensor = _token_tensor(lm, ids)
     with torch.no_grad():
         embeddings = lm.model.get_input_embeddings()(tensor)
@@ -342,16 +375,6 @@ def report(progress: Progress | None, fraction: float, message: str) -> None:
 def _token_tensor(lm: LanguageModel, ids: Sequence[int]) -> Tensor:
     """The ids where the model expects them: an offloaded model, whose weights are on no device, moves them itself."""
     return torch.tensor(ids, device="cpu" if lm.device.type == "meta" else lm.device)
-
-
-def _require_room(lm: LanguageModel, tokens: int) -> None:
-    """Raise EqlinError when the attention weights of every block, which are kept, do not fit in memory."""
-    config = lm.text_config
-    heads = getattr(config, "num_attention_heads", None) or 1
-    size = coefficient_dtype(lm.dtype).itemsize
-    # beside those that are kept, the scores, the mask and the weights of the block that is being recorded
-    per_pair = (lm.n_layers + 4) * heads * size
-    budget.require_square(per_pair, lm.device, "Recording the attention weights", tokens)
 
 
 @torch.no_grad()

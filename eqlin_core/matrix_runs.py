@@ -165,7 +165,7 @@ def reconstruction(lin: LinearMap, frozen: Collection[str], progress: _Report | 
 def _matrix(lin: LinearMap, token: int, progress: _Report | None) -> Tensor:
     if not 0 <= token < lin.n_tokens:
         raise EqlinError(f"Token {token} does not exist: the prompt has {lin.n_tokens} tokens.")
-    return lin.jacobian(progress)[token].detach()
+    return lin.jacobian(progress)[token].detach().to(lin.inputs.device)
 
 
 def _range(what: str, asked: tuple[int, int] | None, size: int) -> tuple[int, int]:

@@ -6,7 +6,7 @@ import difflib
 import errno
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eqlin_core import bundled
+from eqlin_core import bundled, four_bit
 from eqlin_core.bundled import Progress
 from eqlin_core.checkpoints import (
     DTYPES,
@@ -44,6 +44,7 @@ class LanguageModel:
     tokenizer: PreTrainedTokenizerBase | None
     name: str
     revision: str
+    _runs_on: torch.device | None = field(default=None, init=False, repr=False)
 
     @classmethod
     def wrap(
@@ -53,9 +54,16 @@ class LanguageModel:
         name: str | None = None,
         revision: str = "unsaved",
     ) -> "LanguageModel":
-        """A LanguageModel around a model that is built already, which is switched to evaluation without gradients."""
+        """A LanguageModel around a model that is built already, which is switched to evaluation without gradients.
+
+        A model that soft-caps its attention scores is switched to eager attention: the fused kernel leaves the cap out.
+        """
         model.eval()
         model.requires_grad_(False)
+        four_bit.keep_linear(model)
+        text = model.config.get_text_config()
+        if getattr(text, "attn_logit_softcapping", None) and text._attn_implementation == "sdpa":
+            model.set_attn_implementation("eager")
         return cls(model, tokenizer, name or type(model).__name__, revision)
 
     @property
@@ -71,12 +79,17 @@ class LanguageModel:
     @property
     def dtype(self) -> torch.dtype:
         """The floating-point type of the embeddings, in which the residual stream starts."""
-        return self.input_embeddings.dtype
+        return self.model.get_input_embeddings().weight.dtype
 
     @property
     def device(self) -> torch.device:
-        """The device of the embeddings, where token ids have to go."""
-        return self.input_embeddings.device
+        """The device of the embeddings, where token ids have to go; of offloaded ones, the device that they run on."""
+        weight = self.model.get_input_embeddings().weight
+        if not weight.is_meta:
+            return weight.device
+        if self._runs_on is None:
+            self._runs_on = self.input_embeddings.device
+        return self._runs_on
 
     @property
     def width(self) -> int:
@@ -91,7 +104,7 @@ class LanguageModel:
     @property
     def vocab_size(self) -> int:
         """The number of rows of the unembedding."""
-        return int(self.unembedding.shape[0])
+        return int(self._head().weight.shape[0])
 
     @property
     def max_positions(self) -> int | None:
@@ -102,15 +115,18 @@ class LanguageModel:
     @property
     def unembedding(self) -> Float[Tensor, "vocab d"]:
         """W_U, one row for each vocabulary token; logits are W_U y. Raises EqlinError where the model has none."""
-        head = self.model.get_output_embeddings()
-        if head is None:
-            raise EqlinError(f"{self.name} has no unembedding: load it as a causal language model.")
-        return head.weight
+        return _present_weight(self._head())
 
     @property
     def input_embeddings(self) -> Float[Tensor, "vocab d"]:
         """The embedding matrix, before the factor by which some models scale its rows."""
-        return self.model.get_input_embeddings().weight
+        return _present_weight(self.model.get_input_embeddings())
+
+    def _head(self) -> Any:
+        head = self.model.get_output_embeddings()
+        if head is None:
+            raise EqlinError(f"{self.name} has no unembedding: load it as a causal language model.")
+        return head
 
     def encode(self, prompt: str) -> list[int]:
         """The prompt's token ids, with the special tokens that the model's own tokenizer adds (a BOS, say).
@@ -153,33 +169,48 @@ def load_model(
 ) -> LanguageModel:
     """The model of this name: the bundled default, a preset, a folder, a .gguf file or a hub id (with a `revision`).
 
+    `dtype` is "float64", "float32", "bfloat16", "float16", or "4bit": weights in NF4 and float32 for everything else.
     `progress(fraction, message)` is called all along (fraction None: unknown); it cancels by raising `Cancelled`.
     Raises EqlinError with one sentence that says what to do; too little memory is found before the weights are read.
     """
     report = progress or (lambda _fraction, _message: None)
-    wanted = Wanted(str(name), _dtype(dtype), _device(device, _dtype(dtype)))
+    wanted = Wanted(str(name), _dtype(dtype), _device(device, _dtype(dtype)), str(dtype) == four_bit.NAME)
+    bits = f"-{four_bit.NAME}" if wanted.four_bit else ""
     path = None if wanted.name == bundled.NAME else _local(wanted.name)
     if revision is not None and (path or wanted.name == bundled.NAME):
         raise EqlinError(f"{name} has no revisions, only models of the hub have: leave revision out.")
     try:
         if wanted.name == bundled.NAME:
-            return LanguageModel.wrap(*_from_bundled(wanted, report), wanted.name, bundled.REVISION)
+            return LanguageModel.wrap(*_from_bundled(wanted, report), wanted.name, bundled.REVISION + bits)
         if path and path.is_dir():
-            return LanguageModel.wrap(*from_directory(path, wanted, report), wanted.name, fingerprint(path))
+            return LanguageModel.wrap(*from_directory(path, wanted, report), wanted.name, fingerprint(path) + bits)
         if path:
             return LanguageModel.wrap(*from_gguf(path, wanted, report), wanted.name, fingerprint(path))
         path, commit = hub_directory(_hub_id(wanted.name), wanted, revision, _hint(wanted.name), report)
-        return LanguageModel.wrap(*from_directory(path, wanted, report), wanted.name, commit)
+        return LanguageModel.wrap(*from_directory(path, wanted, report), wanted.name, commit + bits)
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise EqlinError(f"The disk is full: free some space and load {wanted.name} again.") from error
         raise EqlinError(f"{wanted.name} cannot be read: check its files ({error.strerror or error}).") from error
 
 
+def _present_weight(module: Any) -> Tensor:
+    """A module's weight, also where accelerate keeps it on the disk or in another memory until the module runs."""
+    if not module.weight.is_meta:
+        return module.weight
+    from accelerate.utils import align_module_device  # noqa: PLC0415
+
+    with align_module_device(module):
+        return module.weight.detach()
+
+
 def _dtype(dtype: str | torch.dtype) -> torch.dtype:
+    if dtype == four_bit.NAME:
+        four_bit.require_bitsandbytes()
+        return four_bit.DTYPE
     found = DTYPES.get(str(dtype).removeprefix("torch."))
     if found is None:
-        raise EqlinError(f"{str(dtype)!r} is no dtype for a model: choose {listed(DTYPES)}.")
+        raise EqlinError(f"{str(dtype)!r} is no dtype for a model: choose {listed([*DTYPES, four_bit.NAME])}.")
     return found
 
 

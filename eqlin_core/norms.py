@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 _EPSILON_NAMES = ("eps", "variance_epsilon", "epsilon", "layer_norm_eps", "norm_eps")
+# Of norms that keep theirs in the code of their forward pass.
+_EPSILONS = (1e-5, 1e-6, 1e-8, 1e-12)
 # A stock norm computes in float32 whatever its dtype, so float64 modules agree with the formula to float32 accuracy.
 _TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-5, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 
@@ -123,7 +125,7 @@ def _candidates(module: nn.Module, parameters: dict[str, Tensor], dtype: torch.d
         wide = weight.to(coefficient_dtype(dtype))
         gammas = [("gamma", wide), ("1 + gamma", 1 + wide)]
     epsilons = [float(v) for n in _EPSILON_NAMES if isinstance(v := getattr(module, n, None), float | int)]
-    for eps in dict.fromkeys([*epsilons, torch.finfo(dtype).eps, torch.finfo(torch.float32).eps, 0.0]):
+    for eps in dict.fromkeys([*epsilons, torch.finfo(dtype).eps, torch.finfo(torch.float32).eps, 0.0, *_EPSILONS]):
         for name, gamma in gammas:
             for centred in (False, True):
                 yield NormRule(centred=centred, gamma=gamma, beta=beta, eps=eps, weight_convention=name)

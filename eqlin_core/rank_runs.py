@@ -64,9 +64,9 @@ def rank_run(
 ) -> RankRun:
     """The prediction at the ranks 0..k of each token's matrix, or of all together; ``every``: at all ranks 0..d."""
     found: Spectrum | None = None
-    if joint or not every:
-        found = spectrum(lin, lin.width if every else min(k, lin.width), joint=joint, progress=_first(0.9, progress))
-    result: Truncation = truncate(lin, found, progress=progress)
+    if not every:
+        found = spectrum(lin, min(k, lin.width), joint=joint, progress=_first(0.9, progress))
+    result: Truncation = truncate(lin, found, joint=joint, progress=progress)
     return RankRun(
         key=run_key(lin),
         joint=joint,

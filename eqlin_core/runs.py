@@ -6,7 +6,7 @@ A run names everything that its numbers depend on in its key, and holds no tenso
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from eqlin_core.linear_map import BOUNDS, Exactness, LinearMap
 from eqlin_core.models import LanguageModel
 from eqlin_core.readout import Row, read_input, read_output
 from eqlin_core.spectra import spectrum
+from eqlin_core.treatments import Treatment, treatments
 
 # Raised when a change of the engine changes numbers, so that older results are not taken for new ones.
 ENGINE_VERSION = "1"
@@ -53,7 +54,10 @@ class Target:
 
 @dataclass(frozen=True)
 class TokenRun:
-    """The contributions of one prompt: every array in float64, whatever the dtype they were computed in."""
+    """The contributions of one prompt: every array in float64, whatever the dtype they were computed in.
+
+    ``treatments`` says how every module class of the model was frozen.
+    """
 
     key: RunKey
     prompt: str
@@ -68,6 +72,7 @@ class TokenRun:
     targets: list[Target]
     exactness: Exactness
     bounds: tuple[float, float]
+    treatments: list[Treatment] = field(default_factory=list)
 
     def split(self, direction: Float[Array, " d"]) -> tuple[Float[Array, " tokens"], float, float]:
         """(w . J_i x_i of every token, w . b, w . y) for a direction w of the output space."""
@@ -132,6 +137,7 @@ def token_run(lin: LinearMap, prompt: str, progress: Callable[[float, str], Any]
         targets=describe_targets(lm, lin, ids, logits),
         exactness=exactness,
         bounds=BOUNDS[exactness.dtype],
+        treatments=treatments(lin.network, exactness.leaks),
     )
 
 

@@ -16,11 +16,15 @@ from torch import Tensor
 
 from eqlin_core import budget
 from eqlin_core.errors import EqlinError
+from eqlin_core.krylov import block_krylov
 from eqlin_core.linear_map import LinearMap, report
 
-_BLOCK = 8
+_PROBES = 8
+# Width of a block, fewest steps, and vectors of the basis for each triplet wanted: float64 converges further.
+_KRYLOV = {torch.float64: (12, 12, 6), torch.float32: (16, 6, 5)}
 # A residual of this size leaves an error of about its square in the singular value.
 _RESIDUAL = {torch.float64: 1e-7, torch.float32: 2e-4}
+_JOINT = {torch.float64: 1e-9, torch.float32: 2e-5}
 
 
 @dataclass(frozen=True)
@@ -53,17 +57,40 @@ def spectrum(
 
     matrix = lin.jacobian(matrix_progress)
     if joint:
-        matrix = matrix.permute(1, 0, 2).reshape(1, matrix.shape[1], -1)
-    rows = budget.chunk_size(20 * matrix[0].numel() * matrix.element_size(), 1, matrix.device, lin.memory_budget)
-    parts = []
-    for start in range(0, len(matrix), rows):
-        parts.append(truncated_svd(matrix[start : start + rows], k))
-        report(progress, matrix_part + (1 - matrix_part) * min(1.0, (start + rows) / len(matrix)), "Spectra")
-    U, S, Vh = (torch.cat(p) for p in zip(*parts, strict=True))
-    sign = torch.where(torch.einsum("tdk,d->tk", U, lin.output.to(U)) < 0, -1.0, 1.0).to(U)
-    U, Vh = U * sign[:, None, :], Vh * sign[:, :, None]
-    result = Spectrum(U, S, Vh, stable_rank(matrix, S[:, 0]))
-    return Spectrum(U[0], S[0], Vh[0], result.stable_rank[0]) if joint else result
+        return _joint(lin, matrix, k)
+    device, size = lin.inputs.device, matrix[0].numel() * max(4, matrix.element_size())
+    chunk = budget.chunk_size(20 * size, 1, device, lin.memory_budget)
+    parts: list[Spectrum] = []
+
+    def part(start: int, stop: int) -> None:
+        here = matrix[start:stop].to(device)
+        U, S, Vh = truncated_svd(here, k)
+        sign = torch.where(torch.einsum("tdk,d->tk", U, lin.output.to(U)) < 0, -1.0, 1.0).to(U)
+        parts.append(Spectrum(U * sign[:, None, :], S, Vh * sign[:, :, None], stable_rank(here, S[:, 0])))
+        report(progress, matrix_part + (1 - matrix_part) * stop / len(matrix), "Spectra")
+
+    budget.in_chunks(len(matrix), chunk, part)
+    U, S, Vh, rank = (torch.cat([getattr(p, name) for p in parts]) for name in ("U", "S", "Vh", "stable_rank"))
+    return Spectrum(U, S, Vh, rank)
+
+
+def _joint(lin: LinearMap, matrix: Float[Tensor, "tokens d_out d_in"], k: int) -> Spectrum:
+    """The joint triplets of a matrix that stays where it is: each token's part is read twice in every step."""
+    device = lin.inputs.device
+    dtype = matrix.dtype if matrix.dtype in _RESIDUAL else torch.float32
+
+    def forward(rows: Tensor) -> Tensor:
+        parts = rows.unflatten(1, (len(matrix), -1)).unbind(1)
+        return sum((v @ J.to(device, dtype).mT for v, J in zip(parts, matrix, strict=True)), rows.new_zeros(1))
+
+    def reverse(rows: Tensor) -> Tensor:
+        return torch.cat([rows @ J.to(device, dtype) for J in matrix], 1)
+
+    found = block_krylov(forward, reverse, lin.output.to(dtype), k, _JOINT[dtype])
+    sign = torch.where(lin.output.to(dtype) @ found.U < 0, -1.0, 1.0).to(dtype)
+    squared = torch.stack([J.to(dtype).square().sum() for J in matrix]).sum()
+    rank = squared / found.S[0].square() if found.S[0] > 0 else squared
+    return Spectrum(found.U * sign, found.S, found.Vh * sign[:, None], rank)
 
 
 def stable_rank(
@@ -80,10 +107,11 @@ def truncated_svd(
     """(U, S, Vh) of the k largest triplets of each matrix, in its dtype but at least float32."""
     if matrix.dtype not in _RESIDUAL:
         matrix = matrix.float()
-    steps = max(12, -(-5 * k // _BLOCK))
-    if (steps + 1) * _BLOCK * 2 > min(matrix.shape[1:]):
+    width, fewest, basis = _KRYLOV[matrix.dtype]
+    steps = max(fewest, -(-basis * k // width))
+    if (steps + 1) * width * 2 > min(matrix.shape[1:]):
         return _full_svd(matrix, k)
-    U, S, Vh = _block_krylov(matrix, k, steps)
+    U, S, Vh = _block_krylov(matrix, k, width, steps)
     failed = ~_verified(matrix, U, S, Vh)
     if failed.any():
         U[failed], S[failed], Vh[failed] = _full_svd(matrix[failed], k)
@@ -95,27 +123,27 @@ def _full_svd(matrix: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
     return U[..., :k], S[..., :k], Vh[..., :k, :]
 
 
-def _random_block(matrix: Tensor, seed: int) -> Tensor:
-    """[tokens, n, block] of a fixed random draw, the same for every token and on every device."""
-    draw = torch.randn(matrix.shape[2], _BLOCK, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+def _random_block(matrix: Tensor, width: int, seed: int) -> Tensor:
+    """[tokens, n, width] of a fixed random draw, the same for every token and on every device."""
+    draw = torch.randn(matrix.shape[2], width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     return draw.to(matrix).expand(len(matrix), -1, -1)
 
 
-def _block_krylov(matrix: Tensor, k: int, steps: int) -> tuple[Tensor, Tensor, Tensor]:
+def _block_krylov(matrix: Tensor, k: int, width: int, steps: int) -> tuple[Tensor, Tensor, Tensor]:
     tokens, m, _ = matrix.shape
-    basis = matrix.new_zeros(tokens, m, steps * _BLOCK)
-    block = torch.linalg.qr(matrix @ _random_block(matrix, 0))[0]
-    basis[..., :_BLOCK] = block
+    rows = matrix.new_zeros(tokens, steps * width, m)  # the basis, transposed: what is known so far lies together
+    block = torch.linalg.qr(matrix @ _random_block(matrix, width, 0))[0]
+    rows[:, :width] = block.mT
     for step in range(1, steps):
-        known = basis[..., : step * _BLOCK]
+        known = rows[:, : step * width]
         block = matrix @ (matrix.mT @ block)
         # Orthogonalised before and after normalising: where the space is exhausted, rounding noise must not repeat it.
         for _ in range(2):
-            block = torch.linalg.qr(block - known @ (known.mT @ block))[0]
-        basis[..., step * _BLOCK : (step + 1) * _BLOCK] = block
-    right, triangle = torch.linalg.qr(matrix.mT @ basis)  # n x s, s x s
+            block = torch.linalg.qr(block - known.mT @ (known @ block))[0]
+        rows[:, step * width : (step + 1) * width] = block.mT
+    right, triangle = torch.linalg.qr((rows @ matrix).mT)  # n x s, s x s
     u, S, vh = torch.linalg.svd(triangle.mT)
-    return basis @ u[..., :k], S[..., :k].contiguous(), (right @ vh[..., :k, :].mT).mT
+    return rows.mT @ u[..., :k], S[..., :k].contiguous(), (right @ vh[..., :k, :].mT).mT
 
 
 def _verified(matrix: Tensor, U: Tensor, S: Tensor, Vh: Tensor) -> Tensor:
@@ -125,7 +153,7 @@ def _verified(matrix: Tensor, U: Tensor, S: Tensor, Vh: Tensor) -> Tensor:
     # J^T u = sigma v holds by construction, so J v = sigma u is the equation that can fail.
     residual = (matrix @ Vh.mT - U * S[:, None]).norm(dim=1)  # tokens x k
     converged = (residual <= tolerance * S + 32 * torch.finfo(S.dtype).eps * top).all(-1) & (S[:, 0] > 0)
-    probe = _random_block(matrix, 1)
+    probe = _random_block(matrix, _PROBES, 1)
     for _ in range(3):
         left = matrix @ probe - U @ (S[:, :, None] * (Vh @ probe))
         right = matrix.mT @ left - Vh.mT @ (S[:, :, None] * (U.mT @ left))

@@ -39,17 +39,23 @@ class Truncation:
 
 
 def truncate(
-    lin: LinearMap, spectrum: Spectrum | None = None, *, top: int = 8, progress: Progress | None = None
+    lin: LinearMap,
+    spectrum: Spectrum | None = None,
+    *,
+    joint: bool = False,
+    top: int = 8,
+    progress: Progress | None = None,
 ) -> Truncation:
     """The map cut to every rank 0..k of ``spectrum``, of each token or joint; without one, to every rank 0..d.
 
-    The latter decomposes one token's matrix after the other and keeps none of them. "True" is the distribution at the
-    map's own output y. Raises EqlinError for a spectrum of another map and for a map whose target is an inner place.
+    The latter reads one token's matrix after the other and keeps no decomposition; with ``joint`` the one matrix
+    [J_1 ... J_T] is cut. "True" is the distribution at the map's own output y. Raises EqlinError for a spectrum of
+    another map and for a map whose target is an inner place.
     """
     if lin.network.target != "output":
         raise EqlinError("A map that ends inside the network predicts no token; linearize up to the output.")
     if spectrum is None:
-        outputs = all_ranks(lin, progress)
+        outputs = all_joint_ranks(lin, progress) if joint else all_ranks(lin, progress)
     else:
         if _columns(spectrum) != lin.inputs.numel():
             raise EqlinError("The spectrum belongs to another map: take both from the same one.")
@@ -99,11 +105,28 @@ def all_ranks(lin: LinearMap, progress: Progress | None = None) -> Float[Tensor,
     parts = None
     for i in range(lin.n_tokens):
         report(progress, 0.4 + 0.5 * i / lin.n_tokens, f"Every singular triplet of token {i + 1} of {lin.n_tokens}")
-        U, S, Vh = truncated_svd(matrix[i : i + 1], min(matrix.shape[1:]))
+        U, S, Vh = truncated_svd(matrix[i : i + 1].to(lin.inputs.device), min(matrix.shape[1:]))
         part = _triplet_parts(U, S, Vh, lin.inputs[i : i + 1])
         parts = part if parts is None else parts + part
     assert parts is not None
     return _summed(parts.T, lin.bias)
+
+
+def all_joint_ranks(lin: LinearMap, progress: Progress | None = None) -> Float[Tensor, "ranks d"]:
+    """The same for the joint matrix: y_r = U_r U_r^T sum_i J_i x_i + b, with U from the triangle R of J^T = Q R.
+
+    R [d, d] takes in one token's matrix after the other, so the d x T d matrix is never put together.
+    """
+    matrix = lin.jacobian((lambda part, message: progress(0.4 * part, message)) if progress else None)
+    device, dtype = lin.inputs.device, torch.promote_types(lin.inputs.dtype, torch.float32)
+    triangle, total = torch.zeros(0, matrix.shape[1], device=device, dtype=dtype), lin.bias.to(dtype) * 0
+    for i, (J, x) in enumerate(zip(matrix, lin.inputs, strict=True)):
+        report(progress, 0.4 + 0.5 * i / lin.n_tokens, "Every joint singular triplet")
+        here = J.to(device, dtype)
+        triangle = torch.linalg.qr(torch.cat([triangle, here.mT]), mode="r")[1]
+        total = total + here @ x.to(dtype)
+    U = torch.linalg.svd(triangle.mT, full_matrices=False)[0]
+    return _summed((U * (total @ U)).T, lin.bias)
 
 
 def _columns(spectrum: Spectrum) -> int:

@@ -5,7 +5,7 @@ import streamlit as st
 
 from eqlin_core import figures
 from eqlin_core.figures import format_error, format_number
-from pages.shared.charts import show
+from pages.shared.charts import equal_heights, show
 from pages.shared.entry import through_app
 from pages.shared.explained import choose
 from pages.shared.session import session
@@ -32,14 +32,18 @@ terms, bias, total = run.split(explained.direction)
 st.html(figures.chips_html(run.tokens, terms, theme=theme(), explained=explained.name))
 
 few = len(run.tokens) <= SIDE_BY_SIDE
+waterfall = figures.waterfall(
+    bias, terms, total, run.tokens, explained=explained.name, tolerance=run.bounds[0] * 100, theme=theme()
+)
+norms = figures.norms_and_cosines(run.norms, run.cosines, run.tokens, theme=theme())
+if few:
+    equal_heights(waterfall, norms)
 left, right = st.columns([3, 2], gap="medium") if few else (st.container(), st.container())
 with left:
     parts = bias + float(np.sum(terms))
     st.header(f"How the {explained.text} comes about")
     show(
-        figures.waterfall(
-            bias, terms, total, run.tokens, explained=explained.name, tolerance=run.bounds[0] * 100, theme=theme()
-        ),
+        waterfall,
         "waterfall",
         f"Bias and tokens sum to {parts:.6g}, the logit is {total:.6g}; they differ by "
         f"{format_error(abs(parts - total))} ({run.key.dtype}).",
@@ -47,7 +51,7 @@ with left:
 with right:
     st.header("Size and direction of the contributions")
     show(
-        figures.norms_and_cosines(run.norms, run.cosines, run.tokens, theme=theme()),
+        norms,
         "norms",
         f"‖y‖ = {format_number(float(np.linalg.norm(run.output)))} ({run.key.dtype}).",
     )

@@ -32,7 +32,7 @@ def base_layout(
         "paper_bgcolor": colours.background,
         "plot_bgcolor": colours.background,
         "font": {"family": SANS, "size": 13, "color": colours.text},
-        "margin": {"l": 64, "r": 16, "t": 28, "b": 56},
+        "margin": {"l": 64, "r": 16, "t": 28, "b": 12},
         "hoverlabel": {
             "bgcolor": colours.background,
             "bordercolor": colours.muted,

@@ -117,7 +117,7 @@ def line_norms(
             }
         )
     name = token_label(token)
-    layout = base_layout(theme, "line-norms", [token, str(position)], 400) | {
+    layout = base_layout(theme, "line-norms", [token, str(position)], HEIGHT) | {
         "xaxis": value_axis(theme, f"column j of {name}: input dimension", anchor="y", zeroline=False),
         "yaxis": value_axis(theme, "column norm", domain=[0.62, 1.0], rangemode="tozero"),
         "xaxis2": value_axis(theme, f"row j of {name}: output dimension", anchor="y2", zeroline=False),

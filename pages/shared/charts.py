@@ -15,6 +15,14 @@ def show(chart: Chart, key: str, note: str = "") -> None:
         download(chart, key)
 
 
+def equal_heights(*charts: Chart) -> tuple[Chart, ...]:
+    """The charts, each as high as the highest of them: what stands side by side ends on one line."""
+    height = max(chart.figure.layout.height for chart in charts)
+    for chart in charts:
+        chart.figure.layout.height = height
+    return charts
+
+
 def download(chart: Chart, key: str) -> None:
     """A small button that downloads the chart's data at full precision."""
     st.download_button(

@@ -10,7 +10,7 @@ import streamlit as st
 
 from eqlin_core import figures
 from eqlin_core.figures import format_number
-from pages.shared.charts import show
+from pages.shared.charts import equal_heights, show
 from pages.shared.theme import theme
 
 if TYPE_CHECKING:
@@ -42,6 +42,10 @@ def triplet_inspector(
     """
     along = float(v @ x) if projection is None else projection
     effect = sigma * along
+    readout, effects = equal_heights(
+        figures.readout_bars(reads_u, reads_v, theme=theme()),
+        figures.target_effects(targets, effect * (np.asarray(target_rows) @ u), theme=theme()),
+    )
     left, right = st.columns([6, 5], gap="medium")
     with left:
         st.header(title)
@@ -56,18 +60,11 @@ def triplet_inspector(
             for name, value, meaning in facts
         )
         st.html(f'<div class="eq-strip">{cells}</div>')
-        show(
-            figures.readout_bars(reads_u, reads_v, theme=theme()),
-            f"{key}readout",
-            f"σ = {format_number(sigma)}, signed so that u · y ≥ 0 ({dtype}).",
-        )
+        show(readout, f"{key}readout", f"σ = {format_number(sigma)}, signed so that u · y ≥ 0 ({dtype}).")
     with right:
         st.header("Its effect on the likely next tokens")
-        show(
-            figures.target_effects(targets, effect * (np.asarray(target_rows) @ u), theme=theme()),
-            f"{key}targets",
-            f"w · u σ (v · x), in logits ({dtype}).",
-        )
+        st.html('<div class="eq-strip"><span class="eq-fact"><b>w · u σ (v · x)</b></span></div>')
+        show(effects, f"{key}targets", f"In logits ({dtype}); w is the token's row of the unembedding.")
 
 
 def cosine(a: Vector, b: Vector) -> float:

@@ -36,6 +36,8 @@ def apply() -> None:
                                       border-bottom: 1px solid {colours.grid}; }}
         .eq-table th {{ color: {colours.muted}; }}
         .eq-table .eq-n {{ text-align: right; font-variant-numeric: tabular-nums; font-family: {MONO}; }}
+        .eq-modules .eq-m {{ font-family: {MONO}; font-size: 0.8rem; }}
+        .eq-modules .eq-leak td {{ font-weight: 600; }}
         .st-key-strip {{ border-bottom: 1px solid {colours.grid}; padding-bottom: 0.5rem; }}
         h2 {{ font-size: 1.15rem !important; font-weight: 600 !important; padding-bottom: 0 !important; }}
         </style>"""

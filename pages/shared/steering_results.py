@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from html import escape
 
 import numpy as np
 import plotly.graph_objects as go
@@ -18,6 +19,7 @@ from pages.shared.charts import download, show
 from pages.shared.request import Request
 from pages.shared.steering_jobs import SteeringJobs, steering_jobs
 from pages.shared.steering_state import Steering, steering
+from pages.shared.strengths import Choices, strengths
 from pages.shared.theme import theme
 
 # A download that takes longer has been overtaken by something big; it then comes out empty.
@@ -33,20 +35,21 @@ def texts(state: Steering, grid: SteeringGrid) -> None:
         shown = now.shown
         if shown is None:
             return
-        row = _slider(shown)
-        strength = shown.strengths[row]
-        own, steered = shown.texts[shown.unsteered], shown.texts[row]
-        left, right = st.columns(2, gap="large")
-        with left.container(key="unsteered_text"):
-            st.header("Unsteered")
-            _text(shown, own, own)
-        with right.container(key="steered_text"):
-            st.header(f"Steered, λ = {shown_strength(strength)}")
-            _text(shown, steered, own)
-        _numbers(shown, row)
+        own = shown.texts[shown.unsteered]
+        row = strengths(
+            Choices(
+                shown.strengths,
+                [_text(shown, text, own) for text in shown.texts],
+                [_numbers(shown, row) for row in range(len(shown.texts))],
+                _text(shown, own, own),
+            ),
+            nearest,
+        )
+        if shown.measured is None:
+            st.caption("The metrics of this grid are being computed.")
         _between(now, shown)
-        if len(strength) == 1:
-            _chart(shown, strength[0])
+        if len(shown.strengths[row]) == 1:
+            _chart(shown, shown.strengths[row][0])
 
     explore()
 
@@ -67,32 +70,16 @@ def nearest(strengths: Sequence[tuple[float, ...]], wanted: tuple[float, ...]) -
     return int(np.argmin(distances))
 
 
-def _slider(grid: SteeringGrid) -> int:
-    """One slider for each operator; the row that they stand at."""
-    chosen = []
-    names = ("lambda", "lambda2")
-    labels = ("Strength λ", "Strength of the second concept")
-    for i, column in enumerate(st.columns(len(grid.strengths[0]), gap="large")):
-        options = sorted({s[i] for s in grid.strengths})
-        kept = st.session_state.get(names[i], 1.0 if i == 0 else 0.0)
-        if kept not in options:
-            st.session_state[names[i]] = min(options, key=lambda option: abs(option - float(kept)))
-        with column:
-            chosen.append(st.select_slider(labels[i], options, key=names[i], format_func=lambda value: f"{value:.2f}"))
-    return nearest(grid.strengths, tuple(chosen))
+def _text(grid: SteeringGrid, text: Text, own: Text) -> str:
+    return marked_html(grid.plan.prompt, text.text, own.text, theme(), ended=text.ended)
 
 
-def _text(grid: SteeringGrid, text: Text, own: Text) -> None:
-    st.html(marked_html(grid.plan.prompt, text.text, own.text, theme(), ended=text.ended))
-
-
-def _numbers(grid: SteeringGrid, row: int) -> None:
-    """The metrics at the slider's place, with the control's in grey."""
+def _numbers(grid: SteeringGrid, row: int) -> str:
+    """The metrics of one row as HTML, with the control's in grey; nothing while they are being computed."""
     measured, control = grid.measured, grid.control
     if measured is None:
-        st.caption("The metrics of this grid are being computed.")
-        return
-    said = "".join(grid.continuation).strip()
+        return ""
+    said = escape("".join(grid.continuation).strip())
     facts = [
         (f"log p of “{said}”", measured.concept, None if control is None else control.concept),
         ("KL from unsteered", measured.divergence, None if control is None else control.divergence),
@@ -102,7 +89,7 @@ def _numbers(grid: SteeringGrid, row: int) -> None:
     for name, values, random in facts:
         beside = "" if random is None else f' <span class="eq-p">random {format_number(random[row])}</span>'
         cells.append(f'<span class="eq-fact"><b>{name}</b> {format_number(values[row])}{beside}</span>')
-    st.html(f'<div class="eq-strip">{"".join(cells)}</div>')
+    return f'<div class="eq-strip">{"".join(cells)}</div>'
 
 
 def _between(state: Steering, grid: SteeringGrid) -> None:
@@ -117,7 +104,7 @@ def _between(state: Steering, grid: SteeringGrid) -> None:
             st.rerun(scope="app")
     if state.live_text is not None:
         st.header(f"Steered, λ = {shown_strength(state.live_strength)}")
-        _text(grid, state.live_text, grid.texts[grid.unsteered])
+        st.html(_text(grid, state.live_text, grid.texts[grid.unsteered]))
 
 
 def _chart(grid: SteeringGrid, position: float) -> None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from eqlin_core.figures import format_error, format_number, visible_token
+from eqlin_core.figures import format_number, visible_token
+from pages.shared.badge import badge
 from pages.shared.job import Snapshot
 from pages.shared.session import Session, session
 
@@ -66,36 +67,7 @@ def _facts(state: Session, run: TokenRun) -> None:
         exactness = exact_now(state)
         if exactness is not None:
             with narrow:
-                _badge(exactness, run.bounds)
-
-
-def _badge(exactness: Exactness, bounds: tuple[float, float]) -> None:
-    word, colour = ("exact", "green") if exactness.exact else ("not exact", "red")
-    label = f":{colour}-badge[{word}] error {format_error(exactness.reconstruction)}"
-    with st.popover(label, width="stretch", help="How exact this run is"):
-        st.markdown(
-            f"The sum of all tokens' contributions reproduces the model's output embedding up to a relative error of "
-            f"**{format_error(exactness.reconstruction)}** in {exactness.dtype}."
-        )
-        rows = [
-            ("reconstruction", "‖Σ Jᵢxᵢ + b − y‖ / ‖y‖", exactness.reconstruction, bounds[0]),
-            ("forward", "‖y − y stock‖ / ‖y stock‖", exactness.forward, bounds[1]),
-        ]
-        body = "".join(
-            f"<tr><td>{name}</td><td>{formula}</td><td class='eq-n'>{format_error(value)}</td>"
-            f"<td class='eq-n'>{format_error(bound)}</td></tr>"
-            for name, formula, value, bound in rows
-        )
-        st.html(
-            "<table class='eq-table'><tr><th>error</th><th></th><th class='eq-n'>this run</th>"
-            f"<th class='eq-n'>bound, {exactness.dtype}</th></tr>{body}</table>"
-        )
-        st.caption(
-            "Reconstruction compares the linear map with the frozen network; forward compares the frozen network with "
-            "the untouched model, which computes its norms and its softmax in float32 whatever the dtype."
-        )
-        for leak in exactness.leaks:
-            st.markdown(f":red[Leak:] `{leak}`")
+                badge(exactness, run)
 
 
 def _progress(state: Session) -> None:

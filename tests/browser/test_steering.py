@@ -20,7 +20,7 @@ AT_ONCE = 0.3
 
 
 def steered(page: Page) -> Locator:
-    return page.locator(".st-key-steered_text")
+    return page.locator(".eq-steered")
 
 
 def open_finished(open_page: OpenPage, address: str = ADDRESS) -> Page:
@@ -36,7 +36,7 @@ def seconds_until_the_text_changes(page: Page, key: str) -> float:
     start = time.perf_counter()
     page.keyboard.press(key)
     page.wait_for_function(
-        "before => document.querySelector('.st-key-steered_text')?.innerText !== before", arg=before, polling=10
+        "before => document.querySelector('.eq-steered')?.innerText !== before", arg=before, polling=10
     )
     return time.perf_counter() - start
 
@@ -45,11 +45,9 @@ def test_the_text_follows_the_slider_at_once(open_page: OpenPage) -> None:
     page = open_finished(open_page)
     expect(page.get_by_role("heading", name="Unsteered")).to_be_visible()
     page.get_by_role("slider", name="Strength λ").focus()
-    times = []
     for key in ["ArrowRight"] * 5 + ["ArrowLeft"] * 4:
-        times.append(seconds_until_the_text_changes(page, key))
+        assert seconds_until_the_text_changes(page, key) < AT_ONCE
         wait_idle(page, quiet=0.2)
-    assert sorted(times)[len(times) // 2] < AT_ONCE, times
 
 
 def test_at_strength_zero_both_texts_are_the_same(open_page: OpenPage) -> None:
@@ -59,7 +57,7 @@ def test_at_strength_zero_both_texts_are_the_same(open_page: OpenPage) -> None:
     expect(page.get_by_role("heading", name="Steered, λ = 0.00")).to_be_visible()
     wait_idle(page)
     expect(steered(page).locator("mark")).to_have_count(0)
-    own = page.locator(".st-key-unsteered_text").inner_text()
+    own = page.locator(".eq-unsteered").inner_text()
     assert steered(page).inner_text().split("\n", 1)[1] == own.split("\n", 1)[1]
 
 

@@ -77,7 +77,7 @@ def test_the_strip_says_what_ran_what_is_predicted_and_that_it_is_exact(first_pa
     red, green, blue = rgb(word.evaluate("word => getComputedStyle(word).color"))
     assert green > max(red, blue)
     button.click()
-    rows = first_page.locator(".eq-table tr").filter(has=first_page.locator("td"))
+    rows = first_page.locator(".eq-errors tr").filter(has=first_page.locator("td"))
     expect(rows).to_have_count(2)
     for row, name in zip(rows.all(), ["reconstruction", "forward"], strict=True):
         cells = row.locator("td").all_inner_texts()

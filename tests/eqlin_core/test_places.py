@@ -38,7 +38,7 @@ def test_a_position_has_its_own_map_and_later_tokens_have_none_in_it(position: i
     norms = lin.jacobian().flatten(1).norm(dim=1)
     assert (norms[: last + 1] > 0.01).all()
     assert (norms[last + 1 :] == 0).all()
-    assert (lin.contributions()[last + 1 :] == 0).all()
+    assert (lin.contributions()[last + 1 :].abs() < 1e-14).all()  # b may be rounded differently in a batch
 
 
 def test_a_prefix_has_the_same_map_as_that_position_of_the_whole_prompt() -> None:

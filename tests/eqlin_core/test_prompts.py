@@ -41,12 +41,11 @@ def test_a_prompt_without_a_tokenizer_is_refused_and_token_ids_are_taken() -> No
     assert lin.token_ids == [5, 6, 7]
 
 
-def test_a_matrix_that_does_not_fit_into_memory_is_refused_before_it_is_computed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_matrix_that_fits_nowhere_is_refused_before_it_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     lin = eq.linearize(llama(), token_ids=PROMPT)
     monkeypatch.setattr("eqlin_core.budget.free_bytes", lambda device: 1000)
-    with pytest.raises(eq.EqlinError, match=r"for 11 tokens needs .* GiB and .* GiB are free on cpu"):
+    monkeypatch.setattr("eqlin_core.plan.free_disk", lambda: 2000)
+    with pytest.raises(eq.EqlinError, match=r"needs .* MiB, more than the free memory, and .* are free on the disk"):
         lin.jacobian()
     assert lin.exactness().exact, "contributions need no matrix"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -87,6 +89,19 @@ def test_a_typed_token_is_found_with_or_without_its_space(lin: eq.LinearMap):
 def test_what_is_not_one_token_is_refused_with_a_sentence(lin: eq.LinearMap):
     with pytest.raises(eq.EqlinError, match="not a single token"):
         typed_target(lin, "antidisestablishmentarianism")
+
+
+def test_a_run_says_how_every_module_class_was_frozen(run: TokenRun):
+    found = {(t.class_name, t.how): t.count for t in run.treatments}
+    assert found["LlamaAttention", "attention weights held, values linear"] == 30
+    assert found["LlamaMLP", "gate held whole, up linear"] == 30
+    assert sum(n for (name, _), n in found.items() if name == "Linear") == 7 * 30
+
+
+def test_a_run_survives_pickling(run: TokenRun):
+    again = pickle.loads(pickle.dumps(run))
+    assert again.treatments == run.treatments
+    assert again.key == run.key
 
 
 def test_runs_hold_no_tensor_and_no_model(run: TokenRun, spectra: SpectrumRun):

@@ -33,8 +33,10 @@ def test_every_rank_is_the_output_of_the_matrices_cut_to_it(lin: eq.LinearMap, g
         torch.testing.assert_close(found.outputs[r], expected, rtol=1e-9, atol=1e-10)
 
 
-def test_every_joint_rank_is_the_output_of_the_joint_matrix_cut_to_it(lin: eq.LinearMap) -> None:
-    found = eq.truncate(lin, eq.spectrum(lin, k=12, joint=True))
+@pytest.mark.parametrize("given", ["a spectrum", "nothing"])
+def test_every_joint_rank_is_the_output_of_the_joint_matrix_cut_to_it(lin: eq.LinearMap, given: str) -> None:
+    found = eq.truncate(lin, eq.spectrum(lin, k=12, joint=True) if given == "a spectrum" else None, joint=True)
+    assert len(found.outputs) == (13 if given == "a spectrum" else lin.width + 1)
     joint = lin.jacobian().transpose(0, 1).reshape(lin.width, -1)
     for r in (0, 1, 7, 12):
         expected = cut(joint, r) @ lin.inputs.flatten() + lin.bias

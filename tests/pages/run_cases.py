@@ -9,12 +9,18 @@ import numpy as np
 from eqlin_core.errors import EqlinError
 from eqlin_core.linear_map import Exactness
 from eqlin_core.runs import RunKey, SpectrumRun, Target, TokenRun
+from eqlin_core.treatments import Treatment
 from pages.shared.request import Request
 from pages.shared.worker import Job, Worker
 
 D, K = 4, 2
 WORDS = (" Golden", " Bay", "\n", " red")
 EXACT = Exactness(reconstruction=3e-7, forward=4e-7, dtype="float32", exact=True, leaks=[])
+TREATMENTS = [
+    Treatment("MadeUpModel", 1, "sum of its parts", "model"),
+    Treatment("MadeUpMLP", 2, "gate held whole, up linear", "model.layers.0.mlp"),
+    Treatment("MadeUp<Norm>", 3, "LEAKS: Abs is not linear", "model.layers.0.norm"),
+]
 LEAKING = Exactness(reconstruction=0.2, forward=4e-7, dtype="float32", exact=False, leaks=["model.layers.3.mlp"])
 
 
@@ -41,6 +47,7 @@ def token_run(prompt: str = "The bridge", exactness: Exactness = EXACT) -> Token
         targets=[target(i) for i in range(D)],
         exactness=exactness,
         bounds=(1e-5, 1e-4),
+        treatments=TREATMENTS,
     )
 
 

@@ -106,6 +106,15 @@ def test_a_run_that_is_not_exact_has_a_red_badge_and_names_the_module_that_leaks
     assert any("model.layers.3.mlp" in text.value for text in app.markdown)
 
 
+def test_behind_the_badge_every_module_class_has_its_count_and_how_it_is_frozen() -> None:
+    app = drawn(LEAKING)
+    shown = html(app)
+    row = "<td class='eq-m'>MadeUpMLP</td><td class='eq-n'>2</td><td>gate held whole, up linear</td>"
+    assert f"<tr title='model.layers.0.mlp'>{row}" in shown
+    assert "<tr class=eq-leak title='model.layers.0.norm'><td class='eq-m'>MadeUp&lt;Norm&gt;" in shown
+    assert any("Linear path **up**" in text.value for text in app.caption)
+
+
 def test_an_error_is_one_sentence_and_says_that_the_old_result_stays() -> None:
     (shown,) = drawn(error="The prompt is empty: type at least one word.").error
     assert shown.value == "The prompt is empty: type at least one word. What you see below is the previous result."

@@ -1,0 +1,152 @@
+"""The largest singular triplets of a map that is never formed: block Krylov iteration on its two operators.
+
+Every block is orthogonalised against all that came before, twice (Musco & Musco 2015; without it singular values come
+back more than once). A triplet counts as found when both equations J v = sigma u and J^T u = sigma v hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from eqlin_core.errors import EqlinError
+from eqlin_core.linear_map import LinearMap, report
+
+# Relative residuals asked for: the error of a singular value is about their square over the gap to the next.
+_TOLERANCE = {torch.float64: 1e-10, torch.float32: 2e-4}
+_SPARE = 4  # vectors in a block beyond k: a value that is repeated up to k times is found that often
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class Triplets:
+    """The k largest singular triplets: U [m, k], S [k], Vh [k, n], and how well each satisfies its two equations.
+
+    ``residuals`` [k, 2]: ||J v - sigma u|| and ||J^T u - sigma v||, over sigma_1. ``converged``: whether all are
+    below the tolerance. ``passes``: how many forward and reverse passes of one vector it took.
+    """
+
+    U: Float[Tensor, "m k"]
+    S: Float[Tensor, " k"]
+    Vh: Float[Tensor, "k n"]
+    residuals: Float[Tensor, "k 2"]
+    converged: bool
+    passes: int
+
+
+def top_triplets(
+    lin: LinearMap,
+    k: int = 16,
+    *,
+    token: int | None = None,
+    tolerance: float | None = None,
+    progress: Callable[[float, str], Any] | None = None,
+) -> Triplets:
+    """The k largest triplets of [J_1 ... J_T], or of J_i for one ``token`` i, by passes alone: no matrix is formed.
+
+    Takes about 10 k passes; Vh is [k, T d], or [k, d] for one token. U is signed so that u . y >= 0. ``tolerance``
+    bounds the residuals over sigma_1 (default 1e-10 in float64, 2e-4 below). Raises EqlinError for a k outside
+    1..d or a token that does not exist.
+    """
+    if not 1 <= k <= lin.width:
+        raise EqlinError(f"k is between 1 and the width {lin.width}, not {k}.")
+    if token is not None and not -lin.n_tokens <= token < lin.n_tokens:
+        raise EqlinError(f"Token {token} does not exist: the prompt has {lin.n_tokens} tokens.")
+    dtype = torch.float64 if lin.inputs.dtype == torch.float64 else torch.float32
+    shape = lin.inputs.shape
+
+    def forward(rows: Tensor) -> Tensor:
+        values = rows.to(lin.inputs)
+        if token is None:
+            return lin.apply(values.reshape(-1, *shape)).to(dtype)
+        alone = values.new_zeros(len(rows), *shape)
+        alone[:, token] = values
+        return lin.apply(alone).to(dtype)
+
+    def reverse(rows: Tensor) -> Tensor:
+        found = lin.adjoint(rows.to(lin.output))
+        return (found.flatten(1) if token is None else found[:, token]).to(dtype)
+
+    found = block_krylov(
+        forward,
+        reverse,
+        lin.output.new_zeros(len(lin.output), dtype=dtype),
+        k,
+        _TOLERANCE[dtype] if tolerance is None else tolerance,
+        progress,
+    )
+    sign = torch.where(lin.output.to(dtype) @ found.U < 0, -1.0, 1.0).to(dtype)
+    return Triplets(found.U * sign, found.S, found.Vh * sign[:, None], found.residuals, found.converged, found.passes)
+
+
+def block_krylov(
+    forward: Callable[[Tensor], Tensor],
+    reverse: Callable[[Tensor], Tensor],
+    like: Float[Tensor, " m"],
+    k: int,
+    tolerance: float,
+    progress: Callable[[float, str], Any] | None = None,
+) -> Triplets:
+    """The k largest triplets of the m x n map with ``forward`` [b, n] -> [b, m] and ``reverse`` [b, m] -> [b, n].
+
+    ``like`` [m] gives the left side's width, dtype and device. The basis grows until every residual over sigma_1 is
+    below ``tolerance`` or it spans the whole left side, where the result is exact.
+    """
+    m = len(like)
+    generator = torch.Generator().manual_seed(_SEED)
+
+    def draw(rows: int) -> Tensor:
+        return torch.randn(rows, m, generator=generator, dtype=torch.float64).to(like)
+
+    basis = like.new_zeros(0, m)  # orthonormal rows on the left side
+    block, passes = _orthonormal(draw(min(m, k + _SPARE)), basis, draw), 0
+    images, twice = [], []  # reverse and then forward of the basis, block by block
+    while True:
+        report(progress, min(0.95, len(basis) / min(m, 8 * (k + _SPARE))), "Largest singular triplets")
+        images.append(reverse(block))
+        twice.append(forward(images[-1]))
+        basis, passes = torch.cat([basis, block]), passes + 2 * len(block)
+        # reverse(basis) = R^T Q^T, so the map on the basis is R^T, small: its triplets are those of the whole.
+        q, r = torch.linalg.qr(torch.cat(images).mT)
+        u, S, vh = torch.linalg.svd(r.mT, full_matrices=False)
+        u, S, vh = u[:, :k], S[:k], vh[:k]
+        U = u.mT @ basis
+        # v = reverse(u) / sigma, so sigma forward(v) is known without another pass.
+        left = (u.mT @ torch.cat(twice) - S[:, None] ** 2 * U).norm(dim=1)
+        floor = _floor(S) * S[0]
+        if len(basis) == m or (len(S) == k and bool((left <= tolerance * S[0] * S.maximum(floor)).all())):
+            break
+        block = _orthonormal(twice[-1][: m - len(basis)], basis, draw)
+    Vh = vh @ q.mT
+    left, right = forward(Vh) - S[:, None] * U, reverse(U) - S[:, None] * Vh
+    residuals = torch.stack([left.norm(dim=1), right.norm(dim=1)], 1) / S[0].clamp_min(torch.finfo(S.dtype).tiny)
+    report(progress, 1.0, "Largest singular triplets")
+    converged = bool((residuals <= max(tolerance, _floor(S))).all())
+    return Triplets(U.mT, S, Vh, residuals, converged, passes + 2 * len(S))
+
+
+def _orthonormal(rows: Tensor, basis: Tensor, draw: Callable[[int], Tensor]) -> Tensor:
+    """``rows`` made orthonormal and orthogonal to ``basis``; what lies in its span is replaced by random directions."""
+    sizes = rows.norm(dim=1, keepdim=True)
+    spent = sizes[:, 0] <= torch.finfo(rows.dtype).tiny
+    rows = torch.where(spent[:, None], draw(len(rows)), rows / sizes.clamp_min(torch.finfo(rows.dtype).tiny))
+    for _ in range(3):
+        rest = rows - (rows @ basis.mT) @ basis
+        q, r = torch.linalg.qr(rest.mT)
+        # A row that is (nearly) spanned already leaves only rounding noise: a fresh direction takes its place.
+        lost = r.diagonal().abs() <= 1e3 * torch.finfo(rows.dtype).eps
+        rows = q.mT
+        if lost.any():
+            rows = torch.where(lost[:, None], draw(len(rows)), rows)
+            rows = rows / rows.norm(dim=1, keepdim=True)
+    rest = rows - (rows @ basis.mT) @ basis
+    return torch.linalg.qr(rest.mT)[0].mT
+
+
+def _floor(S: Tensor) -> float:
+    return 100 * torch.finfo(S.dtype).eps

@@ -1,0 +1,206 @@
+"""What a run will take, known before it starts: time, memory, where the matrix will live, how many rows at a time."""
+
+from __future__ import annotations
+
+import functools
+import time
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from eqlin_core import budget
+from eqlin_core.errors import EqlinError
+from eqlin_core.models import LanguageModel
+from eqlin_core.norms import coefficient_dtype
+from eqlin_core.scratch import free_disk
+
+Place = Literal["device", "host", "scratch file"]
+
+_GIB = 2**30
+_MATRIX_SHARE = 0.5  # of the memory that is free: the rest is for the passes, and for everybody else
+_CPU = torch.device("cpu")
+# Projections whose output only makes coefficients: a reverse pass never meets their weights.
+_OFF_PATH = ("q_proj", "k_proj", "gate_proj")
+# A decomposition of a token's matrix holds about this many copies of it.
+SVD_COPIES = 3
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Time and memory of one run: contributions, the matrix and the spectra of ``tokens`` tokens.
+
+    ``chunk``: rows of the matrix computed together. ``matrix_bytes`` live at ``place``; ``recorded_bytes`` are the
+    coefficients of the frozen network, ``working_bytes`` one chunk's reverse pass. ``device_bytes`` and ``host_bytes``
+    are the peaks beyond the loaded model (the same memory on a CPU, counted once as host). ``seconds`` from the
+    arithmetic and the speed of a matrix product measured here.
+    """
+
+    tokens: int
+    width: int
+    dtype: str
+    device: str
+    place: Place
+    chunk: int
+    matrix_bytes: int
+    recorded_bytes: int
+    working_bytes: int
+    device_bytes: int
+    host_bytes: int
+    seconds: float
+
+    def sentence(self) -> str:
+        """One line for people."""
+        peak = max(self.device_bytes, self.host_bytes)
+        where = {"device": f"on {self.device}", "host": "in main memory", "scratch file": "in a scratch file"}
+        return (
+            f"{self.tokens} tokens: about {_duration(self.seconds)} for the matrix, {_size(peak)} of memory at most; "
+            f"the matrix, {_size(self.matrix_bytes)}, {where[self.place]}."
+        )
+
+
+def plan_run(lm: LanguageModel, tokens: int, *, memory_budget: int | None = None) -> Plan:
+    """The plan of a run over ``tokens`` tokens, its chunks within ``memory_budget`` bytes or a part of what is free.
+
+    Raises EqlinError for a run that cannot fit, with the nearest one that does.
+    """
+    require_room(lm, tokens)
+    device = _device(lm)
+    recorded = recorded_bytes(lm, tokens)
+    matrix = tokens * lm.width * lm.width * lm.dtype.itemsize
+    place = matrix_place(matrix, device, memory_budget)
+    chunk = min(lm.width, chunk_rows(lm, tokens, device, memory_budget))
+    working = max(chunk * row_bytes(lm, tokens), SVD_COPIES * lm.width**2 * max(4, lm.dtype.itemsize))
+    on_device = max(recording_bytes(lm, tokens), recorded + working + (matrix if place == "device" else 0))
+    host = on_device if device.type == "cpu" else 0
+    host += matrix if place == "host" else 0
+    flop = 2 * lm.width * tokens * path_weights(lm)
+    return Plan(
+        tokens=tokens,
+        width=lm.width,
+        dtype=str(lm.dtype).removeprefix("torch."),
+        device=str(device),
+        place=place,
+        chunk=chunk,
+        matrix_bytes=matrix,
+        recorded_bytes=recorded,
+        working_bytes=working,
+        device_bytes=0 if device.type == "cpu" else on_device,
+        host_bytes=host,
+        seconds=flop / product_rate(device, lm.dtype),
+    )
+
+
+def require_room(lm: LanguageModel, tokens: int) -> None:
+    """Raise EqlinError, with what would fit, when the coefficients and one row's pass do not fit in free memory."""
+    device = _device(lm)
+    free, needed = budget.free_bytes(device), _least(lm, tokens)
+    if needed > free:
+        raise EqlinError(_refusal(lm, tokens, needed, free, device))
+
+
+def row_bytes(lm: LanguageModel, tokens: int) -> int:
+    """Bytes that one row of the matrix (one pass of all tokens) holds at once: one block's activations, measured."""
+    return tokens * (12 * lm.width + 4 * _inner(lm)) * max(4, lm.dtype.itemsize)
+
+
+def chunk_rows(lm: LanguageModel, tokens: int, device: torch.device, memory_budget: int | None = None) -> int:
+    """Rows of the matrix, or prompts of a batch, that are computed together."""
+    return budget.chunk_size(row_bytes(lm, tokens), tokens, device, memory_budget)
+
+
+def recorded_bytes(lm: LanguageModel, tokens: int) -> int:
+    """Bytes of the coefficients that the frozen network keeps: attention weights, norms and gates of every block."""
+    per_block = _heads(lm) * tokens**2 + tokens * (2 * lm.width + _inner(lm))
+    return coefficient_dtype(lm.dtype).itemsize * lm.n_layers * per_block
+
+
+def recording_bytes(lm: LanguageModel, tokens: int) -> int:
+    """Bytes at the peak of the recording pass, whose graph still holds queries, keys, scores and gates (measured)."""
+    per_block = 3 * _heads(lm) * tokens**2 + tokens * (8 * lm.width + 3 * _inner(lm))
+    return coefficient_dtype(lm.dtype).itemsize * (lm.n_layers + 2) * per_block
+
+
+def _heads(lm: LanguageModel) -> int:
+    return getattr(lm.text_config, "num_attention_heads", None) or 1
+
+
+def _inner(lm: LanguageModel) -> int:
+    inner = getattr(lm.text_config, "intermediate_size", None) or 4 * lm.width
+    return max(inner) if isinstance(inner, list | tuple) else inner
+
+
+def matrix_place(matrix: int, device: torch.device, memory_budget: int | None = None) -> Place:
+    """Where a matrix of so many bytes lives: on the device, in main memory, or in a scratch file.
+
+    Raises EqlinError when none of them has room for it.
+    """
+    if matrix <= _MATRIX_SHARE * (budget.free_bytes(device) if memory_budget is None else memory_budget):
+        return "device"
+    if device.type != "cpu" and matrix <= _MATRIX_SHARE * budget.free_bytes(_CPU):
+        return "host"
+    if matrix <= free_disk():
+        return "scratch file"
+    raise EqlinError(
+        f"The matrix needs {_size(matrix)}, more than the free memory, and {_size(free_disk())} are free on the disk; "
+        "shorten the prompt, choose a lower precision, or take the contributions and the largest triplets of the "
+        "joint map, which need no matrix."
+    )
+
+
+def path_weights(lm: LanguageModel) -> int:
+    """Weights on the linear path of all blocks: value, output, up and down projections; all of fused ones."""
+    total = 0
+    for name, parameter in lm.model.get_decoder().named_parameters():
+        if parameter.dim() >= 2 and "embed" not in name and not any(part in name for part in _OFF_PATH):
+            total += parameter.numel()
+    chosen = getattr(lm.text_config, "num_experts_per_tok", None)
+    experts = getattr(lm.text_config, "num_local_experts", None) or getattr(lm.text_config, "num_experts", None)
+    return total * chosen // experts if isinstance(chosen, int) and isinstance(experts, int) and experts else total
+
+
+@functools.cache
+def product_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Floating-point operations a second of a matrix product on this device, measured once in some milliseconds."""
+    left, right = (torch.ones(1024, 1024, dtype=dtype, device=device) for _ in range(2))
+    best = 0.0
+    for _ in range(4):
+        start = time.perf_counter()
+        product = left @ right
+        product[0, 0].item()  # a device works on its own until it is asked
+        best = max(best, 2 * 1024**3 / (time.perf_counter() - start))
+    return best
+
+
+def _least(lm: LanguageModel, tokens: int) -> int:
+    return max(recording_bytes(lm, tokens), recorded_bytes(lm, tokens) + row_bytes(lm, tokens))
+
+
+def _device(lm: LanguageModel) -> torch.device:
+    """Where passes run: an offloaded model, whose weights are on no device, computes on the CPU."""
+    return _CPU if lm.device.type == "meta" else lm.device
+
+
+def _refusal(lm: LanguageModel, tokens: int, needed: int, free: int, device: torch.device) -> str:
+    dtype = str(lm.dtype).removeprefix("torch.")
+    said = f"{tokens} tokens in {dtype} need {_size(needed)} and {_size(free)} are free on {device}"
+    low, high = 1, tokens
+    while low < high:  # the longest prompt that fits: memory only grows with the tokens
+        middle = (low + high + 1) // 2
+        fits = _least(lm, middle) <= free
+        low, high = (middle, high) if fits else (low, middle - 1)
+    if _least(lm, low) > free:
+        return f"{said}, too little for a single token; choose a smaller model or close other programs."
+    halves = lm.dtype == torch.float64 and needed / 2 <= free
+    other = "float32 fits, or " if halves else ""
+    return f"{said}; {other}a prompt of {low} tokens fits."
+
+
+def _size(size: int) -> str:
+    return f"{size / _GIB:.3g} GiB" if size >= _GIB / 10 else f"{size / 2**20:.3g} MiB"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,57 @@
+"""How much of a result is rounding: the same prompt's contributions once more in float64, by replay alone."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from eqlin_core import budget
+from eqlin_core.errors import EqlinError
+from eqlin_core.linear_map import LinearMap, linearize
+
+
+@dataclass(frozen=True)
+class PrecisionCheck:
+    """A run's distance from the same run in float64, on the same weights.
+
+    ``contributions``: the largest ||J_i x_i - (J_i x_i)_64|| over ||y_64||. ``output``: ||y - y_64|| / ||y_64||.
+    ``same_token``: whether both predict the same next token. ``dtype``: of the run that was checked.
+    """
+
+    contributions: float
+    output: float
+    same_token: bool
+    dtype: str
+
+
+def precision_check(lin: LinearMap, progress: Callable[[float, str], Any] | None = None) -> PrecisionCheck:
+    """Compare this run with one in float64: a copy of the model, one recording and one batch of replays, no matrix.
+
+    Only for a map from the embeddings to the output. Raises EqlinError when the float64 copy does not fit in memory.
+    """
+    if lin.network.source != "embedding" or lin.network.target != "output":
+        raise EqlinError("The float64 check is for a map from the embeddings to the output.")
+    model, device = lin.lm.model, lin.lm.device
+    if any(p.is_meta for p in model.parameters()) or getattr(model, "is_quantized", False):
+        raise EqlinError("The float64 check copies the weights, so it needs them unquantised on one device.")
+    budget.require(8 * sum(p.numel() for p in model.parameters()), device, "The float64 copy", lin.n_tokens)
+    wide = replace(lin.lm, model=copy.deepcopy(model).double())
+    exact = linearize(wide, token_ids=lin.token_ids, gated_path=lin.gated_path, position=lin.position)
+    difference = lin.contributions().double() - exact.contributions(progress)
+    size = exact.output.norm()
+    return PrecisionCheck(
+        contributions=float(difference.norm(dim=1).max() / size),
+        output=float((lin.output.double() - exact.output).norm() / size),
+        same_token=_next(lin, lin.output) == _next(exact, exact.output),
+        dtype=str(lin.inputs.dtype).removeprefix("torch."),
+    )
+
+
+def _next(lin: LinearMap, y: Tensor) -> int:
+    with torch.no_grad():
+        return int((lin.lm.unembedding @ y.to(lin.lm.unembedding.dtype)).argmax())

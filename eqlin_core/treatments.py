@@ -1,0 +1,91 @@
+"""Every module class of a frozen decoder and how it was frozen, counted: the table behind the word "exact"."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from eqlin_core.freezing import FrozenNetwork
+else:  # for annotations only: a page that shows the table waits neither for torch nor for transformers
+    FrozenNetwork = Any
+
+HELD = "feeds held coefficients only"
+LEAKS = "LEAKS"
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """``count`` modules of one class that were frozen in one way; ``example`` is the name of the first of them."""
+
+    class_name: str
+    count: int
+    how: str
+    example: str
+
+    @property
+    def leaks(self) -> bool:
+        """Whether these modules are not linear in the input although they are on its path."""
+        return self.how.startswith(LEAKS)
+
+
+def treatments(network: FrozenNetwork, leaks: Iterable[str] = ()) -> list[Treatment]:
+    """How every module of the decoder stands in the frozen network, by class, in the order of the model.
+
+    ``leaks`` are lines as ``Exactness.leaks`` has them. Modules that did not run (lists of blocks, dropout that is
+    switched off by its config, the head) are left out; the input embeddings are where the map starts.
+    """
+    leaking: dict[str, list[str]] = {}
+    for leak in leaks:
+        name, _, reason = leak.partition(": ")
+        leaking.setdefault(name, []).append(reason)
+    names = {module: name for name, module in network.lm.model.named_modules()}
+    found: Counter[tuple[str, str]] = Counter()
+    first: dict[tuple[str, str], str] = {}
+    for module in network.decoder.modules():
+        name = names[module]
+        how = _how(network, module, name, leaking.get(name, []))
+        if how:
+            kind = type(module).__name__, how
+            found[kind] += 1
+            first.setdefault(kind, name)
+    return [Treatment(class_name, n, how, first[class_name, how]) for (class_name, how), n in found.items()]
+
+
+def gated(rows: Iterable[Treatment]) -> bool:
+    """Whether a gated MLP is among them, so that the two conventions are two maps."""
+    return any(part in row.how for row in rows for part in _GATED)
+
+
+def _how(network: FrozenNetwork, module: nn.Module, name: str, reasons: list[str]) -> str:
+    if reasons:
+        return f"{LEAKS}: {'; '.join(sorted(set(reasons)))}"
+    if module is network.lm.model.get_input_embeddings():
+        return "the map starts at its output"
+    parts = any(True for _ in module.children())
+    rule = network.rules[name].rule if name in network.rules else ""
+    unruled = _LINEAR_PARTS if parts else _as_is(module)
+    said = {
+        "path": rule or unruled,
+        "held": f"{HELD} ({rule})" if rule else HELD,
+        "constant": "constant",
+    }
+    standing = "path" if module is network.decoder else network.standing.get(name)
+    return said.get(standing or "", rule)  # a rule alone: it ran, but what it returned is no tensor
+
+
+def _as_is(module: nn.Module) -> str:
+    from torch import nn  # noqa: PLC0415
+
+    if isinstance(module, nn.Dropout | nn.Identity):
+        return "identity"
+    return "linear as is" if getattr(module, "bias", None) is None else "linear as is, its bias adds to b"
+
+
+_LINEAR_PARTS = "sum of its parts"
+# What eqlin_core.functions notes for the two conventions.
+_GATED = ("gate held whole, up linear", "up held, gate linear")

@@ -1,0 +1,147 @@
+"""The strength sliders with both texts: the browser holds every finished text, so the hand moves and the text follows.
+
+Streamlit's own slider tells the server and waits for the answer. This component switches between results that are there
+already, and tells the server a moment after the hand has stopped, for the charts below.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import streamlit as st
+
+from eqlin_core.figures.palette import MONO, look
+from pages.shared.theme import theme
+
+_HTML = """
+<div class="eq-sliders"></div>
+<div class="eq-texts">
+  <section class="eq-unsteered"><h2>Unsteered</h2><div></div></section>
+  <section class="eq-steered"><h2></h2><div aria-live="polite"></div></section>
+</div>
+<div class="eq-numbers"></div>
+"""
+
+_JS = """
+const SETTLED = 150;  // milliseconds after the last move until the server is told
+
+export default function ({ data, parentElement, setStateValue }) {
+  const find = name => parentElement.querySelector(name);
+  const sliders = find(".eq-sliders");
+  const inputs = () => [...sliders.querySelectorAll("input")];
+  const shown = value => Number.isInteger(value * 100) || Math.abs(value * 100 - Math.round(value * 100)) < 1e-9
+    ? value.toFixed(2) : value.toFixed(3);
+  const chosen = () => inputs().map((input, i) => data.axes[i][Number(input.value)]);
+
+  const rowOf = strengths => {
+    let best = 0, least = Infinity;
+    data.strengths.forEach((row, index) => {
+      const distance = row.reduce((sum, value, i) => sum + (value - strengths[i]) ** 2, 0);
+      if (distance < least) [best, least] = [index, distance];
+    });
+    return best;
+  };
+
+  const draw = () => {
+    const row = rowOf(chosen());
+    find(".eq-unsteered > div").innerHTML = data.unsteered;
+    find(".eq-steered > div").innerHTML = data.texts[row];
+    find(".eq-steered > h2").textContent = "Steered, λ = " + data.strengths[row].map(shown).join(" and ");
+    find(".eq-numbers").innerHTML = data.numbers[row] || "";
+    inputs().forEach((input, i) => {
+      const value = data.axes[i][Number(input.value)].toFixed(2), share = input.value / Math.max(1, input.max);
+      input.setAttribute("aria-valuetext", value);
+      input.style.setProperty("--share", 100 * share + "%");
+      input.parentElement.querySelector("output").textContent = value;
+    });
+  };
+
+  const moved = () => {
+    draw();
+    clearTimeout(sliders.settling);
+    sliders.settling = setTimeout(() => setStateValue("chosen", chosen()), SETTLED);
+  };
+
+  if (sliders.dataset.grid !== data.grid) {
+    sliders.dataset.grid = data.grid;
+    sliders.replaceChildren(...data.axes.map((axis, i) => {
+      const label = document.createElement("label"), name = document.createElement("span");
+      const value = document.createElement("output"), input = document.createElement("input");
+      name.textContent = data.labels[i];
+      Object.assign(input, { type: "range", min: 0, max: axis.length - 1, step: 1 });
+      input.setAttribute("aria-label", data.labels[i]);
+      input.value = data.places[i];
+      label.append(name, value, input);
+      return label;
+    }));
+  }
+  inputs().forEach(input => { input.oninput = moved; });
+  draw();
+  return () => clearTimeout(sliders.settling);
+}
+"""
+
+_CSS = """
+.eq-sliders { display: flex; gap: 2rem; margin-bottom: 1.2rem; }
+.eq-sliders label { flex: 1; display: grid; grid-template-columns: 1fr auto; font-size: 0.9rem; row-gap: 0.5rem; }
+.eq-sliders output { font-family: var(--eq-mono); color: var(--st-primary-color); }
+.eq-sliders input { grid-column: 1 / -1; width: 100%; height: 1.1rem; margin: 0; cursor: pointer; appearance: none;
+  -webkit-appearance: none; background: transparent; }
+.eq-sliders input::-webkit-slider-runnable-track { height: 4px; border-radius: 2px; background:
+  linear-gradient(to right, var(--st-primary-color) var(--share), var(--st-border-color) var(--share)); }
+.eq-sliders input::-moz-range-track { height: 4px; border-radius: 2px; background: var(--st-border-color); }
+.eq-sliders input::-moz-range-progress { height: 4px; border-radius: 2px; background: var(--st-primary-color); }
+.eq-sliders input::-webkit-slider-thumb { -webkit-appearance: none; width: 16px; height: 16px; margin-top: -6px;
+  border-radius: 50%; background: var(--st-primary-color); }
+.eq-sliders input::-moz-range-thumb { width: 16px; height: 16px; border: 0; border-radius: 50%;
+  background: var(--st-primary-color); }
+.eq-sliders input:focus-visible { outline: 2px solid var(--st-primary-color); outline-offset: 3px; border-radius: 3px; }
+.eq-texts { display: grid; grid-template-columns: 1fr 1fr; gap: 3rem; margin-bottom: 0.8rem; }
+.eq-texts h2 { margin: 0 0 0.3rem; }
+"""
+
+_component = st.components.v2.component("eqlin_strengths", html=_HTML, css=_CSS, js=_JS, isolate_styles=False)
+_KEY = "strength-sliders"
+_NAMES = ("lambda", "lambda2")
+_LABELS = ("Strength λ", "Strength of the second concept")
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the sliders choose from: strengths [rows][operators], each row's HTML, and that of the unsteered text."""
+
+    strengths: Sequence[tuple[float, ...]]
+    texts: Sequence[str]
+    numbers: Sequence[str]
+    unsteered: str
+
+
+def strengths(choices: Choices, nearest: Callable[[Sequence[tuple[float, ...]], tuple[float, ...]], int]) -> int:
+    """Draw the sliders and both texts; the row they stand at, as the server last heard of it."""
+    axes = [sorted({row[i] for row in choices.strengths}) for i in range(len(choices.strengths[0]))]
+    kept = [float(st.session_state.get(name, 0.0 if i else 1.0)) for i, name in enumerate(_NAMES[: len(axes)])]
+    places = [min(range(len(axis)), key=lambda j: abs(axis[j] - value)) for axis, value in zip(axes, kept, strict=True)]
+    data = {
+        "axes": axes,
+        "strengths": [list(row) for row in choices.strengths],
+        "texts": list(choices.texts),
+        "numbers": list(choices.numbers),
+        "unsteered": choices.unsteered,
+        "labels": list(_LABELS[: len(axes)]),
+        "places": places,
+    }
+    # A grid of its own begins where the preset or the last grid left off; a late metric is no new grid.
+    data["grid"] = f"{zlib.crc32(repr((axes, choices.texts, choices.unsteered)).encode()):08x}"
+    st.html(f"<style>.eq-sliders {{ --eq-mono: {MONO}; accent-color: {look(theme()).accent}; }}</style>")
+    _component(key=_KEY, data=data, on_chosen_change=_take)
+    return nearest(choices.strengths, tuple(kept))
+
+
+def _take() -> None:
+    """Keep where the sliders were left, for the charts, the next grid and the text in between."""
+    state: Any = st.session_state[_KEY]
+    for name, value in zip(_NAMES, state["chosen"] or (), strict=False):
+        st.session_state[name] = float(value)

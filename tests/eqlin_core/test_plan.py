@@ -1,0 +1,116 @@
+"""The plan of a run against what the run then takes, and what is refused before it starts."""
+
+import itertools
+
+import pytest
+import torch
+
+import eqlin_core as eq
+from eqlin_core import budget, plan
+from tests.benchmarks.measure import peak_memory
+from tests.cases import PROMPT, default_model, llama
+
+CPU = torch.device("cpu")
+GIB = 2**30
+WORDS = "The bridge out of Marin is the longest in the world and was built by people who loved the sea. "
+
+
+def test_the_peak_of_a_run_stays_near_its_plan() -> None:
+    lm = default_model("float32")
+    ids = (lm.encode(WORDS) * 3)[:24]
+    eq.linearize(lm, token_ids=ids[:3]).jacobian()  # what is loaded on first use is no part of a run
+    planned = plan.plan_run(lm, len(ids))
+    with peak_memory() as peak:
+        lin = eq.linearize(lm, token_ids=ids)
+        lin.contributions()
+        lin.jacobian()
+        eq.spectrum(lin, 8)
+    assert peak[0] <= 1.3 * planned.host_bytes
+    assert planned.host_bytes <= 3 * peak[0], "a plan that promises anything is no plan"
+    assert lin.jacobian().numel() * 4 == planned.matrix_bytes
+    assert planned.place == "device"
+
+
+def test_the_plan_grows_with_the_tokens_and_says_so_in_one_line() -> None:
+    lm = default_model("float32")
+    plans = [plan.plan_run(lm, tokens) for tokens in (7, 70, 400)]
+    assert [p.matrix_bytes for p in plans] == [4 * 576**2 * p.tokens for p in plans]
+    for few, many in itertools.pairwise(plans):
+        assert few.host_bytes < many.host_bytes
+        assert few.seconds < many.seconds
+        assert few.chunk > many.chunk
+    assert plans[2].sentence().startswith("400 tokens: about ")
+    assert "\n" not in plans[2].sentence()
+
+
+def test_a_small_budget_puts_the_matrix_in_a_scratch_file_and_changes_no_number() -> None:
+    wide = eq.linearize(llama(), token_ids=PROMPT)
+    narrow = eq.linearize(llama(), token_ids=PROMPT, memory_budget=100)
+    assert plan.plan_run(llama(), len(PROMPT), memory_budget=100).place == "scratch file"
+    torch.testing.assert_close(narrow.jacobian(), wide.jacobian(), rtol=1e-12, atol=1e-13)
+    torch.testing.assert_close(eq.spectrum(narrow, 3).S, eq.spectrum(wide, 3).S, rtol=1e-10, atol=0)
+    torch.testing.assert_close(eq.spectrum(narrow, 3, joint=True).S, eq.spectrum(wide, 3, joint=True).S)
+    assert narrow.exactness().exact
+
+
+def test_what_cannot_fit_is_refused_at_once_with_what_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = default_model("float32")
+    monkeypatch.setattr("eqlin_core.budget.free_bytes", lambda device: 2**28)
+    with pytest.raises(eq.EqlinError, match=r"4000 tokens in float32 need .* GiB and .* are free on cpu; a prompt of"):
+        plan.plan_run(lm, 4000)
+    with pytest.raises(eq.EqlinError, match=r"a prompt of (\d+) tokens fits"):
+        eq.linearize(lm, token_ids=[5] * 2000)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_running_out_of_memory_halves_the_chunk_and_goes_on(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    lin = eq.linearize(llama(), token_ids=PROMPT)
+    expected = eq.linearize(llama(), token_ids=PROMPT).jacobian()
+    reverse, sizes = lin._reverse, []
+
+    def small_only(u: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(u))
+        if len(u) > 5:
+            raise error
+        return reverse(u)
+
+    monkeypatch.setattr(lin, "_reverse", small_only)
+    torch.testing.assert_close(lin.jacobian(), expected, rtol=1e-12, atol=1e-13)
+    assert sizes[:4] == [32, 16, 8, 4]
+    assert set(sizes[3:]) == {4}
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
+    def broken(start: int, stop: int) -> None:
+        raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        budget.in_chunks(8, 4, broken)
+
+
+def test_no_memory_for_a_single_row_is_said() -> None:
+    def hungry(start: int, stop: int) -> None:
+        raise MemoryError
+
+    with pytest.raises(eq.EqlinError, match="does not suffice for one row"):
+        budget.in_chunks(8, 4, hungry)
+
+
+def test_a_device_hands_its_matrix_to_main_memory_and_that_to_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = {"cuda": 8 * GIB, "cpu": 32 * GIB}
+    monkeypatch.setattr("eqlin_core.budget.free_bytes", lambda device: free[device.type])
+    monkeypatch.setattr("eqlin_core.plan.free_disk", lambda: 100 * GIB)
+    cuda = torch.device("cuda")
+    assert plan.matrix_place(2 * GIB, cuda) == "device"
+    assert plan.matrix_place(10 * GIB, cuda) == "host"
+    assert plan.matrix_place(40 * GIB, cuda) == "scratch file"
+    assert plan.matrix_place(40 * GIB, CPU) == "scratch file"
+    with pytest.raises(eq.EqlinError, match="which need no matrix"):
+        plan.matrix_place(400 * GIB, CPU)
