@@ -19,12 +19,14 @@ if TYPE_CHECKING:
         random_operator,
         steering_operator,
     )
+    from eqlin_core.partial_freezing import PartlyFrozen, partly_frozen
     from eqlin_core.plan import Plan, plan_run
     from eqlin_core.precision import PrecisionCheck, precision_check
     from eqlin_core.readout import read_input, read_output
     from eqlin_core.sites import Site
     from eqlin_core.spectra import Spectrum, spectrum
     from eqlin_core.steering import SteeringSweep, steer, steering_sweep
+    from eqlin_core.truncation import Truncation, truncate
 
 __version__ = "0.1.0"
 
@@ -56,6 +58,10 @@ _HOME = {
     "read_output": "readout",
     "Spectrum": "spectra",
     "spectrum": "spectra",
+    "PartlyFrozen": "partial_freezing",
+    "partly_frozen": "partial_freezing",
+    "Truncation": "truncation",
+    "truncate": "truncation",
 }
 
 __all__ = [
@@ -65,6 +71,7 @@ __all__ = [
     "Generation",
     "LanguageModel",
     "LinearMap",
+    "PartlyFrozen",
     "Plan",
     "PrecisionCheck",
     "Site",
@@ -72,12 +79,14 @@ __all__ = [
     "SteeringOperator",
     "SteeringSweep",
     "Triplets",
+    "Truncation",
     "flip_strength",
     "linearize",
     "load_model",
     "load_operator",
     "operator_angle",
     "ordinary_jacobian",
+    "partly_frozen",
     "plan_run",
     "precision_check",
     "random_operator",
@@ -88,6 +97,7 @@ __all__ = [
     "steering_operator",
     "steering_sweep",
     "top_triplets",
+    "truncate",
 ]
 
 

@@ -41,17 +41,19 @@ _thread = threading.local()
 
 @contextmanager
 def frozen_attention(model: Any, owner: AttentionWeights, *, held: bool = True) -> Iterator[None]:
-    """Within the context every attention module of ``model`` asks ``owner`` for its weights, unless not ``held``.
+    """Within the context every attention module of ``model`` asks ``owner`` for its weights.
 
-    The model's own attention implementation is back when the context ends. Raises EqlinError for a model whose
-    attention does not go through the attention interface.
+    Where weights are not ``held`` the model computes its stock attention, which can be differentiated. The model's own
+    attention implementation is back when the context ends. Raises EqlinError for a model whose attention does not go
+    through the attention interface.
     """
     _register()
     before = _implementations(model)
+    wanted = IMPLEMENTATION if held else "eager"
     modules = list(model.modules())
     try:
-        model.set_attn_implementation(IMPLEMENTATION)
-        if any(c._attn_implementation != IMPLEMENTATION for c in _configs(model)):
+        model.set_attn_implementation(wanted)
+        if any(c._attn_implementation != wanted for c in _configs(model)):
             raise EqlinError(
                 f"{type(model).__name__} does not use the attention interface of transformers, so its attention "
                 "weights cannot be frozen; choose a model whose attention is supported by it."

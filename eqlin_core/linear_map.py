@@ -329,7 +329,8 @@ def ordinary_jacobian(
         with torch.no_grad():
             embeddings = lm.model.get_input_embeddings()(_token_tensor(lm, ids))[None]
         leaf = embeddings.requires_grad_()
-        value = decoder(inputs_embeds=leaf, use_cache=False).last_hidden_state[0, -1]
+        with eager_experts(lm.model):  # the fused experts know no float64
+            value = decoder(inputs_embeds=leaf, use_cache=False).last_hidden_state[0, -1]
     finally:
         lm.model.set_attn_implementation(before)
     d = value.shape[0]

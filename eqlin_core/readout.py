@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from eqlin_core.experts import eager_experts
 from eqlin_core.models import LanguageModel
 
 # Vocabulary rows scored at a time: bounds memory at a few hundred MB for a 260,000-token vocabulary in float32.
@@ -22,6 +25,27 @@ def read_output(lm: LanguageModel, vectors: Float[Tensor, "*batch d"], k: int = 
 def read_input(lm: LanguageModel, vectors: Float[Tensor, "*batch d"], k: int = 8) -> list[Row]:
     """For each vector its k nearest (token, cosine) pairs among the input embeddings."""
     return _named(lm, *top_tokens(lm.input_embeddings, vectors, k, cosine=True))
+
+
+@torch.no_grad()
+def next_token_logits(lm: LanguageModel, outputs: Float[Tensor, "m d"]) -> Float[Tensor, "m vocab"]:
+    """The logits of m output embeddings, with all that the model applies to them: head bias, scaling, soft-capping.
+
+    The model runs on one token, and the outputs take the place of what its decoder returned.
+    """
+    hidden = outputs.to(lm.unembedding)[None]
+
+    def replace(module: Any, args: Any, out: Any) -> Any:
+        out.last_hidden_state = hidden
+        return out
+
+    handle = lm.model.get_decoder().register_forward_hook(replace)
+    one = torch.ones(1, 1, dtype=torch.long, device=lm.device)
+    try:
+        with eager_experts(lm.model):  # the fused experts know no float64
+            return lm.model(input_ids=one, attention_mask=one, use_cache=False).logits[0]
+    finally:
+        handle.remove()
 
 
 def top_tokens(

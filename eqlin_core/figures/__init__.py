@@ -12,10 +12,13 @@ In Streamlit: `st.plotly_chart(chart.figure, theme=None, config=chart.config(), 
 from .chart import Chart, plot_config
 from .chips import chips_html
 from .labels import format_error, format_number, visible_token
+from .matrix import line_norms, matrix_heatmap
 from .palette import Theme, diverging_colour, token_colours
+from .ranks import joint_spectrum, rank_dial, top_tokens
+from .reconstruction import error_histogram, reconstruction_scatter
 from .spectra import singular_values, stable_ranks
 from .tokens import norms_and_cosines, token_target_heatmap
-from .triplets import readout_bars, triplet_effect
+from .triplets import readout_bars, target_effects, triplet_effect
 from .waterfall import waterfall
 
 __all__ = [
@@ -23,15 +26,23 @@ __all__ = [
     "Theme",
     "chips_html",
     "diverging_colour",
+    "error_histogram",
     "format_error",
     "format_number",
+    "joint_spectrum",
+    "line_norms",
+    "matrix_heatmap",
     "norms_and_cosines",
     "plot_config",
+    "rank_dial",
     "readout_bars",
+    "reconstruction_scatter",
     "singular_values",
     "stable_ranks",
+    "target_effects",
     "token_colours",
     "token_target_heatmap",
+    "top_tokens",
     "triplet_effect",
     "visible_token",
     "waterfall",

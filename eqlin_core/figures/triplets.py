@@ -150,6 +150,15 @@ def readout_bars(
     return Chart("read-out", go.Figure(data=data, layout=layout), table)
 
 
+def target_effects(targets: Sequence[str], effects: Float[np.ndarray, " n"], *, theme: Theme = "light") -> Chart:
+    """What one triplet adds to the logits of some next tokens, w . u sigma (v . x), as signed horizontal bars."""
+    values = [float(effect) for effect in effects]
+    bars = readout_bars(
+        list(zip(targets, values, strict=True)), u_title="adds to the logit: w · u σ (v · x)", theme=theme
+    )
+    return Chart("target-effects", bars.figure, {"target": list(targets), "effect": values})
+
+
 def _readout_side(rows: Sequence[tuple[str, float]], theme: Theme) -> dict[str, Any]:
     scores = [float(score) for _, score in rows]
     numbers = [printed(score) for score in scores]

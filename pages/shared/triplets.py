@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import streamlit as st
 
 from eqlin_core import figures
 from eqlin_core.figures import visible_token
-from pages.shared.charts import equal_heights, show
+from pages.shared.charts import show
 from pages.shared.explained import Explained
+from pages.shared.inspector import triplet_inspector
 from pages.shared.theme import theme
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from eqlin_core.runs import SpectrumRun, TokenRun
 
 IN_TABLE = 5  # tokens of each read-out
+TARGETS = 12  # likely next tokens in the inspector
 IN_VIEW = 10  # rows before the table scrolls
 ROW, HEADER = 28, 37  # pixels; Streamlit sets the height of the header, which is here with the table's border
 _TABLE, _CHOICE = "triplets", "triplet"
@@ -56,8 +59,21 @@ def triplet_table(run: TokenRun, spectra: SpectrumRun, token: int, explained: Ex
             ),
         },
     )
-    readout, effect = equal_heights(
-        figures.readout_bars(spectra.reads_u[token][k], spectra.reads_v[token][k], theme=theme()),
+    targets = run.targets[:TARGETS]
+    triplet_inspector(
+        f"Triplet {k + 1}: full read-out",
+        sigma=float(spectra.S[token][k]),
+        u=spectra.U[token][:, k],
+        v=spectra.Vh[token][k],
+        x=run.inputs[token],
+        reads_u=spectra.reads_u[token][k],
+        reads_v=spectra.reads_v[token][k],
+        targets=[target.token for target in targets],
+        target_rows=np.stack([target.row for target in targets]),
+        dtype=run.key.dtype,
+    )
+    st.header("What each triplet does here")
+    show(
         figures.triplet_effect(
             spectra.S[token],
             spectra.projections[token],
@@ -69,16 +85,10 @@ def triplet_table(run: TokenRun, spectra: SpectrumRun, token: int, explained: Ex
             highlight=k + 1,
             theme=theme(),
         ),
+        "effect",
+        f"The shares shown sum to {figures.format_number(float(shares.sum()))} of the token's "
+        f"{figures.format_number(term)} ({run.key.dtype}).",
     )
-    left, right = st.columns([6, 5], gap="medium")
-    with left:
-        st.header(f"Triplet {k + 1}: full read-out")
-        sigma = figures.format_number(float(spectra.S[token][k]))
-        show(readout, "readout", f"σ = {sigma}, signed so that u · y ≥ 0 ({run.key.dtype}).")
-    with right:
-        st.header("What each triplet does here")
-        total, whole = figures.format_number(float(shares.sum())), figures.format_number(term)
-        show(effect, "effect", f"The shares shown sum to {total} of the token's {whole} ({run.key.dtype}).")
 
 
 def _chosen(kept: int) -> int:

@@ -53,5 +53,37 @@ def charts(T: int, theme: Theme = "light") -> dict[str, Chart]:
             term=0.25,
             theme=theme,
         ),
+        "target_effects": figures.target_effects([t for t, _ in rows], random.normal(size=len(rows)), theme=theme),
+        "matrix": figures.matrix_heatmap(
+            random.normal(size=(12, 10)).astype(np.float32),
+            token=tokens[-1],
+            position=T - 1,
+            limit=2.0,
+            rows=(0, 24),
+            columns=(5, 35),
+            block=(2, 3),
+            sigma=spectra[0],
+            theme=theme,
+        ),
+        "line_norms": figures.line_norms(
+            random.random(20),
+            random.random(24),
+            largest_columns=[3, 5],
+            largest_rows=[7],
+            token=tokens[-1],
+            position=T - 1,
+            theme=theme,
+        ),
+        "reconstruction": figures.reconstruction_scatter(
+            spectra[0], {"detached <b>": spectra[0], "ordinary": -spectra[0]}, theme=theme
+        ),
+        "errors": figures.error_histogram(
+            spectra[0], {"detached <b>": spectra[0], "ordinary": -spectra[0]}, theme=theme
+        ),
+        "rank_dial": figures.rank_dial(
+            spectra[0], random.random(6), token=tokens[0], true_chance=0.3, position=2, keeps=4, theme=theme
+        ),
+        "top_tokens": figures.top_tokens(rows, rows[0][0], "probability", theme=theme),
+        "joint": figures.joint_spectrum(spectra[0], random.random((6, T)), tokens, highlight=1, theme=theme),
         "readout": figures.readout_bars(rows, rows[:3], theme=theme),
     }

@@ -47,7 +47,8 @@ def test_every_figure_is_opaque_titled_hoverable_and_keeps_its_zoom(T, theme, na
     assert all("hovertemplate" in trace or trace["hoverinfo"] == "skip" for trace in figure["data"])
     axes = {key: axis for key, axis in layout.items() if re.fullmatch(r"[xy]axis\d?", key)}
     untitled = [key for key, axis in axes.items() if not axis["title"]["text"]]
-    assert untitled == (["yaxis", "yaxis2"] if name == "readout" else [])  # there the tokens say it
+    said_by_tokens = {"readout": ["yaxis", "yaxis2"], "target_effects": ["yaxis"], "top_tokens": ["yaxis"]}
+    assert untitled == said_by_tokens.get(name, [])
     json.loads(charts(T, theme)[name].figure.to_json())
 
 
@@ -57,7 +58,7 @@ def test_zoom_is_kept_over_a_change_of_theme_and_given_up_with_the_prompt(name):
         return charts(T, theme)[name].figure.layout.uirevision
 
     assert revision(7, "light") == revision(7, "dark")
-    if name not in ("readout", "triplets"):  # these do not show the prompt
+    if name in ("waterfall", "singular_values", "joint", *OVER_TOKENS):  # the others do not show the prompt
         assert revision(7, "light") != revision(8, "light")
 
 

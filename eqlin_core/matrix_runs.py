@@ -1,0 +1,189 @@
+"""One token's matrix as plain NumPy arrays: what a screen can show of it, its largest lines, and what it reconstructs.
+
+A matrix is reduced where it is, so that neither a page nor a cache ever holds T d^2 numbers.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from eqlin_core.errors import EqlinError
+from eqlin_core.linear_map import BOUNDS, LinearMap
+from eqlin_core.norms import coefficient_dtype
+from eqlin_core.partial_freezing import partly_frozen
+from eqlin_core.readout import Row, read_input, read_output
+from eqlin_core.runs import READ, Array, RunKey, run_key
+
+# About as many cells a side as half a page has pixels to tell apart.
+CELLS = 288
+LINES = 8
+# Colours end at this percentile of the entries' sizes: a few dimensions are far larger than all others.
+CLIP_PERCENTILE = 99.9
+_Report = Callable[[float, str], Any]
+
+
+@dataclass(frozen=True)
+class MatrixView:
+    """Rows and columns ``[first, last)`` of one token's J_i [out, in] in float32, reduced to at most CELLS a side.
+
+    A cell is the entry of largest size, with its sign, among the ``block`` = (rows, columns) that it stands for.
+    """
+
+    token: int
+    rows: tuple[int, int]
+    columns: tuple[int, int]
+    block: tuple[int, int]
+    cells: Float[Array, "m n"]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row or column of a matrix: its index, its Euclidean norm, and the tokens that it reads as."""
+
+    index: int
+    norm: float
+    reads: Row
+
+
+@dataclass(frozen=True)
+class MatrixRun:
+    """One token's matrix at a glance; ``limit`` is where the colours of all its views end.
+
+    ``columns`` are the largest by norm, largest first, read through the unembedding with the sign of x_j: what input
+    dimension j writes here. ``rows`` are read by cosine with the input embeddings, signed so that J_j . x >= 0: what
+    output dimension j looks for.
+    """
+
+    key: RunKey
+    token: int
+    name: str
+    whole: MatrixView
+    limit: float
+    largest: float
+    column_norms: Float[Array, " d_in"]
+    row_norms: Float[Array, " d_out"]
+    columns: list[Line]
+    rows: list[Line]
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """The output y [d] beside sum_i J_i x_i + b [d], with only the freezing rules ``frozen`` on, in float64."""
+
+    frozen: tuple[str, ...]
+    dtype: str
+    output: Float[Array, " d"]
+    reconstructed: Float[Array, " d"]
+    error: float
+    bound: float
+    exact: bool
+    leaks: list[str]
+
+
+def matrix_run(lin: LinearMap, token: int, progress: _Report | None = None) -> MatrixRun:
+    """The whole matrix of one token, reduced; computes the matrices first where that has not been done."""
+    matrix = _matrix(lin, token, progress)
+    matrix = matrix.to(coefficient_dtype(matrix.dtype))
+    x = lin.inputs[token].to(matrix)
+    column_norms, row_norms = matrix.norm(dim=0), matrix.norm(dim=1)
+    sizes = matrix.abs().flatten()
+    clipped = float(torch.kthvalue(sizes, max(1, round(len(sizes) * CLIP_PERCENTILE / 100))).values)
+    largest = float(sizes.max())
+    return MatrixRun(
+        key=run_key(lin),
+        token=token,
+        name=lin.tokens[token],
+        whole=matrix_view(lin, token),
+        limit=clipped or largest or 1.0,
+        largest=largest,
+        column_norms=_array(column_norms),
+        row_norms=_array(row_norms),
+        columns=_lines(column_norms, matrix.T * _sign(x)[:, None], lambda v: read_output(lin.lm, v, READ)),
+        rows=_lines(row_norms, matrix * _sign(matrix @ x)[:, None], lambda v: read_input(lin.lm, v, READ)),
+    )
+
+
+def matrix_view(
+    lin: LinearMap,
+    token: int,
+    rows: tuple[int, int] | None = None,
+    columns: tuple[int, int] | None = None,
+    progress: _Report | None = None,
+) -> MatrixView:
+    """The part of one token's matrix between the given rows and columns, in as fine blocks as a screen can show.
+
+    Raises EqlinError for a range that the matrix does not have.
+    """
+    matrix = _matrix(lin, token, progress)
+    rows = _range("Rows", rows, matrix.shape[0])
+    columns = _range("Columns", columns, matrix.shape[1])
+    cells, block = reduce_blocks(matrix[slice(*rows), slice(*columns)], CELLS)
+    return MatrixView(token, rows, columns, block, cells.detach().float().cpu().numpy())
+
+
+def reduce_blocks(matrix: Float[Tensor, "m n"], most: int) -> tuple[Float[Tensor, "a b"], tuple[int, int]]:
+    """At most ``most`` cells a side, each the entry of largest size in its block, and the block's (rows, columns)."""
+    height, width = (-(-size // most) for size in matrix.shape)
+    if (height, width) == (1, 1):
+        return matrix, (1, 1)
+    pool = torch.nn.functional.max_pool2d
+    above, below = (sign * pool(sign * matrix[None].float(), (height, width), ceil_mode=True)[0] for sign in (1, -1))
+    return torch.where(above >= -below, above, below), (height, width)
+
+
+def matrix_bytes(lin: LinearMap, token: int, progress: _Report | None = None) -> bytes:
+    """One token's exact matrix [d_out, d_in] as a NumPy file, in its own dtype (bfloat16 widened to float32)."""
+    matrix = _matrix(lin, token, progress).cpu()
+    file = io.BytesIO()
+    np.save(file, (matrix.float() if matrix.dtype == torch.bfloat16 else matrix).numpy())
+    return file.getvalue()
+
+
+def reconstruction(lin: LinearMap, frozen: Collection[str], progress: _Report | None = None) -> Reconstruction:
+    """What the Jacobian with only these freezing rules on makes of the output."""
+    part = partly_frozen(lin, frozen, progress=progress)
+    return Reconstruction(
+        frozen=part.frozen,
+        dtype=part.dtype,
+        output=_array(part.output),
+        reconstructed=_array(part.reconstructed),
+        error=part.reconstruction,
+        bound=BOUNDS[part.dtype][0],
+        exact=part.exact,
+        leaks=part.leaks,
+    )
+
+
+def _matrix(lin: LinearMap, token: int, progress: _Report | None) -> Tensor:
+    if not 0 <= token < lin.n_tokens:
+        raise EqlinError(f"Token {token} does not exist: the prompt has {lin.n_tokens} tokens.")
+    return lin.jacobian(progress)[token].detach()
+
+
+def _range(what: str, asked: tuple[int, int] | None, size: int) -> tuple[int, int]:
+    first, last = (0, size) if asked is None else asked
+    if not 0 <= first < last <= size:
+        raise EqlinError(f"{what} {first} to {last - 1} do not exist: choose from 0 to {size - 1}.")
+    return first, last
+
+
+def _lines(norms: Tensor, vectors: Tensor, read: Callable[[Tensor], list[Row]]) -> list[Line]:
+    values, indices = norms.topk(min(LINES, len(norms)))
+    rows = read(vectors[indices])
+    return [Line(i, n, row) for i, n, row in zip(indices.tolist(), values.tolist(), rows, strict=True)]
+
+
+def _sign(values: Tensor) -> Tensor:
+    return torch.where(values < 0, -1.0, 1.0).to(values)
+
+
+def _array(tensor: Tensor) -> Array:
+    return tensor.detach().double().cpu().numpy()

@@ -1,0 +1,108 @@
+"""Freezing with some of its rules switched off, for teaching: the sum of J_i x_i then no longer gives the output.
+
+Where a rule is off, the network's own derivative takes its place; with all rules off J_i is the ordinary Jacobian.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from eqlin_core.errors import EqlinError
+from eqlin_core.freezing import FrozenNetwork
+from eqlin_core.linear_map import BOUNDS, LinearMap, Progress, report
+
+# The rules that can be switched off, and what of the freezing each one stands for.
+PARTS = {
+    "attention": frozenset({"attention"}),
+    "norms": frozenset({"norms"}),
+    "gates": frozenset({"gates", "router"}),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class PartlyFrozen:
+    """J_i = dy/dx_i of a network in which only the rules ``frozen`` hold their coefficients.
+
+    ``inputs`` [T, d], ``output`` [d] and ``bias`` [d] are those of the map with every rule on; ``contributions`` [T, d]
+    are J_i x_i; ``reconstruction`` = ||sum_i J_i x_i + b - y|| / ||y||; ``leaks`` names what is not linear any more.
+    """
+
+    frozen: tuple[str, ...]
+    tokens: list[str]
+    inputs: Float[Tensor, "tokens d"]
+    output: Float[Tensor, " d"]
+    bias: Float[Tensor, " d"]
+    contributions: Float[Tensor, "tokens d"]
+    reconstruction: float
+    dtype: str
+    exact: bool
+    leaks: list[str]
+    _map: LinearMap = field(repr=False)
+
+    @property
+    def reconstructed(self) -> Float[Tensor, " d"]:
+        """sum_i J_i x_i + b, which is y while every rule is on."""
+        return self.contributions.sum(0) + self.bias
+
+    def jacobian(self, progress: Progress | None = None) -> Float[Tensor, "tokens d_out d_in"]:
+        """J [T, d, d], as ``LinearMap.jacobian`` gives it when every rule is on."""
+        return self._map.jacobian(progress)
+
+
+def partly_frozen(
+    lin: LinearMap, frozen: Collection[str] = tuple(PARTS), *, progress: Progress | None = None
+) -> PartlyFrozen:
+    """The Jacobian at the prompt of ``lin`` with only the rules in ``frozen`` on: of "attention", "norms", "gates".
+
+    "gates" stands for activations, gated MLPs and the routers of experts. The contributions take two reverse passes of
+    the network and one for every token, no matrix. Raises EqlinError for another rule and for a map of an inner place.
+    """
+    unknown = sorted(set(frozen) - set(PARTS))
+    if unknown:
+        raise EqlinError(f"There is no freezing rule {unknown[0]!r}; the rules are {', '.join(PARTS)}.")
+    network = lin.network
+    if network.source != "embedding" or network.target != "output":
+        raise EqlinError("Rules can be switched off only for the map from the embeddings to the output.")
+    report(progress, 0.0, "Recording the network with fewer rules")
+    on = tuple(part for part in PARTS if part in frozen)
+    rules = frozenset[str]().union(*(PARTS[part] for part in on))
+    part = FrozenNetwork(lin.lm, lin.inputs, gated_path=lin.gated_path, rules=rules)
+    contributions = _contributions(part, lin.position, lin._chunk(), progress)
+    total = contributions.double().sum(0) + lin.bias.double()
+    y = lin.output.double()
+    error = float((total - y).norm() / y.norm())
+    dtype = str(lin.inputs.dtype).removeprefix("torch.")
+    return PartlyFrozen(
+        frozen=on,
+        tokens=list(lin.tokens),
+        inputs=lin.inputs,
+        output=lin.output,
+        bias=lin.bias,
+        contributions=contributions,
+        reconstruction=error,
+        dtype=dtype,
+        exact=error <= BOUNDS[dtype][0] and not part.leaks,
+        leaks=list(part.leaks),
+        _map=LinearMap(lin.lm, part, lin.token_ids, lin.position, lin._stock, lin.memory_budget),
+    )
+
+
+def _contributions(network: FrozenNetwork, position: int, chunk: int, progress: Progress | None) -> Tensor:
+    """J_i x_i [T, d]: J_i^T u . x_i is linear in u, and its derivative with respect to u is what is wanted."""
+    tokens = network.n_tokens
+    with torch.enable_grad():
+        value = network.values[position]
+        u = torch.zeros_like(value).requires_grad_()
+        (adjoint,) = torch.autograd.grad(value, network.leaf, u, create_graph=True)
+        sizes = (adjoint[0] * network.inputs).sum(-1)  # tokens
+    identity = torch.eye(tokens, dtype=sizes.dtype, device=sizes.device)
+    parts = []
+    for rows in identity.split(chunk):
+        parts.append(torch.autograd.grad(sizes, u, rows, retain_graph=True, is_grads_batched=True)[0])
+        report(progress, sum(map(len, parts)) / tokens, "Contributions")
+    return torch.cat(parts)

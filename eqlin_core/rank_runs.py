@@ -1,0 +1,106 @@
+"""What few triplets make of a prediction, and the triplets of all tokens' matrices together, as plain NumPy arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+
+from eqlin_core.linear_map import LinearMap
+from eqlin_core.readout import Row, read_input, read_output
+from eqlin_core.runs import READ, Array, RunKey, run_key
+from eqlin_core.spectra import Spectrum, spectrum
+from eqlin_core.truncation import Truncation, truncate
+
+_Report = Callable[[float, str], Any]
+
+
+@dataclass(frozen=True)
+class RankRun:
+    """The prediction at every rank r = 0..k, as ``Truncation`` says it; ``joint`` when one matrix was cut, not T."""
+
+    key: RunKey
+    joint: bool
+    width: int
+    error: Float[Array, " ranks"]
+    divergence: Float[Array, " ranks"]
+    chances: Float[Array, " ranks"]
+    top: list[Row]
+    true_top: Row
+    keeps: int | None
+
+    @property
+    def largest(self) -> int:
+        """k, the largest rank."""
+        return len(self.error) - 1
+
+
+@dataclass(frozen=True)
+class JointRun:
+    """The k largest triplets of [J_1 ... J_T]; v [T d] of each is split over the tokens.
+
+    ``weights`` [k, T] = ||v_i||^2, which sum to 1 over the tokens; ``projections`` [k, T] = v_i . x_i; ``main`` [k] is
+    the token with the largest weight, ``V`` [k, d] its part of v, and ``reads_v`` what that part reads as.
+    """
+
+    key: RunKey
+    tokens: list[str]
+    U: Float[Array, "d k"]
+    S: Float[Array, " k"]
+    V: Float[Array, "k d"]
+    stable_rank: float
+    weights: Float[Array, "k tokens"]
+    projections: Float[Array, "k tokens"]
+    main: Int[Array, " k"]
+    reads_u: list[Row]
+    reads_v: list[Row]
+
+
+def rank_run(
+    lin: LinearMap, k: int, *, joint: bool = False, every: bool = False, progress: _Report | None = None
+) -> RankRun:
+    """The prediction at the ranks 0..k of each token's matrix, or of all together; ``every``: at all ranks 0..d."""
+    found: Spectrum | None = None
+    if joint or not every:
+        found = spectrum(lin, lin.width if every else min(k, lin.width), joint=joint, progress=_first(0.9, progress))
+    result: Truncation = truncate(lin, found, progress=progress)
+    return RankRun(
+        key=run_key(lin),
+        joint=joint,
+        width=lin.width,
+        error=result.error.double().cpu().numpy(),
+        divergence=result.divergence.double().cpu().numpy(),
+        chances=result.chances.double().cpu().numpy(),
+        top=result.top,
+        true_top=result.true_top,
+        keeps=result.keeps,
+    )
+
+
+def joint_run(lin: LinearMap, k: int = 24, progress: _Report | None = None) -> JointRun:
+    """The joint triplets, read out; computes the matrix first where that has not been done."""
+    found = spectrum(lin, min(k, lin.width), joint=True, progress=progress)
+    parts = found.Vh.reshape(len(found.S), lin.n_tokens, lin.width)
+    weights = parts.square().sum(-1)
+    main = weights.argmax(-1)
+    strongest = parts[torch.arange(len(main), device=main.device), main]
+    return JointRun(
+        key=run_key(lin),
+        tokens=list(lin.tokens),
+        U=found.U.double().cpu().numpy(),
+        S=found.S.double().cpu().numpy(),
+        V=strongest.double().cpu().numpy(),
+        stable_rank=float(found.stable_rank),
+        weights=weights.double().cpu().numpy(),
+        projections=torch.einsum("ktd,td->kt", parts, lin.inputs.to(parts)).double().cpu().numpy(),
+        main=main.cpu().numpy(),
+        reads_u=read_output(lin.lm, found.U.T, READ),
+        reads_v=read_input(lin.lm, strongest, READ),
+    )
+
+
+def _first(part: float, progress: _Report | None) -> _Report | None:
+    return None if progress is None else lambda fraction, message: progress(part * fraction, message)

@@ -1,0 +1,109 @@
+"""The joint spectrum: the singular triplets of all tokens' matrices side by side, [J_1 ... J_T]."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import streamlit as st
+
+from eqlin_core import figures
+from eqlin_core.figures import format_number, visible_token
+from pages.shared.charts import show
+from pages.shared.inspector import triplet_inspector
+from pages.shared.matrix_jobs import matrix_jobs
+from pages.shared.page_jobs import page_jobs, waiting
+from pages.shared.request import Request
+from pages.shared.theme import theme
+from pages.shared.triplets import HEADER, IN_TABLE, IN_VIEW, ROW, TARGETS
+
+if TYPE_CHECKING:
+    from eqlin_core.rank_runs import JointRun
+    from eqlin_core.runs import TokenRun
+
+_TABLE, _CHOICE = "joint-triplets", "joint-triplet"
+
+
+def joint_triplets(request: Request, run: TokenRun) -> None:
+    """The joint spectrum with the tokens that each triplet reads from, the table of triplets, and the chosen one."""
+    st.header("Joint spectrum of all tokens")
+    st.caption(
+        "One decomposition of the d × Td matrix [J₁ J₂ …]: a triplet writes one direction u and may read from several "
+        "tokens at once. ‖vᵢ‖² is the part of its right vector that lies on token i."
+    )
+    found: JointRun | None = page_jobs().want("joint", request, partial(matrix_jobs().joint, request))
+    if found is None:
+        waiting("joint", "the joint spectrum")
+        return
+    k = min(st.session_state.setdefault(_CHOICE, 0), len(found.S) - 1)
+    left, right = st.columns(2, gap="medium")
+    with left:
+        show(
+            figures.joint_spectrum(found.S, found.weights, found.tokens, highlight=k, theme=theme()),
+            "joint-spectrum",
+            f"Stable rank {format_number(found.stable_rank)} ({run.key.dtype}).",
+        )
+    with right:
+        _table(found, k)
+    _inspect(found, run, k)
+
+
+def _table(found: JointRun, k: int) -> None:
+    st.dataframe(
+        {
+            "k": list(range(1, len(found.S) + 1)),
+            "σ": found.S,
+            "u reads as": ["  ".join(visible_token(t) for t, _ in row[:IN_TABLE]) for row in found.reads_u],
+            "reads from": [_name(found, int(i)) for i in found.main],
+            "v · x": found.projections.sum(1),
+        },
+        hide_index=True,
+        on_select=_choose,
+        selection_mode=["single-row-required", "single-cell"],
+        selection_default={"selection": {"rows": [k]}},
+        key=_TABLE,
+        row_height=ROW,
+        height=HEADER + (IN_VIEW + 6) * ROW,
+        column_config={
+            "k": st.column_config.NumberColumn(width=40),
+            "σ": st.column_config.NumberColumn(format="%.3g", width=60, help="Singular value"),
+            "u reads as": st.column_config.TextColumn(width=150, help="What the triplet writes: u · W_U"),
+            "reads from": st.column_config.TextColumn(width=80, help="The token with the largest part of v"),
+            "v · x": st.column_config.NumberColumn(format="%.3g", width=70, help="Summed over the tokens"),
+        },
+    )
+
+
+def _inspect(found: JointRun, run: TokenRun, k: int) -> None:
+    main = int(found.main[k])
+    targets = run.targets[:TARGETS]
+    triplet_inspector(
+        f"Joint triplet {k + 1}, v on {_name(found, main)}",
+        sigma=float(found.S[k]),
+        u=found.U[:, k],
+        v=found.V[k],
+        x=run.inputs[main],
+        reads_u=found.reads_u[k],
+        reads_v=found.reads_v[k],
+        targets=[target.token for target in targets],
+        target_rows=np.stack([target.row for target in targets]),
+        dtype=run.key.dtype,
+        projection=float(found.projections[k].sum()),
+        key="joint-",
+    )
+
+
+def _name(found: JointRun, position: int) -> str:
+    return f"{position} {visible_token(found.tokens[position])}"
+
+
+def _choose() -> None:
+    """A click anywhere in a row chooses it."""
+    selection = st.session_state[_TABLE]["selection"]
+    if selection["cells"]:
+        row = selection["cells"][0][0]
+    else:
+        row = selection["rows"][0] if selection["rows"] else st.session_state[_CHOICE]
+    st.session_state[_CHOICE] = row
+    st.session_state[_TABLE] = {"selection": {"rows": [row], "columns": [], "cells": []}}

@@ -1,0 +1,87 @@
+"""A visitor whose analysis of a tiny model is finished, on an engine whose worker has that one map."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from streamlit.testing.v1 import AppTest
+
+import eqlin_core as eq
+from eqlin_core.runs import spectrum_run, token_run
+from pages.shared import engine as engine_module
+from pages.shared import matrix_jobs as jobs_module
+from pages.shared import page_jobs as page_jobs_module
+from pages.shared import session as session_module
+from pages.shared.engine import Engine
+from pages.shared.matrix_jobs import MatrixJobs
+from pages.shared.page_jobs import PageJobs
+from pages.shared.request import Request
+from pages.shared.session import Session
+from tests.cases import PROMPT, llama
+
+REQUEST = Request("a tiny prompt")
+
+
+class TinyEngine(Engine):
+    """The engine with the map of a tiny model in place of every request's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lin = eq.linearize(llama("grouped", torch.float32), token_ids=PROMPT[:5])
+
+    def _linear_map(self, request: Request, progress: Any) -> Any:
+        progress(None, "Recording the frozen network")
+        return self.lin
+
+
+@contextmanager
+def tiny_engine(patch: pytest.MonkeyPatch) -> Iterator[TinyEngine]:
+    """The engine that all pages get within the context."""
+    made = TinyEngine()
+    jobs = MatrixJobs(made)
+    for module in (engine_module, session_module, page_jobs_module):
+        patch.setattr(module, "engine", lambda: made)
+    for name in ("matrix_view", "reconstruction", "ranks", "joint"):
+        patch.setattr(f"pages.shared.{name}.matrix_jobs", lambda: jobs)
+    patch.setattr(jobs_module, "matrix_jobs", lambda: jobs)
+    yield made
+    assert made.worker.shutdown()
+
+
+def finished_visit(engine: TinyEngine) -> Session:
+    """A visitor's session in which contributions and spectra are there."""
+    session = Session()
+    session.shown = session.asked = REQUEST
+    session.tokens = token_run(engine.lin, REQUEST.prompt)
+    session.spectra = spectrum_run(engine.lin, 6)
+    return session
+
+
+def opened(page: str, engine: TinyEngine, **state: Any) -> AppTest:
+    """A page of the finished visit, drawn until everything that it wants is there."""
+    return settled(unsettled(page, engine, **state))
+
+
+def unsettled(page: str, engine: TinyEngine, **state: Any) -> AppTest:
+    """A page of the finished visit, drawn once."""
+    app = AppTest.from_file(f"../../pages/{page}.py", default_timeout=30)
+    app.session_state["in_app"] = True
+    app.session_state["eqlin"] = finished_visit(engine)
+    for key, value in state.items():
+        app.session_state[key] = value
+    return app.run()
+
+
+def settled(app: AppTest) -> AppTest:
+    """The page once its jobs have ended; without a traceback."""
+    assert not app.exception, app.exception
+    jobs: PageJobs = app.session_state["page_jobs"]
+    for job in list(jobs.jobs.values()):
+        assert job.wait(20)
+    app.run()
+    assert not app.exception, app.exception
+    return app
