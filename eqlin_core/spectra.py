@@ -18,7 +18,8 @@ from eqlin_core import budget
 from eqlin_core.errors import EqlinError
 from eqlin_core.linear_map import LinearMap, report
 
-_BLOCK = 8
+# Measured: a product with 16 columns takes no longer than one with 8.
+_BLOCK = 16
 # A residual of this size leaves an error of about its square in the singular value.
 _RESIDUAL = {torch.float64: 1e-7, torch.float32: 2e-4}
 
@@ -80,13 +81,17 @@ def truncated_svd(
     """(U, S, Vh) of the k largest triplets of each matrix, in its dtype but at least float32."""
     if matrix.dtype not in _RESIDUAL:
         matrix = matrix.float()
-    steps = max(12, -(-5 * k // _BLOCK))
+    return _krylov_or_full(matrix, k, steps=max(6, -(-5 * k // _BLOCK)))
+
+
+def _krylov_or_full(matrix: Tensor, k: int, steps: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The verified result of so many steps; where that fails, of twice as many; in full once that is cheaper."""
     if (steps + 1) * _BLOCK * 2 > min(matrix.shape[1:]):
         return _full_svd(matrix, k)
     U, S, Vh = _block_krylov(matrix, k, steps)
     failed = ~_verified(matrix, U, S, Vh)
     if failed.any():
-        U[failed], S[failed], Vh[failed] = _full_svd(matrix[failed], k)
+        U[failed], S[failed], Vh[failed] = _krylov_or_full(matrix[failed], k, 2 * steps)
     return U, S, Vh
 
 
