@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from eqlin_core.errors import Cancelled, EqlinError
 
 if TYPE_CHECKING:
+    from eqlin_core.heads import DirectContributions, direct_contributions, head_contributions
+    from eqlin_core.layers import layer_sweep
     from eqlin_core.linear_map import Exactness, LinearMap, linearize, ordinary_jacobian
     from eqlin_core.models import LanguageModel, load_model
     from eqlin_core.operators import (
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from eqlin_core.sites import Site
     from eqlin_core.spectra import Spectrum, spectrum
     from eqlin_core.steering import SteeringSweep, steer, steering_sweep
+    from eqlin_core.sweep_results import LayerSweep
 
 __version__ = "0.1.0"
 
@@ -36,6 +39,11 @@ _HOME = {
     "SteeringSweep": "steering",
     "steer": "steering",
     "steering_sweep": "steering",
+    "DirectContributions": "heads",
+    "direct_contributions": "heads",
+    "head_contributions": "heads",
+    "LayerSweep": "sweep_results",
+    "layer_sweep": "layers",
     "Site": "sites",
     "Exactness": "linear_map",
     "LinearMap": "linear_map",
@@ -51,16 +59,21 @@ _HOME = {
 
 __all__ = [
     "Cancelled",
+    "DirectContributions",
     "EqlinError",
     "Exactness",
     "Generation",
     "LanguageModel",
+    "LayerSweep",
     "LinearMap",
     "Site",
     "Spectrum",
     "SteeringOperator",
     "SteeringSweep",
+    "direct_contributions",
     "flip_strength",
+    "head_contributions",
+    "layer_sweep",
     "linearize",
     "load_model",
     "load_operator",
