@@ -132,7 +132,8 @@ class OpenNetwork:
         """[r, *source's shape]: one reverse pass for every cotangent [r, *value's shape], in chunks."""
         parts = []
         for part in cotangents.split(self.lin._chunk()):
-            (rows,) = torch.autograd.grad(value, source, part, retain_graph=True, is_grads_batched=True)
+            given = part.contiguous()  # an expanded one would cost a matrix product for every position
+            (rows,) = torch.autograd.grad(value, source, given, retain_graph=True, is_grads_batched=True)
             parts.append(rows)
             if check is not None:
                 check()

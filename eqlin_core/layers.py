@@ -125,7 +125,9 @@ def _maps(net: OpenNetwork, mode: str, method: str | None, check: Any) -> tuple[
     if chosen == "reverse":
         return chosen, reverse_maps(net, check)
     net.require_parts()
-    return chosen, forward_maps(net, max(32, lin._chunk()), check)
+    # live at once for each column: values, mixed values and four vectors of the stream, at every position
+    per_column = lin.n_tokens * 8 * lin.width * max(4, lin.inputs.element_size())
+    return chosen, forward_maps(net, max(32, min(lin.width, memory // per_column)), check)
 
 
 class _Layers:
