@@ -99,6 +99,17 @@ def diverging_scale(theme: Theme = "light") -> list[tuple[float, str]]:
     return [(s, diverging_colour(2 * s - 1, 1.0, theme)[0]) for s in steps]
 
 
+def sequential_colour(share: float, theme: Theme = "light") -> tuple[str, str]:
+    """(background, text) of a share from 0, the page's background, to 1, the accent."""
+    return diverging_colour(max(0.0, share), 1.0, theme)
+
+
+def sequential_scale(theme: Theme = "light") -> list[tuple[float, str]]:
+    """The same scale for Plotly."""
+    steps = [i / (DIVERGING_STOPS - 1) for i in range(DIVERGING_STOPS)]
+    return [(s, sequential_colour(s, theme)[0]) for s in steps]
+
+
 def readable_text(background: str, theme: Theme = "light") -> str:
     """The theme's text colour where it has contrast 4.5 on the background, else black or white, whichever has more."""
     wanted = look(theme).text

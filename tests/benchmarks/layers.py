@@ -57,7 +57,6 @@ def report(lm: eq.LanguageModel, prompt: str, rounds: int, sampled: int) -> str:
     calls: dict[str, Callable[[], Any]] = {
         "maps": accumulate,
         "sweep": lambda: sweep_map(lin, k=KEPT),
-        "layerwise": lambda: sweep_map(lin, "layerwise", k=KEPT),
         "jacobians": jacobians,
         "analysis": analyse,
     }
@@ -73,8 +72,7 @@ def report(lm: eq.LanguageModel, prompt: str, rounds: int, sampled: int) -> str:
     dtype = str(lm.dtype).removeprefix("torch.")
     return (
         f"{markdown(header, rows)}\n\nAgainst the Jacobians alone, without their SVD and read-outs, the whole sweep is "
-        f"{one_each / found['sweep'].seconds:.1f}x faster. The layer-wise sweep takes "
-        f"{found['layerwise'].seconds:.1f} s and {found['layerwise'].peak_bytes / MIB:.0f} MiB.\n\n"
+        f"{one_each / found['sweep'].seconds:.1f}x faster.\n\n"
         f"{machine()}; {lin.n_tokens} tokens, {dtype}, k = {KEPT}; {L * len(KINDS)} Jacobians from "
         f"{sampled * len(KINDS)} measured."
     )
