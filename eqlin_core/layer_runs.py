@@ -22,7 +22,7 @@ from eqlin_core.runs import RunKey, run_key
 
 Array = np.ndarray
 KEPT = 8
-JOINT = "all tokens"
+JOINT = "joint"
 
 
 @dataclass(frozen=True)

@@ -29,9 +29,8 @@ if state.follow(current.shown) and affordable(run):
     state.ask()
 state.advance()
 watch(state)
-explained = choose(run)
 chosen = choices(state.sweeps, run)
 if chosen is not None:
     read_out(chosen, run)
     charts(chosen, state.sweeps, run)
-heads(state, run, explained)
+heads(state, run, choose(run))

@@ -13,6 +13,7 @@ from .layout import BAR, base_layout, colour_bar, hover_tokens, label_axis, toke
 from .palette import MONO, Theme, look, sequential_colour, sequential_scale, token_colours
 
 KIND_NAMES = {"layer": "block output", "attn": "attention", "mlp": "MLP"}
+LABELLED = 0.3  # from the centre of the path on: closer to it the layers' numbers lie over one another
 FAINTEST = 0.22  # of the layers' ramp: the first layer is still seen on the page
 
 
@@ -52,7 +53,7 @@ def layer_spectra(
             theme,
             "singular value σₖ",
             uirevision=f"log {log}",
-            **({"type": "log", "dtick": 1, "exponentformat": "none"} if log else {"rangemode": "tozero"}),
+            **({"type": "log", "dtick": "D2", "exponentformat": "none"} if log else {"rangemode": "tozero"}),
         ),
     }
     table: dict[str, list[Any]] = {
@@ -90,8 +91,9 @@ def layer_stable_ranks(
                     "line": {"color": colours[kind], "width": 1.8, "dash": "dot" if mode == "layerwise" else "solid"},
                     "marker": {"size": 5, "symbol": "circle-open" if mode == "layerwise" else "circle"},
                     "name": label,
-                    "customdata": [printed(v) for v in y],
-                    "hovertemplate": f"layer %{{x}}<br>{label}<br>stable rank %{{customdata}}<extra></extra>",
+                    "customdata": [[layer, printed(v)] for layer, v in enumerate(y)],
+                    "hovertemplate": f"layer %{{customdata[0]}}<br>{label}<br>stable rank %{{customdata[1]}}"
+                    "<extra></extra>",
                 }
             )
             table["mode"] += [mode] * len(y)
@@ -126,9 +128,9 @@ def layer_path(path: Float[np.ndarray, "layers 2 2"], *, name: str, theme: Theme
                 "mode": "lines+markers+text",
                 "x": points[:, k, 0],
                 "y": points[:, k, 1],
-                "line": {"color": look(theme).grid, "width": 1.5},
+                "line": {"color": look(theme).muted, "width": 0.8},
                 "marker": {"size": 9, "symbol": symbol, "color": colours, "line": {"width": 0}},
-                "text": [str(i) if i in (0, L - 1) or i % 5 == 0 else "" for i in range(L)],
+                "text": [str(i) if np.hypot(*points[i, k]) > LABELLED else "" for i in range(L)],
                 "textposition": "top center",
                 "textfont": {"family": MONO, "size": 10, "color": look(theme).muted},
                 "name": f"u{'₁₂'[k]}",
@@ -156,13 +158,13 @@ def layer_path(path: Float[np.ndarray, "layers 2 2"], *, name: str, theme: Theme
 def first_layers(
     layers: Int[np.ndarray, " columns"], columns: Sequence[str], *, token: str, n_layers: int, theme: Theme = "light"
 ) -> Chart:
-    """At which layer ``token`` first becomes the read-out, for every column; -1 is never, and has no marker."""
+    """At which layer ``token`` first becomes the read-out: for every token and, last, the joint map; -1 is never."""
     found = np.asarray(layers)
     C = len(columns)
     labels, hover = token_labels(columns), hover_tokens(columns)
     reached = [i for i in range(C) if found[i] >= 0]
     never = [i for i in range(C) if found[i] < 0]
-    ramp = [*token_colours(max(1, C - 2), theme), look(theme).total, look(theme).text][-C:]
+    ramp = [*token_colours(C - 1, theme), look(theme).total]  # the last column is the joint map
     data: list[dict[str, Any]] = [
         {
             "type": "bar",

@@ -8,14 +8,15 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 
 from .chart import Chart
-from .labels import printed, token_label
+from .labels import printed, token_label, visible_token
 from .layout import base_layout, colour_bar, hover_tokens, label_axis, token_labels, value_axis
 from .palette import MONO, Theme, diverging_scale, look, sequential_scale
 
 ROW_HEIGHT = 22
-CELL_COLUMNS = 17  # up to so many columns a cell has room for a token
-WIDE_COLUMNS = 9  # and up to so many for two
-TEXT_WIDTH = 9  # characters of a token in a cell
+CELL_COLUMNS = 20  # up to so many columns a cell has room for a token
+ROW_CHARACTERS = 108  # of all cells of a row, on a figure about 950 pixels wide
+TOKEN_WIDTH = 10  # characters of the first token in a cell with room for two
+PALE = 0.6  # of the colour scales' reach, so that the theme's own text is readable on every cell
 
 Reads = Sequence[Sequence[Sequence[str]]]  # layer, column, the tokens read, best first
 
@@ -53,7 +54,7 @@ def readout_table(
         "y": list(range(L)),
         "zmin": low,
         "zmax": high,
-        "colorscale": diverging_scale(theme) if signed else sequential_scale(theme),
+        "colorscale": diverging_scale(theme, PALE) if signed else sequential_scale(theme, PALE),
         "xgap": 1,
         "ygap": 1,
         "hoverinfo": "skip",
@@ -83,10 +84,9 @@ def readout_table(
         "name": "read-outs",
     }
     if C <= CELL_COLUMNS:
-        shown_tokens = 2 if C <= WIDE_COLUMNS else 1
-        cells["text"] = [[_cell(row[c], shown_tokens) for c in range(C)] for row in reads]
+        cells["text"] = [[_cell(row[c], ROW_CHARACTERS // max(C, 4)) for c in range(C)] for row in reads]
         cells["texttemplate"] = "%{text}"  # in the heat map, which a click does not dim
-        cells["textfont"] = {"family": MONO, "size": 11}
+        cells["textfont"] = {"family": MONO, "size": 11, "color": look(theme).text}
     layout = base_layout(theme, "readout-table", columns, ROW_HEIGHT * L + 100, labels) | {
         "xaxis": label_axis(theme, "input token", labels) | {"range": [-0.5, C - 0.5], "side": "top"},
         "yaxis": value_axis(
@@ -114,8 +114,12 @@ def readout_table(
     return Chart("readout-table", go.Figure(data=[cells, markers], layout=layout), table)
 
 
-def _cell(tokens: Sequence[str], count: int) -> str:
-    return " ".join(token_label(token, TEXT_WIDTH) for token in tokens[:count])
+def _cell(tokens: Sequence[str], room: int) -> str:
+    """The first token, and the second where there is room for a readable part of it."""
+    first = visible_token(tokens[0], min(TOKEN_WIDTH, room))
+    left = room - len(first) - 1
+    rest = [token_label(tokens[1], left)] if len(tokens) > 1 and left >= 4 else []
+    return " ".join([token_label(tokens[0], min(TOKEN_WIDTH, room)), *rest])
 
 
 def _range(values: np.ndarray, signed: bool) -> tuple[float, float]:

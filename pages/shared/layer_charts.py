@@ -11,7 +11,7 @@ from eqlin_core import figures
 from eqlin_core.figures import visible_token
 from eqlin_core.figures.layers import KIND_NAMES
 from pages.shared.charts import show
-from pages.shared.layer_table import MODE_NAMES, Chosen, visible_column
+from pages.shared.layer_table import MODE_NAMES, Chosen, subscripted, visible_column
 from pages.shared.theme import theme
 
 if TYPE_CHECKING:
@@ -75,6 +75,6 @@ def _first(chosen: Chosen, run: TokenRun) -> None:
     show(
         figures.first_layers(first, sweep.columns, token=known[token_id], n_layers=sweep.U.shape[0], theme=theme()),
         "first-layers",
-        f"The first layer whose u{chosen.triplet + 1} reads as it. The {KIND_NAMES[chosen.kind]}'s own value reads as "
-        f"it first: {logit_lens} ({sweep.key.dtype}).",
+        f"The first layer whose {subscripted('u', chosen.triplet + 1)} reads as it. The value at the "
+        f"{KIND_NAMES[chosen.kind]} itself reads as it first: {logit_lens} ({sweep.key.dtype}).",
     )

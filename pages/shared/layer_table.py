@@ -105,7 +105,7 @@ def read_out(chosen: Chosen, run: TokenRun) -> None:
     sweep, k, place = chosen.sweep, chosen.triplet, chosen.place
     L, C = sweep.stable_rank.shape[0], len(sweep.columns)
     values = _values(chosen)
-    st.header(f"What u{_subscript(k + 1)} writes, layer by layer")
+    st.header(f"What {subscripted('u', k + 1)} writes, layer by layer")
     show(
         figures.readout_table(
             [[[t for t, _ in sweep.reads("u", i, chosen.kind, c, k)] for c in range(C)] for i in range(L)],
@@ -145,8 +145,11 @@ def inspect(chosen: Chosen, run: TokenRun) -> None:
             "cosine of u with the last layer's": sweep.cosines_with_last(chosen.kind, k)[chosen.layer, chosen.column],
             "stable rank": sweep.stable_rank[place],
         }
-        for name, value in numbers.items():
-            st.metric(name, format_number(float(value)), width="content")
+        facts = "".join(
+            f'<span class="eq-fact"><b>{name}</b> {format_number(float(value))}</span>'
+            for name, value in numbers.items()
+        )
+        st.html(f'<div class="eq-strip">{facts}</div>')
     left, right = st.columns([6, 5], gap="medium")
     with left:
         reads = [sweep.reads(side, chosen.layer, chosen.kind, chosen.column, k) for side in ("u", "v")]
@@ -209,5 +212,6 @@ def _open_clicked() -> None:
     st.session_state["at_layer"], st.session_state["column"] = layer, _column_names(sweep)[column]
 
 
-def _subscript(k: int) -> str:
-    return "".join("₀₁₂₃₄₅₆₇₈₉"[int(digit)] for digit in str(k))
+def subscripted(name: str, k: int) -> str:
+    """The name with an index, such as u₁."""
+    return name + "".join("₀₁₂₃₄₅₆₇₈₉"[int(digit)] for digit in str(k))

@@ -57,7 +57,8 @@ def test_zoom_is_kept_over_a_change_of_theme_and_given_up_with_the_prompt(name):
         return charts(T, theme)[name].figure.layout.uirevision
 
     assert revision(7, "light") == revision(7, "dark")
-    if name not in ("readout", "triplets"):  # these do not show the prompt
+    over_layers = ("layer_spectra", "layer_ranks", "layer_path", "heads", "direct_layers")
+    if name not in ("readout", "triplets", *over_layers):  # these do not show the prompt
         assert revision(7, "light") != revision(8, "light")
 
 
