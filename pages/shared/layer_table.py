@@ -60,17 +60,17 @@ def choices(sweeps: Mapping[str, SweepRun], run: TokenRun) -> Chosen | None:
         return None
     with st.container(horizontal=True, vertical_alignment="bottom"):
         mode = st.segmented_control(
-            "Map from",
+            "Map",
             MODES,
             default=MODES[0],
             required=True,
-            format_func=MODE_NAMES.__getitem__,
+            format_func={"cumulative": "cumulative", "layerwise": "layer-wise"}.__getitem__,
             key="map_from",
             bind="query-params",
             help="Cumulative, from the embeddings to the layer; or one layer alone, from the block's own input.",
         )
         kind = st.segmented_control(
-            "to",
+            "to the",
             list(KIND_NAMES),
             default="layer",
             required=True,

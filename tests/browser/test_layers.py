@@ -79,12 +79,12 @@ def test_place_mode_and_triplet_are_chosen_and_are_in_the_address(layers_page: P
     choose_value(layers_page, "MLP")
     mlp = traces(layers_page, "layer-table")
     assert mlp != before
-    choose_value(layers_page, "the block's input")
+    choose_value(layers_page, "layer-wise")
     alone = traces(layers_page, "layer-table")
     assert alone != mlp
     choose(layers_page, "Triplet", "2")
     assert traces(layers_page, "layer-table") != alone
-    expected = {"place": "mlp", "map_from": "layerwise", "layer_triplet": "2"}
+    expected = {"place": "MLP", "map_from": "layer-wise", "layer_triplet": "2"}
     assert expected.items() <= address(layers_page).items()
 
 
@@ -98,6 +98,6 @@ def test_a_click_on_a_head_shows_where_its_share_comes_from(layers_page: Page) -
 
 
 def test_a_view_of_the_layers_is_a_link(open_page: OpenPage) -> None:
-    page = open_page("/layers?at_layer=12&column=4 ·Marin&place=attn")
+    page = open_page("/layers?at_layer=12&column=4 ·Marin&place=attention")
     wait_finished(page, timeout=PATIENT / 1000)
     expect(page.get_by_role("heading", name="Triplet 1 of ·Marin at layer 12, attention")).to_be_visible()
