@@ -17,6 +17,7 @@ page = st.navigation(
         st.Page("pages/tokens.py", title="Tokens", url_path="tokens", default=True),
         st.Page("pages/spectra.py", title="Spectra", url_path="spectra"),
         st.Page("pages/matrix.py", title="Matrix", url_path="matrix"),
+        st.Page("pages/layers.py", title="Layers", url_path="layers"),
         st.Page("pages/steering.py", title="Steering", url_path="steering"),
     ]
 )

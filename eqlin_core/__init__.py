@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from eqlin_core.errors import Cancelled, EqlinError
 
 if TYPE_CHECKING:
+    from eqlin_core.heads import DirectContributions, direct_contributions, head_contributions
     from eqlin_core.krylov import Triplets, top_triplets
+    from eqlin_core.layers import layer_sweep
     from eqlin_core.linear_map import Exactness, LinearMap, linearize, ordinary_jacobian
     from eqlin_core.models import LanguageModel, load_model
     from eqlin_core.operators import (
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from eqlin_core.sites import Site
     from eqlin_core.spectra import Spectrum, spectrum
     from eqlin_core.steering import SteeringSweep, steer, steering_sweep
+    from eqlin_core.sweep_results import LayerSweep
     from eqlin_core.truncation import Truncation, truncate
 
 __version__ = "0.1.0"
@@ -47,6 +50,11 @@ _HOME = {
     "precision_check": "precision",
     "Triplets": "krylov",
     "top_triplets": "krylov",
+    "DirectContributions": "heads",
+    "direct_contributions": "heads",
+    "head_contributions": "heads",
+    "LayerSweep": "sweep_results",
+    "layer_sweep": "layers",
     "Site": "sites",
     "Exactness": "linear_map",
     "LinearMap": "linear_map",
@@ -66,10 +74,12 @@ _HOME = {
 
 __all__ = [
     "Cancelled",
+    "DirectContributions",
     "EqlinError",
     "Exactness",
     "Generation",
     "LanguageModel",
+    "LayerSweep",
     "LinearMap",
     "PartlyFrozen",
     "Plan",
@@ -80,7 +90,10 @@ __all__ = [
     "SteeringSweep",
     "Triplets",
     "Truncation",
+    "direct_contributions",
     "flip_strength",
+    "head_contributions",
+    "layer_sweep",
     "linearize",
     "load_model",
     "load_operator",

@@ -28,8 +28,8 @@ class AttentionWeights(Protocol):
 
     replaying: bool
 
-    def weights(self, module: nn.Module, compute: Any) -> Tensor:
-        """The weights of this call: computed and kept while recording, looked up while replaying."""
+    def mixed(self, module: nn.Module, compute: Any, value: Tensor) -> Tensor:
+        """``value`` mixed by the weights of this call: computed and kept while recording, looked up while replaying."""
 
     def paused(self) -> AbstractContextManager[None]:
         """Within the context what is computed is the engine's own arithmetic, no part of the network."""
@@ -129,7 +129,7 @@ def _attention(
         weights = compute().to(value.dtype)
         return (weights @ value.repeat_interleave(query.shape[1] // value.shape[1], 1)).transpose(1, 2), None
     with owner.paused():
-        return mix(owner.weights(module, compute), value), None
+        return owner.mixed(module, compute, value), None
 
 
 def _mask(*args: Any, **kwargs: Any) -> Tensor | None:

@@ -11,8 +11,8 @@ import math
 import re
 import struct
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,7 @@ class Wanted:
     dtype: torch.dtype
     device: torch.device
     four_bit: bool = False
+    spread: Mapping[str, Any] = field(default_factory=dict)  # accelerate's device_map and what belongs to it
 
 
 def from_directory(
@@ -57,7 +58,8 @@ def from_directory(
     parameters = sum(_parameters(file) for file in weight_files(directory, wanted.name))
     quantise: dict[str, Any] = {}
     if getattr(config, "quantization_config", None) is None:
-        require_memory(parameters, wanted)
+        if not wanted.spread:
+            require_memory(parameters, wanted)
         quantise = four_bit.reading_options(wanted.device) if wanted.four_bit else {}
     report(None, f"Reading the weights of {wanted.name}")
     model = _read(directory, wanted, config=config, use_safetensors=True, **quantise)
@@ -173,7 +175,7 @@ def _read(directory: Path, wanted: Wanted, **options: Any) -> PreTrainedModel:
 
     if wanted.device.type != "cpu":
         options["device_map"] = {"": wanted.device}
-    options |= {"dtype": wanted.dtype, "local_files_only": True, "trust_remote_code": False}
+    options |= {**wanted.spread, "dtype": wanted.dtype, "local_files_only": True, "trust_remote_code": False}
     try:
         with quiet():
             model, found = AutoModelForCausalLM.from_pretrained(directory, output_loading_info=True, **options)

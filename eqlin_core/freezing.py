@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from eqlin_core import sites
-from eqlin_core.attention import frozen_attention
+from eqlin_core.attention import frozen_attention, mix
 from eqlin_core.errors import EqlinError
 from eqlin_core.experts import chooses_experts, eager_experts, prompt_by_prompt, token_by_token
 from eqlin_core.functions import FrozenFunctions
@@ -86,6 +86,7 @@ class FrozenNetwork:
         self._names = {module: name for name, module in self._modules.items()}
         self._on_path: list[str] = []
         self._watcher: Callable[[str, Any], None] | None = None
+        self._mixing: Callable[[Tensor, Tensor, Tensor], None] | None = None
         self._off_path: set[str] = set()
         self._experts: set[str] = set()
         self._functions = FrozenFunctions(gated_path, rules, self._note)
@@ -134,6 +135,11 @@ class FrozenNetwork:
             return self._run(v)[0]
         finally:
             self._functions.first = 0
+
+    def traced(self, v: Float[Tensor, "batch tokens d"]) -> Float[Tensor, "batch tokens d_out"]:
+        """The same with its autograd graph, where ``v`` requires gradients: a linear function at any ``v``."""
+        with torch.enable_grad():
+            return self._run(v)[0]
 
     def _run(self, v: Tensor) -> tuple[Tensor, Tensor]:
         """(target [batch, T, d], leaf at the source) of one pass under hooks."""
@@ -197,6 +203,15 @@ class FrozenNetwork:
             yield
         finally:
             self._watcher = None
+
+    @contextmanager
+    def watching_attention(self, watch: Callable[[Tensor, Tensor, Tensor], None]) -> Iterator[None]:
+        """Within the context every pass calls ``watch(weights, value, mixed value)`` at each attention."""
+        self._mixing = watch
+        try:
+            yield
+        finally:
+            self._mixing = None
 
     def _hook_record(self, module: nn.Module, name: str, add: Callable[..., None]) -> None:
         add(module.register_forward_pre_hook, partial(self._enter, name))
@@ -303,6 +318,14 @@ class FrozenNetwork:
     def _note(self, name: str, rule: str) -> None:
         known = self.rules[name].rule.split("; ") if name in self.rules else []
         self.rules[name] = Frozen(name, type(self._modules[name]).__name__, "; ".join([*known, *({rule} - set(known))]))
+
+    def mixed(self, module: nn.Module, compute: Callable[[], Tensor], value: Tensor) -> Tensor:
+        """``value`` mixed by the attention weights of one module."""
+        weights = self.weights(module, compute)
+        mixed = mix(weights, value)
+        if self._mixing is not None:
+            self._mixing(weights, value, mixed)
+        return mixed
 
     def weights(self, module: nn.Module, compute: Callable[[], Tensor]) -> Tensor:
         """Attention weights of one module: recorded in the first pass, looked up in every later one."""

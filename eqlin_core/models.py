@@ -5,7 +5,7 @@ import contextlib
 import difflib
 import errno
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -165,16 +165,21 @@ def load_model(
     device: str | torch.device = "auto",
     *,
     revision: str | None = None,
+    device_map: str | Mapping[str, Any] | None = None,
+    max_memory: Mapping[int | str, int | str] | None = None,
     progress: Progress | None = None,
 ) -> LanguageModel:
     """The model of this name: the bundled default, a preset, a folder, a .gguf file or a hub id (with a `revision`).
 
     `dtype` is "float64", "float32", "bfloat16", "float16", or "4bit": weights in NF4 and float32 for everything else.
+    A model bigger than one device: `device_map="auto"` (or a map of accelerate's) spreads it over the devices, main
+    memory and the disk, within `max_memory` for each, as {0: "20GiB", "cpu": "60GiB"}.
     `progress(fraction, message)` is called all along (fraction None: unknown); it cancels by raising `Cancelled`.
     Raises EqlinError with one sentence that says what to do; too little memory is found before the weights are read.
     """
     report = progress or (lambda _fraction, _message: None)
-    wanted = Wanted(str(name), _dtype(dtype), _device(device, _dtype(dtype)), str(dtype) == four_bit.NAME)
+    spread = _spread(device_map, max_memory)
+    wanted = Wanted(str(name), _dtype(dtype), _device(device, _dtype(dtype)), str(dtype) == four_bit.NAME, spread)
     bits = f"-{four_bit.NAME}" if wanted.four_bit else ""
     path = None if wanted.name == bundled.NAME else _local(wanted.name)
     if revision is not None and (path or wanted.name == bundled.NAME):
@@ -228,6 +233,17 @@ def _device(device: str | torch.device, dtype: torch.dtype) -> torch.device:
     if str(device) == "mps" and dtype == torch.float64:
         raise EqlinError('The device "mps" has no float64: choose float32, or device="cpu".')
     return torch.device(device)
+
+
+def _spread(device_map: Any, max_memory: Mapping[int | str, int | str] | None) -> dict[str, Any]:
+    """What transformers is told of a model that lives in several places; nothing for one that lives in one."""
+    if device_map is None:
+        if max_memory is not None:
+            raise EqlinError('max_memory says what each device may hold: give device_map="auto" with it.')
+        return {}
+    folder = bundled.cache_directory() / "offload"
+    folder.mkdir(parents=True, exist_ok=True)
+    return {"device_map": device_map, "max_memory": max_memory and dict(max_memory), "offload_folder": str(folder)}
 
 
 def _hub_id(name: str) -> str:

@@ -51,11 +51,12 @@ class Plan:
 
     def sentence(self) -> str:
         """One line for people."""
-        peak = max(self.device_bytes, self.host_bytes)
-        where = {"device": f"on {self.device}", "host": "in main memory", "scratch file": "in a scratch file"}
+        here = "in memory" if self.host_bytes >= self.device_bytes else f"on {self.device}"
+        where = {"device": here, "host": "in main memory", "scratch file": "in a scratch file"}[self.place]
         return (
-            f"{self.tokens} tokens: about {_duration(self.seconds)} for the matrix, {_size(peak)} of memory at most; "
-            f"the matrix, {_size(self.matrix_bytes)}, {where[self.place]}."
+            f"Plan for {self.tokens} token{'s' if self.tokens > 1 else ''}: about {_duration(self.seconds)} for the "
+            f"matrix of {_size(self.matrix_bytes)}, kept {where}; at most "
+            f"{_size(max(self.device_bytes, self.host_bytes))} of memory beside the model."
         )
 
 

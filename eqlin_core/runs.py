@@ -70,9 +70,10 @@ class TokenRun:
     bias: Float[Array, " d"]
     contributions: Float[Array, "tokens d"]
     targets: list[Target]
-    exactness: Exactness
+    exactness: Exactness | None
     bounds: tuple[float, float]
     treatments: list[Treatment] = field(default_factory=list)
+    complete: bool = True
 
     def split(self, direction: Float[Array, " d"]) -> tuple[Float[Array, " tokens"], float, float]:
         """(w . J_i x_i of every token, w . b, w . y) for a direction w of the output space."""
@@ -118,26 +119,48 @@ def run_key(lin: LinearMap) -> RunKey:
 
 def token_run(lin: LinearMap, prompt: str, progress: Callable[[float, str], Any] | None = None) -> TokenRun:
     """Contributions, exactness and the most likely next tokens, without the matrix."""
-    lm = lin.lm
-    lin.contributions(progress)
-    logits = next_logits(lm, lin.token_ids)
+    contributions = lin.contributions(progress)
+    return _token_run(lin, prompt, contributions, _likely(lin), lin.exactness())
+
+
+def token_preview(lin: LinearMap, prompt: str) -> TokenRun:
+    """The logits of the most likely next tokens split over the input tokens, by one reverse pass for each of them.
+
+    For a long prompt this is there long before the contributions, which take a pass for every token of the prompt.
+    """
+    targets = _likely(lin)
+    rows = torch.from_numpy(np.stack([target.row for target in targets]))
+    terms = torch.einsum("mtd,td->tm", lin.adjoint(rows).double(), lin.inputs.double()).cpu()
+    # of all the vectors with these products, the shortest
+    contributions = torch.linalg.lstsq(rows, terms.mT, driver="gelsd").solution.mT
+    return _token_run(lin, prompt, contributions, targets, None)
+
+
+def _likely(lin: LinearMap) -> list[Target]:
+    logits = next_logits(lin.lm, lin.token_ids)
     ids = logits.topk(min(TARGETS, len(logits))).indices.tolist()
-    exactness = lin.exactness()
+    return describe_targets(lin.lm, lin, ids, logits)
+
+
+def _token_run(
+    lin: LinearMap, prompt: str, contributions: Tensor, targets: list[Target], exactness: Exactness | None
+) -> TokenRun:
     return TokenRun(
         key=run_key(lin),
         prompt=prompt,
-        device=str(lm.device),
+        device=str(lin.lm.device),
         width=lin.width,
-        n_layers=lm.n_layers,
+        n_layers=lin.lm.n_layers,
         tokens=list(lin.tokens),
         inputs=_array(lin.inputs),
         output=_array(lin.output),
         bias=_array(lin.bias),
-        contributions=_array(lin.contributions()),
-        targets=describe_targets(lm, lin, ids, logits),
+        contributions=_array(contributions),
+        targets=targets,
         exactness=exactness,
-        bounds=BOUNDS[exactness.dtype],
-        treatments=treatments(lin.network, exactness.leaks),
+        bounds=BOUNDS[str(lin.inputs.dtype).removeprefix("torch.")],
+        treatments=treatments(lin.network, exactness.leaks if exactness else lin.network.leaks),
+        complete=exactness is not None,
     )
 
 

@@ -108,13 +108,17 @@ def truncated_svd(
     if matrix.dtype not in _RESIDUAL:
         matrix = matrix.float()
     width, fewest, basis = _KRYLOV[matrix.dtype]
-    steps = max(fewest, -(-basis * k // width))
+    return _krylov_or_full(matrix, k, width, max(fewest, -(-basis * k // width)))
+
+
+def _krylov_or_full(matrix: Tensor, k: int, width: int, steps: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The verified result of so many steps; where that fails, of twice as many; in full once that is cheaper."""
     if (steps + 1) * width * 2 > min(matrix.shape[1:]):
         return _full_svd(matrix, k)
     U, S, Vh = _block_krylov(matrix, k, width, steps)
     failed = ~_verified(matrix, U, S, Vh)
     if failed.any():
-        U[failed], S[failed], Vh[failed] = _full_svd(matrix[failed], k)
+        U[failed], S[failed], Vh[failed] = _krylov_or_full(matrix[failed], k, width, 2 * steps)
     return U, S, Vh
 
 

@@ -4,7 +4,7 @@ import streamlit as st
 
 from eqlin_core import figures
 from eqlin_core.figures import visible_token
-from pages.shared.charts import show
+from pages.shared.charts import equal_heights, show
 from pages.shared.entry import through_app
 from pages.shared.explained import choose
 from pages.shared.joint import joint_triplets
@@ -40,28 +40,19 @@ with controls:
         "Values", ["absolute", "normalised"], default="absolute", required=True, key="values", bind="query-params"
     )
 
+values, ranks = equal_heights(
+    figures.singular_values(
+        spectra.S, run.tokens, log=scale == "log", normalised=size == "normalised", highlight=token, theme=theme()
+    ),
+    figures.stable_ranks(spectra.stable_rank, run.tokens, log=scale == "log", highlight=token, theme=theme()),
+)
 left, right = st.columns([3, 2], gap="medium")
 with left:
     st.header("Singular values of every token's matrix")
-    show(
-        figures.singular_values(
-            spectra.S,
-            run.tokens,
-            log=scale == "log",
-            normalised=size == "normalised",
-            highlight=token,
-            theme=theme(),
-        ),
-        "singular-values",
-        f"The {spectra.S.shape[1]} largest of {run.width} ({run.key.dtype}).",
-    )
+    show(values, "singular-values", f"The {spectra.S.shape[1]} largest of {run.width} ({run.key.dtype}).")
 with right:
     st.header("Stable rank")
-    show(
-        figures.stable_ranks(spectra.stable_rank, run.tokens, log=scale == "log", highlight=token, theme=theme()),
-        "stable-ranks",
-        f"‖J‖² / σ₁², from the exact Frobenius norm ({run.key.dtype}).",
-    )
+    show(ranks, "stable-ranks", f"‖J‖² / σ₁², from the exact Frobenius norm ({run.key.dtype}).")
 
 triplet_table(run, spectra, token, explained)
 assert state.shown is not None

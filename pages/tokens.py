@@ -35,8 +35,8 @@ few = len(run.tokens) <= SIDE_BY_SIDE
 waterfall = figures.waterfall(
     bias, terms, total, run.tokens, explained=explained.name, tolerance=run.bounds[0] * 100, theme=theme()
 )
-norms = figures.norms_and_cosines(run.norms, run.cosines, run.tokens, theme=theme())
-if few:
+norms = figures.norms_and_cosines(run.norms, run.cosines, run.tokens, theme=theme()) if run.complete else None
+if few and norms is not None:
     equal_heights(waterfall, norms)
 left, right = st.columns([3, 2], gap="medium") if few else (st.container(), st.container())
 with left:
@@ -50,11 +50,10 @@ with left:
     )
 with right:
     st.header("Size and direction of the contributions")
-    show(
-        norms,
-        "norms",
-        f"‖y‖ = {format_number(float(np.linalg.norm(run.output)))} ({run.key.dtype}).",
-    )
+    if norms is None:
+        st.info("The contributions as vectors take a pass for every token of the prompt. They appear here.")
+    else:
+        show(norms, "norms", f"‖y‖ = {format_number(float(np.linalg.norm(run.output)))} ({run.key.dtype}).")
 
 st.header("Input tokens × likely next tokens")
 marked = next((i for i, t in enumerate(run.targets) if t.token_id == explained.first.token_id), None)

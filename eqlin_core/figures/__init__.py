@@ -11,10 +11,13 @@ In Streamlit: `st.plotly_chart(chart.figure, theme=None, config=chart.config(), 
 
 from .chart import Chart, plot_config
 from .chips import chips_html
+from .heads import direct_layers, head_tokens, heads_table
 from .labels import format_error, format_number, visible_token
+from .layers import first_layers, layer_path, layer_spectra, layer_stable_ranks
 from .matrix import line_norms, matrix_heatmap
 from .palette import Theme, diverging_colour, token_colours
 from .ranks import joint_spectrum, rank_dial, top_tokens
+from .readout_table import readout_table
 from .reconstruction import error_histogram, reconstruction_scatter
 from .spectra import singular_values, stable_ranks
 from .tokens import norms_and_cosines, token_target_heatmap
@@ -25,17 +28,25 @@ __all__ = [
     "Chart",
     "Theme",
     "chips_html",
+    "direct_layers",
     "diverging_colour",
     "error_histogram",
+    "first_layers",
     "format_error",
     "format_number",
+    "head_tokens",
+    "heads_table",
     "joint_spectrum",
+    "layer_path",
+    "layer_spectra",
+    "layer_stable_ranks",
     "line_norms",
     "matrix_heatmap",
     "norms_and_cosines",
     "plot_config",
     "rank_dial",
     "readout_bars",
+    "readout_table",
     "reconstruction_scatter",
     "singular_values",
     "stable_ranks",

@@ -93,10 +93,21 @@ def diverging_colour(value: float, limit: float, theme: Theme = "light") -> tupl
     return background, readable_text(background, theme)
 
 
-def diverging_scale(theme: Theme = "light") -> list[tuple[float, str]]:
-    """The same scale for Plotly, from -limit (0.0) over zero (0.5) to limit (1.0)."""
+def diverging_scale(theme: Theme = "light", reach: float = 1.0) -> list[tuple[float, str]]:
+    """The same scale for Plotly, from -limit (0.0) over zero (0.5) to limit (1.0); paler with a reach below 1."""
     steps = [i / (DIVERGING_STOPS - 1) for i in range(DIVERGING_STOPS)]
-    return [(s, diverging_colour(2 * s - 1, 1.0, theme)[0]) for s in steps]
+    return [(s, diverging_colour(reach * (2 * s - 1), 1.0, theme)[0]) for s in steps]
+
+
+def sequential_colour(share: float, theme: Theme = "light") -> tuple[str, str]:
+    """(background, text) of a share from 0, the page's background, to 1, the accent."""
+    return diverging_colour(max(0.0, share), 1.0, theme)
+
+
+def sequential_scale(theme: Theme = "light", reach: float = 1.0) -> list[tuple[float, str]]:
+    """The same scale for Plotly; paler with a reach below 1."""
+    steps = [i / (DIVERGING_STOPS - 1) for i in range(DIVERGING_STOPS)]
+    return [(s, sequential_colour(reach * s, theme)[0]) for s in steps]
 
 
 def readable_text(background: str, theme: Theme = "light") -> str:

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import streamlit as st
 
 from eqlin_core.figures import Chart
 
 
-def show(chart: Chart, key: str, note: str = "") -> None:
-    """The chart, one line about it, and a button for its data; its picture is in the chart's own toolbar."""
-    st.plotly_chart(chart.figure, theme=None, config=chart.config(), key=key, alt=chart.name.replace("-", " "))
+def show(chart: Chart, key: str, note: str = "", on_click: Callable[[], None] | None = None) -> None:
+    """The chart, one line about it, and a button for its data; its picture is in the chart's own toolbar.
+
+    ``on_click`` is called after a click on a point, which ``clicked(key)`` then gives.
+    """
+    st.plotly_chart(
+        chart.figure,
+        theme=None,
+        config=chart.config(),
+        key=key,
+        alt=chart.name.replace("-", " "),
+        on_select="ignore" if on_click is None else on_click,
+        selection_mode="points",
+    )
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.caption(note or " ")
         download(chart, key)
@@ -21,6 +35,12 @@ def equal_heights(*charts: Chart) -> tuple[Chart, ...]:
     for chart in charts:
         chart.figure.layout.height = height
     return charts
+
+
+def clicked(key: str) -> list[Any] | None:
+    """The customdata of the point that was clicked on this chart; None where the click took a choice back."""
+    points = st.session_state[key]["selection"]["points"]
+    return list(points[0]["customdata"]) if points else None
 
 
 def download(chart: Chart, key: str) -> None:

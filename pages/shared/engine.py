@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from eqlin_core.runs import SpectrumRun, Target, TokenRun
 
 KEPT_TRIPLETS = 24
+# From so many tokens on, the split of 20 logits is there much sooner than the contributions as vectors.
+PREVIEWED_FROM = 48
 
 
 class Engine:
@@ -23,6 +25,7 @@ class Engine:
         self.worker = Worker()
         self._model: tuple[tuple[str, str], LanguageModel] | None = None
         self._map: tuple[Request, LinearMap] | None = None
+        self._plan = ""
 
     def tokens(self, request: Request, visitor: str) -> Job:
         """The job that ends in a TokenRun: contributions and exactness."""
@@ -54,9 +57,13 @@ class Engine:
         )
 
     def _tokens(self, request: Request, progress: Progress) -> TokenRun:
-        from eqlin_core.runs import token_run  # noqa: PLC0415 - torch stays off the script thread
+        from eqlin_core.runs import token_preview, token_run  # noqa: PLC0415 - torch stays off the script thread
 
-        return token_run(self._linear_map(request, progress), request.prompt, progress)
+        lin = self._linear_map(request, progress)
+        if lin.n_tokens > PREVIEWED_FROM:
+            progress(None, "The likely next tokens")
+            progress.publish("preview", token_preview(lin, request.prompt))
+        return token_run(lin, request.prompt, progress)
 
     def _spectra(self, request: Request, progress: Progress) -> SpectrumRun:
         from eqlin_core.runs import spectrum_run  # noqa: PLC0415
@@ -69,14 +76,19 @@ class Engine:
         return typed_target(self._linear_map(request, progress), text)
 
     def _linear_map(self, request: Request, progress: Progress) -> Any:
-        from eqlin_core import linearize  # noqa: PLC0415
+        from eqlin_core import linearize, plan_run  # noqa: PLC0415
+        from eqlin_core.linear_map import prompt_ids  # noqa: PLC0415
 
         if self._map is None or self._map[0] != request:
             model = self._load(request, progress)
-            progress(None, "Recording the frozen network")
+            ids = prompt_ids(model, request.prompt, None)
             self._map = None
-            lin = linearize(model, request.prompt, gated_path=request.gated_path)
+            self._plan = plan_run(model, len(ids)).sentence()  # what cannot fit is refused here, before it starts
+            progress.publish("plan", self._plan)
+            progress(None, "Recording the frozen network")
+            lin = linearize(model, token_ids=ids, gated_path=request.gated_path)
             self._map = (request, lin)
+        progress.publish("plan", self._plan)
         return self._map[1]
 
     def _load(self, request: Request, progress: Progress) -> LanguageModel:

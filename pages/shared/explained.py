@@ -83,6 +83,10 @@ def _names(targets: list[Target]) -> dict[str, Target]:
 def _find(name: str, by_name: dict[str, Target]) -> Target | None:
     if name in by_name:
         return by_name[name]
+    run = session().tokens
+    if run is not None and not run.complete:
+        st.info("Any other token can be explained once the contributions are there.", icon=":material/info:")
+        return None
     found = session().typed_target(name.replace("·", " ").replace("⏎", "\n"))
     if isinstance(found, str):
         st.warning(found, icon=":material/info:")

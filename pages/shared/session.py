@@ -70,6 +70,7 @@ class Session:
         for name in ("tokens", "spectra"):
             snapshot = self.snapshot(name)
             if snapshot is None or not snapshot.finished:
+                changed = self._preview(snapshot) or changed
                 continue
             del self.jobs[name]
             changed = True
@@ -86,6 +87,14 @@ class Session:
             elif self.shown == self.asked:
                 self.spectra = snapshot.result
         return changed
+
+    def _preview(self, snapshot: Snapshot | None) -> bool:
+        """Show the first numbers of an unfinished analysis. True when they are new."""
+        preview = snapshot.partial.get("preview") if snapshot is not None else None
+        if preview is None or self.shown == self.asked:
+            return False
+        self.shown, self.tokens, self.spectra = self.asked, preview, None
+        return True
 
     def snapshot(self, name: str) -> Snapshot | None:
         """How the job "tokens" or "spectra" stands; None when there is none under way."""

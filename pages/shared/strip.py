@@ -65,9 +65,11 @@ def _facts(state: Session, run: TokenRun) -> None:
         wide, narrow = st.columns([5, 1], vertical_alignment="center")
         wide.html(f'<div class="eq-strip">{cells}<span class="eq-fact"><b>next token</b> {predicted}</span></div>')
         exactness = exact_now(state)
-        if exactness is not None:
-            with narrow:
+        with narrow:
+            if exactness is not None:
                 badge(exactness, run)
+            else:
+                st.caption("exactness follows")
 
 
 def _progress(state: Session) -> None:
@@ -82,12 +84,12 @@ def _progress(state: Session) -> None:
 
     poll()
     if state.cancelled and not state.busy:
-        complete = state.shown == state.asked
+        complete = state.shown == state.asked and state.tokens is not None and state.tokens.complete
         with st.container(horizontal=True, vertical_alignment="center"):
             st.caption(
                 "Cancelled before the spectra were finished; the contributions are complete."
                 if complete
-                else "Cancelled. What you see below is the previous result."
+                else "Cancelled. What you see below is what had been finished before."
             )
             st.button(
                 "Compute the spectra" if complete else "Analyse again",
@@ -102,6 +104,8 @@ def _bar(state: Session, snapshot: Snapshot) -> None:
     with st.container(horizontal=True, vertical_alignment="center", key="progress"):
         st.progress(min(snapshot.fraction or 0.0, 1.0), text=describe(snapshot))
         st.button("Cancel", key="cancel", on_click=state.cancel, disabled=snapshot.cancelling, width="content")
+    if plan := snapshot.partial.get("plan"):
+        st.caption(plan)
 
 
 def describe(snapshot: Snapshot) -> str:

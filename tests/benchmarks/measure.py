@@ -30,13 +30,19 @@ class Measured:
 
 
 def measure(calls: Mapping[str, Callable[[], Any]], rounds: int = 5) -> dict[str, Measured]:
-    """Each call's median time over ``rounds`` taken in turn, so that a busy moment hits all; after a warm-up."""
+    """Each call's median time over ``rounds`` taken in turn, so that a busy moment hits all; after a warm-up.
+
+    With no rounds the warm-up is what is timed.
+    """
     peaks = {}
+    times: dict[str, list[float]] = {name: [] for name in calls}
     for name, call in calls.items():
         with peak_memory() as peak:
+            start = time.perf_counter()
             call()
+            if not rounds:
+                times[name].append(time.perf_counter() - start)
         peaks[name] = peak[0]
-    times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
             gc.collect()

@@ -61,7 +61,7 @@ def test_weights_are_at_least_float32(dtype: torch.dtype) -> None:
 class Owner:
     replaying = False
 
-    def weights(self, module: Any, compute: Any) -> Any:
+    def mixed(self, module: Any, compute: Any, value: Any) -> Any:
         raise RuntimeError("the pass was ended")
 
     def paused(self) -> Any:

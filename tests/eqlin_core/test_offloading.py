@@ -101,4 +101,20 @@ def test_the_default_model_offloaded_has_the_same_map(how: str, tmp_path: Path) 
     torch.testing.assert_close(away.contributions(), here.contributions(), rtol=0, atol=0)
     torch.testing.assert_close(away.jacobian(), here.jacobian(), rtol=0, atol=0)
     assert away.exactness() == here.exactness()
-    assert eq.read_output(lm, away.output) == eq.read_output(default_model("float32"), here.output)
+    (read,), (expected,) = (eq.read_output(m, y) for m, y in ((lm, away.output), (here.lm, here.output)))
+    assert [token for token, _ in read] == [token for token, _ in expected]
+    assert [score for _, score in read] == pytest.approx([score for _, score in expected], rel=1e-5)  # alignment
+
+
+def test_the_default_model_spread_over_memory_and_disk_has_the_same_contributions() -> None:
+    lm = eq.load_model("smollm2-135m", "float32", device="cpu", device_map="auto", max_memory={"cpu": "300MB"})
+    away = [name for name, parameter in lm.model.named_parameters() if parameter.is_meta]
+    assert 10 < len(away) < len(list(lm.model.parameters()))
+    lin, here = (eq.linearize(m, MARIN) for m in (lm, default_model("float32")))
+    torch.testing.assert_close(lin.contributions(), here.contributions(), rtol=0, atol=0)
+    assert lin.exactness() == here.exactness()
+
+
+def test_a_memory_limit_without_a_map_is_refused() -> None:
+    with pytest.raises(eq.EqlinError, match='give device_map="auto" with it'):
+        eq.load_model("smollm2-135m", max_memory={"cpu": "1GB"})

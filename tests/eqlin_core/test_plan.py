@@ -39,7 +39,7 @@ def test_the_plan_grows_with_the_tokens_and_says_so_in_one_line() -> None:
         assert few.host_bytes < many.host_bytes
         assert few.seconds < many.seconds
         assert few.chunk > many.chunk
-    assert plans[2].sentence().startswith("400 tokens: about ")
+    assert plans[2].sentence().startswith("Plan for 400 tokens: about ")
     assert "\n" not in plans[2].sentence()
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import eqlin_core as eq
-from eqlin_core.runs import SpectrumRun, TokenRun, next_logits, spectrum_run, token_run, typed_target
+from eqlin_core.runs import SpectrumRun, TokenRun, next_logits, spectrum_run, token_preview, token_run, typed_target
 
 PROMPT = "The capital of France is"
 
@@ -107,3 +107,19 @@ def test_a_run_survives_pickling(run: TokenRun):
 def test_runs_hold_no_tensor_and_no_model(run: TokenRun, spectra: SpectrumRun):
     for value in (*vars(run).values(), *vars(spectra).values()):
         assert not isinstance(value, torch.Tensor | eq.LanguageModel | eq.LinearMap)
+
+
+def test_a_preview_splits_the_likely_tokens_logits_and_their_differences_exactly(
+    run: TokenRun, lin: eq.LinearMap
+) -> None:
+    preview = token_preview(lin, PROMPT)
+    assert not preview.complete
+    assert preview.exactness is None
+    assert [t.token for t in preview.targets] == [t.token for t in run.targets]
+    first, last = run.targets[0].row, run.targets[-1].row
+    for direction in (first, last, first - last):
+        terms, bias, total = preview.split(direction)
+        expected, _, _ = run.split(direction)
+        np.testing.assert_allclose(terms, expected, atol=1e-4)
+        assert terms.sum() + bias == pytest.approx(total, abs=1e-4)
+    assert np.linalg.norm(preview.contributions - run.contributions) > 0.1 * np.linalg.norm(run.contributions)

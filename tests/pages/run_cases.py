@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,7 @@ def spectrum_run(run: TokenRun) -> SpectrumRun:
         projections=np.ones((T, K)),
         reads_u=[[[(f" u{t}{k}{r}", 1.0 / (r + 1)) for r in range(6)] for k in range(K)] for t in range(T)],
         reads_v=[[[(f"v{t}{k}{r}", 0.5 / (r + 1)) for r in range(6)] for k in range(K)] for t in range(T)],
-        exactness=run.exactness,
+        exactness=run.exactness or EXACT,
     )
 
 
@@ -81,6 +82,10 @@ class MadeUpEngine:
             self.computed.append(("tokens", request.prompt))
             if "impossible" in request.prompt:
                 raise EqlinError("This prompt is impossible; type another.")
+            if "long" in request.prompt:
+                progress.publish("preview", replace(token_run(request.prompt), exactness=None, complete=False))
+                if self.hold is not None:
+                    self.hold(progress)
             return token_run(request.prompt)
 
         return self.worker.submit(

@@ -57,6 +57,23 @@ def test_a_request_ends_in_contributions_and_spectra(engine: MadeUpEngine) -> No
     assert not session.busy
 
 
+def test_a_long_prompt_shows_its_preview_until_the_contributions_are_there(engine: MadeUpEngine, gate: Gate) -> None:
+    session = Session()
+    session.ask(Request("a long prompt"))
+    assert gate.entered.wait(5)
+    assert session.advance()
+    assert session.tokens is not None
+    assert not session.tokens.complete
+    assert session.shown == Request("a long prompt")
+    assert session.spectra is None
+    assert not session.advance(), "the same preview is not new again"
+    gate.open.set()
+    settle(session)
+    settle(session)
+    assert session.tokens.complete
+    assert session.spectra is not None
+
+
 def test_contributions_are_there_while_the_spectra_are_still_computed(engine: MadeUpEngine, gate: Gate) -> None:
     session = Session()
     session.ask(BRIDGE)

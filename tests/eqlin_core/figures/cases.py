@@ -37,6 +37,8 @@ def charts(T: int, theme: Theme = "light") -> dict[str, Chart]:
     terms = random.normal(size=T)
     spectra = np.sort(random.random((T, 6)), axis=1)[:, ::-1] + 0.1
     rows = [(token, 3.0 - i) for i, token in enumerate(TARGETS)]
+    columns, L = [*tokens, "joint"], 5
+    reads = [[prompt(L + T)[(i + c) % T : (i + c) % T + 3] for c in range(T + 1)] for i in range(L)]
     return {
         "waterfall": figures.waterfall(0.5, terms, 0.5 + float(terms.sum()), tokens, explained=" Golden", theme=theme),
         "heatmap": figures.token_target_heatmap(random.normal(size=(T, len(TARGETS))), tokens, TARGETS, theme=theme),
@@ -86,4 +88,21 @@ def charts(T: int, theme: Theme = "light") -> dict[str, Chart]:
         "top_tokens": figures.top_tokens(rows, rows[0][0], "probability", theme=theme),
         "joint": figures.joint_spectrum(spectra[0], random.random((6, T)), tokens, highlight=1, theme=theme),
         "readout": figures.readout_bars(rows, rows[:3], theme=theme),
+        "readout_table": figures.readout_table(
+            reads, random.random((L, T + 1)), columns, quantity="σ", log=True, chosen=(2, 0), theme=theme
+        ),
+        "layer_spectra": figures.layer_spectra(spectra, name=tokens[0], chosen=0, theme=theme),
+        "layer_ranks": figures.layer_stable_ranks(
+            {"cumulative": 1 + random.random((T, 3)), "layerwise": 5 + random.random((T, 3))},
+            ("layer", "attn", "mlp"),
+            name=tokens[0],
+            theme=theme,
+        ),
+        "layer_path": figures.layer_path(random.uniform(-1, 1, (T, 2, 2)), name=tokens[0], theme=theme),
+        "first_layers": figures.first_layers(
+            np.arange(T + 1) % L - 1, columns, token=tokens[-1], n_layers=L, theme=theme
+        ),
+        "heads": figures.heads_table(random.normal(size=(T, 4)), explained=" Golden", chosen=(0, 3), theme=theme),
+        "head_tokens": figures.head_tokens(terms, tokens, layer=1, head=2, explained=" Golden", theme=theme),
+        "direct_layers": figures.direct_layers(terms, -terms, 0.5, explained=(" Golden", "<b>"), theme=theme),
     }

@@ -1,0 +1,129 @@
+"""Who writes into the residual stream what the output is made of: embeddings, attention heads and MLPs, token by token.
+
+The *direct* contribution of a part is what it adds to the residual stream at the explained position, read by the final
+norm held at its value. Direct contributions of all parts sum to the output exactly; so do a layer's heads to its
+attention.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from eqlin_core.blocks import Block, OpenNetwork
+from eqlin_core.errors import EqlinError
+from eqlin_core.linear_map import LinearMap, Progress, report
+
+
+@dataclass(frozen=True)
+class DirectContributions:
+    """The logits w . y of m directions w, split by the part that writes and the input token that it comes from.
+
+    ``embedding`` [m, T], ``attn`` and ``mlp`` [m, L, T], ``heads`` [m, L, H, T], which sum over H to ``attn``; the same
+    names with ``_bias`` are what biases and constants bring by that way, without the last axis (a head's is what it
+    mixes of them; its layer's holds the output's own bias as well); ``norm_bias`` [m] is the final norm's.
+    ``embedding`` + ``attn`` + ``mlp`` and their biases and ``norm_bias`` sum to ``total`` [m].
+    """
+
+    embedding: Float[Tensor, "m T"]
+    attn: Float[Tensor, "m L T"]
+    mlp: Float[Tensor, "m L T"]
+    heads: Float[Tensor, "m L H T"]
+    embedding_bias: Float[Tensor, " m"]
+    attn_bias: Float[Tensor, "m L"]
+    mlp_bias: Float[Tensor, "m L"]
+    head_bias: Float[Tensor, "m L H"]
+    norm_bias: Float[Tensor, " m"]
+    total: Float[Tensor, " m"]
+
+    def summed(self) -> Float[Tensor, " m"]:
+        """All parts together, to compare with ``total``."""
+        tokens = self.embedding.sum(-1) + self.attn.sum((1, 2)) + self.mlp.sum((1, 2))
+        return tokens + self.embedding_bias + self.attn_bias.sum(-1) + self.mlp_bias.sum(-1) + self.norm_bias
+
+
+def direct_contributions(
+    lin: LinearMap, directions: Float[Tensor, "m d"], progress: Progress | None = None
+) -> DirectContributions:
+    """Each direction's logit by part and input token: one batched replay, and one small reverse step for each layer.
+
+    ``lin`` is the map from the embeddings to the output; raises EqlinError for another one, and for blocks that are not
+    input + attention + MLP.
+    """
+    net = OpenNetwork(lin)
+    net.require_parts()
+    position, w = net.position, directions.to(lin.output)
+    # What the output's direction looks for in the residual stream, and in the mixed values of every layer's heads.
+    stream = net.rows(net.output[0, position], net.blocks[-1].out, w)[:, 0, position]  # m, d
+    heads = []
+    for block in net.blocks:
+        assert block.mixed is not None
+        heads.append(net.rows(block.added("attn")[0, position], block.mixed, stream)[:, 0, position])  # m, H, e
+    looking = torch.stack(heads, 1).double()  # m, L, H, e
+    stream = stream.double()
+
+    def written(blocks: list[Block]) -> dict[str, Tensor]:
+        """The parts of every row of a replay: m first, rows last."""
+        parts = {
+            "embedding": stream @ blocks[0].input[:, position].double().T,
+            "heads": torch.stack([torch.einsum("mhe,bhe->mhb", looking[:, i], _mixed(b, position)) for i, b in
+                                  enumerate(blocks)], 1),
+        }  # fmt: skip
+        for kind in ("attn", "mlp"):
+            parts[kind] = torch.stack([stream @ b.added(kind)[:, position].double().T for b in blocks], 1)
+        return parts
+
+    zero = written(net.replay(torch.zeros_like(lin.inputs)[None]))
+    rows: list[dict[str, Tensor]] = []
+    tokens = torch.arange(lin.n_tokens, device=lin.inputs.device)
+    for part in tokens.split(lin._chunk()):
+        report(progress, int(part[0]) / lin.n_tokens, "Heads")
+        alone = lin.inputs.new_zeros(len(part), *lin.inputs.shape)
+        alone[torch.arange(len(part)), part] = lin.inputs[part]
+        rows.append({name: value - zero[name] for name, value in written(net.replay(alone)).items()})
+    report(progress, 1.0, "Heads")
+    out = net.blocks[-1].out[0, position].detach().double()
+    total = w.double() @ lin.output.double()
+    return DirectContributions(
+        **{name: torch.cat([r[name] for r in rows], -1).cpu() for name in zero},
+        embedding_bias=zero["embedding"][..., 0].cpu(),
+        attn_bias=zero["attn"][..., 0].cpu(),
+        mlp_bias=zero["mlp"][..., 0].cpu(),
+        head_bias=zero["heads"][..., 0].cpu(),
+        norm_bias=(total - stream @ out).cpu(),
+        total=total.cpu(),
+    )
+
+
+def head_contributions(
+    lin: LinearMap, directions: Float[Tensor, "m d"], progress: Progress | None = None
+) -> Float[Tensor, "m L H T"]:
+    """What each head of each layer writes directly of every direction's logit, by the input token it comes from."""
+    return direct_contributions(lin, directions, progress).heads
+
+
+def head_map(lin: LinearMap, layer: int, head: int, *, alone: bool = False) -> Float[Tensor, "T d d"]:
+    """The map from the embeddings, or the block's own input where ``alone``, to what one head adds; no final norm.
+
+    The maps of a layer's heads sum to that of its attention. e reverse passes for heads of width e.
+    """
+    net = OpenNetwork(lin)
+    net.require_parts()
+    if not 0 <= layer < len(net.blocks):
+        raise EqlinError(f"Block {layer} does not exist: this model has blocks 0 to {len(net.blocks) - 1}.")
+    block, position = net.blocks[layer], net.position
+    assert block.mixed is not None
+    if not 0 <= head < block.mixed.shape[2]:
+        raise EqlinError(f"Head {head} does not exist: this model has heads 0 to {block.mixed.shape[2] - 1}.")
+    identity = torch.eye(lin.width, dtype=lin.inputs.dtype, device=lin.inputs.device)
+    writes = net.rows(block.added("attn")[0, position], block.mixed, identity)[:, 0, position, head]  # d, e
+    reads = net.jacobian(block.mixed[0, position, head], block.input if alone else net.leaf)  # T, e, d
+    return writes.to(reads) @ reads
+
+
+def _mixed(block: Block, position: int) -> Float[Tensor, "b H e"]:
+    assert block.mixed is not None
+    return block.mixed[:, position].double()

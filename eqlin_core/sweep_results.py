@@ -1,0 +1,121 @@
+"""The result of a sweep over all layers: triplets of every layer, kind and token, and what they read as."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from eqlin_core.errors import EqlinError
+from eqlin_core.readout import Row
+
+KINDS = ("layer", "attn", "mlp")
+
+
+@dataclass(frozen=True)
+class Triplets:
+    """The k largest singular triplets at every place, J ~ U diag(S) Vh, signed so that u . y >= 0.
+
+    ``stable_rank`` has the exact Frobenius norm; ``projections`` are v . x, ``cosines`` those of v with x;
+    ``u_ids``, ``u_scores`` the tokens that u writes, through the unembedding; ``v_ids``, ``v_scores`` those that v
+    reads, by cosine with the input embeddings. r tokens each, best first.
+    """
+
+    U: Float[Tensor, "*place d k"]
+    S: Float[Tensor, "*place k"]
+    Vh: Float[Tensor, "*place k columns"]
+    stable_rank: Float[Tensor, "*place"]
+    projections: Float[Tensor, "*place k"]
+    cosines: Float[Tensor, "*place k"]
+    u_ids: Int[Tensor, "*place k r"]
+    u_scores: Float[Tensor, "*place k r"]
+    v_ids: Int[Tensor, "*place k r"]
+    v_scores: Float[Tensor, "*place k r"]
+
+
+@dataclass(frozen=True)
+class LayerSweep:
+    """The maps to every layer and kind at one prompt. L layers, K kinds, T tokens, width d, k triplets, r tokens read.
+
+    ``triplets`` of J_i have the places [L, K, T]; ``joint`` ones of [J_1 ... J_T] [L, K], their v of T d columns read
+    out where it is longest. ``values`` [L, K, d] is y at each place, ``y_ids`` [L, K, r] its read-out, ``errors``
+    [L, K] = ||sum_i J_i x_i + b - y|| / ||y||. ``method`` says how the maps were computed.
+    """
+
+    mode: str
+    kinds: tuple[str, ...]
+    method: str
+    final_norm: bool
+    gated_path: str
+    dtype: str
+    bound: float
+    tokens: list[str]
+    token_ids: list[int]
+    names: dict[int, str]  # of every token id below
+    triplets: Triplets
+    joint: Triplets
+    values: Float[Tensor, "L K d"]
+    y_ids: Int[Tensor, "L K r"]
+    y_scores: Float[Tensor, "L K r"]
+    errors: Float[Tensor, "L K"]
+
+    @property
+    def U(self) -> Float[Tensor, "L K T d k"]:
+        """The left singular vectors of every token's matrix."""
+        return self.triplets.U
+
+    @property
+    def S(self) -> Float[Tensor, "L K T k"]:
+        """The singular values of every token's matrix."""
+        return self.triplets.S
+
+    @property
+    def Vh(self) -> Float[Tensor, "L K T k d"]:
+        """The right singular vectors of every token's matrix."""
+        return self.triplets.Vh
+
+    @property
+    def stable_rank(self) -> Float[Tensor, "L K T"]:
+        """||J_i||_F^2 / sigma_1^2."""
+        return self.triplets.stable_rank
+
+    @property
+    def exact(self) -> bool:
+        """Whether every map reproduces the value at its place within the bound of the dtype."""
+        return bool((self.errors <= self.bound).all())
+
+    def read_u(self, layer: int, kind: str, token: int | None, triplet: int = 1) -> Row:
+        """(token, score) rows of what u of a triplet (from 1) writes; ``token`` None is the joint map."""
+        return self._row("u", layer, kind, token, triplet)
+
+    def read_v(self, layer: int, kind: str, token: int | None, triplet: int = 1) -> Row:
+        """(token, cosine) rows of what v of a triplet (from 1) reads."""
+        return self._row("v", layer, kind, token, triplet)
+
+    def first_layers(
+        self, token_id: int, kind: str = "layer", triplet: int = 1, within: int = 1
+    ) -> Int[Tensor, " columns"]:
+        """The first layer whose u reads as this token, for every input token and, last, the joint map; -1 for never.
+
+        ``within`` counts how many of the best tokens are looked at, at most r.
+        """
+        place = self.kind_index(kind)
+        ids = torch.cat([self.triplets.u_ids[:, place], self.joint.u_ids[:, place, None]], 1)  # L, T+1, k, r
+        reached = (ids[:, :, triplet - 1, :within] == token_id).any(-1)
+        return torch.where(reached.any(0), reached.int().argmax(0), -1)
+
+    def kind_index(self, kind: str) -> int:
+        """Where a kind stands in the arrays. Raises EqlinError for one that was not computed."""
+        if kind not in self.kinds:
+            raise EqlinError(f"This sweep has the kinds {', '.join(self.kinds)}, not {kind!r}.")
+        return self.kinds.index(kind)
+
+    def _row(self, side: str, layer: int, kind: str, token: int | None, triplet: int) -> Row:
+        found: Any = self.joint if token is None else self.triplets
+        place = (layer, self.kind_index(kind)) if token is None else (layer, self.kind_index(kind), token)
+        ids, scores = getattr(found, f"{side}_ids")[place], getattr(found, f"{side}_scores")[place]
+        pairs = zip(ids[triplet - 1].tolist(), scores[triplet - 1].tolist(), strict=True)
+        return [(self.names[i], score) for i, score in pairs]

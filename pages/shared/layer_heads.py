@@ -1,0 +1,81 @@
+"""The heads on the page Layers: which of them carry the explained token's logit, and from which input tokens."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import streamlit as st
+
+from eqlin_core import figures
+from eqlin_core.figures import format_number
+from pages.shared.charts import clicked, show
+from pages.shared.explained import Explained
+from pages.shared.layer_state import Layers
+from pages.shared.theme import theme
+
+if TYPE_CHECKING:
+    from eqlin_core.runs import TokenRun
+
+_TABLE, _CHOICE = "heads-table", "head"
+
+
+def heads(state: Layers, run: TokenRun, explained: Explained) -> None:
+    """The table of heads, the chosen head's input tokens, and attention beside MLP."""
+    second = [] if explained.second is None else [explained.second.token_id]
+    ids = dict.fromkeys([*(t.token_id for t in run.targets), explained.first.token_id, *second])
+    busy = state.busy
+    state.ask_heads(tuple(ids))
+    if state.busy and not busy:
+        st.rerun()  # so that the progress above is drawn
+    found = state.heads
+    if found is None or not {explained.first.token_id, *second} <= set(found.ids):
+        return
+    weights = found.weights(explained.first.token_id, *second)
+    table = np.einsum("m,mlht->lht", weights, found.heads)
+    attn, mlp = (np.einsum("m,mlt->l", weights, part) for part in (found.attn, found.mlp))
+    attn_bias, mlp_bias = weights @ found.attn_bias, weights @ found.mlp_bias
+    rest = float(weights @ (found.embedding.sum(-1) + found.other_bias))
+    layer, head = _chosen(table.sum(-1))
+    left, right = st.columns([3, 2], gap="medium")
+    with left:
+        st.header(f"Heads that write the {explained.text}")
+        show(
+            figures.heads_table(table.sum(-1), explained=explained.name, chosen=(layer, head), theme=theme()),
+            _TABLE,
+            f"What each head adds to the residual stream, read by the frozen final norm; a layer's heads sum to its "
+            f"attention ({found.key.dtype}). Click a head.",
+            on_click=_open_clicked,
+        )
+    with right:
+        st.header(f"Layer {layer}, head {head}")
+        show(
+            figures.head_tokens(
+                table[layer, head], found.tokens, layer=layer, head=head, explained=explained.name, theme=theme()
+            ),
+            "head-tokens",
+            f"By the input token it comes from; they sum to {format_number(float(table[layer, head].sum()))}.",
+        )
+        st.header("Attention and MLP of every layer")
+        total = float((attn + attn_bias + mlp + mlp_bias).sum()) + rest
+        show(
+            figures.direct_layers(attn + attn_bias, mlp + mlp_bias, rest, explained=explained.name, theme=theme()),
+            "direct-layers",
+            f"With {format_number(rest)} of the embedding and constants they sum to {format_number(total)}; the "
+            f"logit is {format_number(float(weights @ found.total))} ({found.key.dtype}).",
+        )
+
+
+def _chosen(table: np.ndarray) -> tuple[int, int]:
+    """The chosen head, the one that writes most unless one was clicked that this model has."""
+    L, H = table.shape
+    layer, head = st.session_state.get(_CHOICE, (-1, -1))
+    if 0 <= layer < L and 0 <= head < H:
+        return layer, head
+    return divmod(int(np.abs(table).argmax()), H)
+
+
+def _open_clicked() -> None:
+    found = clicked(_TABLE)
+    if found is not None:
+        st.session_state[_CHOICE] = int(found[0]), int(found[1])

@@ -1,0 +1,217 @@
+"""The read-out table of the page Layers, the choices that it is drawn by, and the triplet that a click opens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import streamlit as st
+
+from eqlin_core import figures
+from eqlin_core.figures import format_number, visible_token
+from eqlin_core.figures.layers import KIND_NAMES
+from pages.shared.charts import clicked, show
+from pages.shared.layer_state import MODES
+from pages.shared.theme import theme
+
+if TYPE_CHECKING:
+    from eqlin_core.layer_runs import SweepRun
+    from eqlin_core.runs import TokenRun
+
+MODE_NAMES = {"cumulative": "the embeddings", "layerwise": "the block's input"}
+SIZE, SPREAD, TURN, EFFECT, OWN = (
+    "σ",
+    "stable rank",
+    "cosine with the last layer's u",
+    "σ (v · x)",
+    "cosine of v with x",
+)
+QUANTITIES = (SIZE, SPREAD, TURN, EFFECT, OWN)
+_TABLE = "layer-table"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What the page shows: a mode's sweep, a kind, a triplet (from 0), and the cell that is open."""
+
+    sweep: SweepRun
+    kind: str
+    triplet: int
+    quantity: str
+    layer: int
+    column: int
+
+    @property
+    def place(self) -> int:
+        """Where the kind stands in the arrays."""
+        return self.sweep.kinds.index(self.kind)
+
+    @property
+    def column_name(self) -> str:
+        """The token of the open cell, or the joint map."""
+        return _column_names(self.sweep)[self.column]
+
+
+def choices(sweeps: Mapping[str, SweepRun], run: TokenRun) -> Chosen | None:
+    """Draw the choices above the table; None while there is no sweep to show."""
+    if not sweeps:
+        return None
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        mode = st.segmented_control(
+            "Map",
+            MODES,
+            default=MODES[0],
+            required=True,
+            format_func={"cumulative": "cumulative", "layerwise": "layer-wise"}.__getitem__,
+            key="map_from",
+            bind="query-params",
+            help="Cumulative, from the embeddings to the layer; or one layer alone, from the block's own input.",
+        )
+        kind = st.segmented_control(
+            "to the",
+            list(KIND_NAMES),
+            default="layer",
+            required=True,
+            format_func=KIND_NAMES.__getitem__,
+            key="place",
+            bind="query-params",
+        )
+        sweep = sweeps.get(mode or MODES[0], next(iter(sweeps.values())))
+        numbers = list(range(1, sweep.S.shape[-1] + 1))
+        triplet = st.selectbox("Triplet", numbers, key="layer_triplet", bind="query-params", width=110)
+        quantity = st.selectbox("Colour", QUANTITIES, key="layer_colour", bind="query-params", width=290)
+    if sweep.mode != mode:
+        st.caption(f"The maps from {MODE_NAMES[mode]} are not there yet; you see those from {MODE_NAMES[sweep.mode]}.")
+    names = _column_names(sweep)
+    for key, options, first in (
+        ("at_layer", list(range(run.n_layers)), run.n_layers - 1),
+        ("column", names, names[-1]),
+    ):
+        if st.session_state.get(key) not in options and key not in st.query_params:
+            st.session_state[key] = first
+    return Chosen(
+        sweep,
+        kind or "layer",
+        int(triplet) - 1,
+        quantity,
+        *_open_cell(sweep, names),
+    )
+
+
+def read_out(chosen: Chosen, run: TokenRun) -> None:
+    """The table, and below it the triplet of the open cell."""
+    sweep, k, place = chosen.sweep, chosen.triplet, chosen.place
+    L, C = sweep.stable_rank.shape[0], len(sweep.columns)
+    values = _values(chosen)
+    st.header(f"What {subscripted('u', k + 1)} writes, layer by layer")
+    show(
+        figures.readout_table(
+            [[[t for t, _ in sweep.reads("u", i, chosen.kind, c, k)] for c in range(C)] for i in range(L)],
+            values[chosen.quantity],
+            sweep.columns,
+            quantity=chosen.quantity,
+            details=[(name, values[name]) for name in QUANTITIES if name != chosen.quantity],
+            signed=chosen.quantity in (TURN, EFFECT, OWN),
+            log=chosen.quantity in (SIZE, SPREAD),
+            chosen=(chosen.layer, chosen.column),
+            theme=theme(),
+        ),
+        _TABLE,
+        f"To the {KIND_NAMES[chosen.kind]} from {MODE_NAMES[sweep.mode]}, through the final norm ({sweep.key.dtype}); "
+        f"error of the maps at most {figures.format_error(float(sweep.errors[:, place].max()))}.",
+        on_click=_open_clicked,
+    )
+    inspect(chosen, run)
+
+
+def inspect(chosen: Chosen, run: TokenRun) -> None:
+    """The open cell's triplet: what u writes and v reads, and what it does to the likely next tokens."""
+    sweep, k = chosen.sweep, chosen.triplet
+    names = _column_names(sweep)
+    place = (chosen.layer, chosen.place, chosen.column)
+    st.header(
+        f"Triplet {k + 1} of {visible_column(chosen)} at layer {chosen.layer}, {KIND_NAMES[chosen.kind]}",
+    )
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.selectbox("Layer", list(range(sweep.U.shape[0])), key="at_layer", bind="query-params", width=110)
+        st.selectbox("Map of", names, key="column", bind="query-params", width=260)
+        effect = float(sweep.S[place][k] * sweep.projections[place][k])
+        numbers = {
+            "σ": sweep.S[place][k],
+            "σ (v · x)": effect,
+            "cosine of v with x": sweep.cosines[place][k],
+            "cosine of u with the last layer's": sweep.cosines_with_last(chosen.kind, k)[chosen.layer, chosen.column],
+            "stable rank": sweep.stable_rank[place],
+        }
+        facts = "".join(
+            f'<span class="eq-fact"><b>{name}</b> {format_number(float(value))}</span>'
+            for name, value in numbers.items()
+        )
+        st.html(f'<div class="eq-strip">{facts}</div>')
+    left, right = st.columns([6, 5], gap="medium")
+    with left:
+        reads = [sweep.reads(side, chosen.layer, chosen.kind, chosen.column, k) for side in ("u", "v")]
+        show(
+            figures.readout_bars(*reads, theme=theme()),
+            "layer-readout",
+            f"Signed so that u · y ≥ 0 ({sweep.key.dtype}). x is the token's value at the map's source."
+            + (" v is read where it is longest." if chosen.column == len(sweep.tokens) else ""),
+        )
+    with right:
+        u = sweep.U[place][:, k].astype(np.float64)
+        rows = [(t.token, effect * float(t.row @ u)) for t in run.targets[:8]]
+        show(
+            figures.readout_bars(rows, u_title="σ (v · x) w · u, in logits", theme=theme()),
+            "layer-effect",
+            f"What it adds to the likely next tokens when read out at this layer ({sweep.key.dtype}).",
+        )
+
+
+def visible_column(chosen: Chosen) -> str:
+    """The open cell's column in a sentence."""
+    joint = chosen.column == len(chosen.sweep.tokens)
+    return "all tokens together" if joint else visible_token(chosen.sweep.tokens[chosen.column])
+
+
+def _values(chosen: Chosen) -> dict[str, np.ndarray]:
+    """[L, C] of every quantity."""
+    sweep, k, place = chosen.sweep, chosen.triplet, chosen.place
+    return {
+        SIZE: sweep.S[:, place, :, k],
+        SPREAD: sweep.stable_rank[:, place],
+        TURN: sweep.cosines_with_last(chosen.kind, k),
+        EFFECT: sweep.S[:, place, :, k] * sweep.projections[:, place, :, k],
+        OWN: sweep.cosines[:, place, :, k],
+    }
+
+
+def _column_names(sweep: SweepRun) -> list[str]:
+    return [*(f"{i} {visible_token(token)}" for i, token in enumerate(sweep.tokens)), sweep.columns[-1]]
+
+
+def _open_cell(sweep: SweepRun, names: list[str]) -> tuple[int, int]:
+    """(layer, column) of the open cell, from the choices or the address, where they name one."""
+    query = st.query_params
+    layer = str(st.session_state.get("at_layer", query.get("at_layer", "")))
+    column = st.session_state.get("column", query.get("column", ""))
+    L = sweep.U.shape[0]
+    return (
+        int(layer) if layer.isdigit() and int(layer) < L else L - 1,
+        names.index(column) if column in names else len(names) - 1,
+    )
+
+
+def _open_clicked() -> None:
+    found = clicked(_TABLE)
+    if found is None:
+        return
+    layer, column = int(found[0]), int(found[1])
+    sweep = next(iter(st.session_state["layers"].sweeps.values()))
+    st.session_state["at_layer"], st.session_state["column"] = layer, _column_names(sweep)[column]
+
+
+def subscripted(name: str, k: int) -> str:
+    """The name with an index, such as u₁."""
+    return name + "".join("₀₁₂₃₄₅₆₇₈₉"[int(digit)] for digit in str(k))

@@ -1,0 +1,53 @@
+"""How the page Layers follows its jobs: progress, a working Stop, and what went wrong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from eqlin_core.sweep_cost import sweep_cost
+from pages.shared.engine import engine
+from pages.shared.layer_state import MODES, Layers, layers
+from pages.shared.strip import describe
+
+if TYPE_CHECKING:
+    from eqlin_core.runs import TokenRun
+
+POLL_SECONDS = 0.4
+# Multiplications; the default model at ten tokens takes 1.6e12 of them.
+AT_ONCE = 4_000_000_000_000
+
+
+def watch(state: Layers) -> None:
+    """Draw the progress of what is under way, then a sentence on what failed or was stopped."""
+    busy = state.busy
+
+    @st.fragment(run_every=POLL_SECONDS if busy else None)
+    def poll() -> None:
+        now = layers()
+        engine().worker.touch(now.visitor)
+        if busy and (now.advance() or not now.busy):
+            st.rerun(scope="app")
+        snapshot = now.snapshot()
+        if snapshot is not None:
+            with st.container(horizontal=True, vertical_alignment="center", key="layers_progress"):
+                st.progress(min(snapshot.fraction or 0.0, 1.0), text=describe(snapshot))
+                st.button("Stop", key="stop_layers", on_click=now.stop, disabled=snapshot.cancelling, width="content")
+
+    poll()
+    if state.error:
+        st.error(state.error, icon=":material/error:")
+    missing = [mode for mode in MODES if mode not in state.sweeps]
+    if missing and not state.busy:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            said = "Stopped. " if state.stopped else ""
+            st.caption(f"{said}Still to be computed: the {' and the '.join(missing)} maps.")
+            st.button("Compute the layers", key="ask_layers", on_click=state.ask, type="primary")
+
+
+def affordable(run: TokenRun) -> bool:
+    """Whether the sweeps of this prompt start by themselves: the two take about a minute on two processor cores."""
+    T, d = len(run.tokens), run.width
+    cost = sweep_cost(T, d, run.n_layers, values=d, mixed=d, inner=4 * d)
+    return min(cost.forward, cost.reverse) <= AT_ONCE

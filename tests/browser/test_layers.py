@@ -1,0 +1,103 @@
+"""Page Layers of the running app with the real default model: the table, the triplet behind a cell, the heads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.analysis import (
+    PATIENT,
+    address,
+    chart,
+    choose,
+    choose_value,
+    downloaded_csv,
+    errors,
+    tracebacks,
+    traces,
+)
+from tests.browser.conftest import OpenPage
+from tests.browser.visit import wait_finished, wait_idle
+
+# Where a point of a chart lies in the browser's window.
+PLACE = """(chart, [x, y]) => {
+    const box = chart.getBoundingClientRect(), {xaxis, yaxis} = chart._fullLayout;
+    return [box.left + xaxis._offset + xaxis.d2p(x), box.top + yaxis._offset + yaxis.d2p(y)];
+}"""
+# The rest of the matrix's singular values at the last layer, as page Spectra shows them.
+FIRST_SINGULAR_VALUES = [63.93, 4.45, 2.99, 4.53, 13.13, 4.11, 5.10]
+
+
+@pytest.fixture
+def layers_page(open_page: OpenPage) -> Page:
+    """The page with both finished sweeps of the first prompt."""
+    page = open_page("/layers")
+    wait_finished(page, timeout=PATIENT / 1000)
+    return page
+
+
+def click_cell(page: Page, key: str, row: int, column: int) -> None:
+    """Click a cell of a chart whose rows run downwards, and wait until the page has followed."""
+    drawn = chart(page, key)
+    drawn.scroll_into_view_if_needed()
+    page.wait_for_timeout(300)
+    x, y = drawn.evaluate(PLACE, [column, row])
+    page.mouse.click(x, y)
+    page.wait_for_timeout(300)
+    wait_idle(page)
+
+
+def test_a_click_in_the_layer_table_opens_the_triplet(layers_page: Page) -> None:
+    expect(layers_page.get_by_role("heading", name="Triplet 1 of all tokens together at layer 29")).to_be_visible()
+    before = traces(layers_page, "layer-readout")
+    click_cell(layers_page, "layer-table", 24, 1)
+    expect(layers_page.get_by_role("heading", name="Triplet 1 of ·bridge at layer 24, block output")).to_be_visible()
+    after = traces(layers_page, "layer-readout")
+    assert after != before
+    cells = traces(layers_page, "layer-table")[1]
+    clicked = next(entry for entry in cells["customdata"] if entry[:2] == [24, 1])
+    assert clicked[3].split("  ")[0] == after[0]["customdata"][0][0], "the panel reads what the cell shows first"
+    assert {"at_layer": "24", "column": "1 ·bridge"}.items() <= address(layers_page).items()
+    click_cell(layers_page, "layer-table", 3, 4)
+    expect(layers_page.get_by_role("heading", name="Triplet 1 of ·Marin at layer 3, block output")).to_be_visible()
+    assert errors(layers_page) == []
+    assert tracebacks(layers_page) == 0
+
+
+def test_the_last_layer_has_the_spectra_of_the_whole_map(layers_page: Page, tmp_path: Path) -> None:
+    rows = downloaded_csv(layers_page, "layer-table", tmp_path)
+    assert len(rows) == 30 * 8
+    last = [float(row["σ"]) for row in rows if row["layer"] == "29"]
+    assert last[:-1] == pytest.approx(FIRST_SINGULAR_VALUES, abs=0.006)
+    assert "Highway" in next(row["reads"] for row in rows if row["layer"] == "29" and row["column"] == "1")
+
+
+def test_place_mode_and_triplet_are_chosen_and_are_in_the_address(layers_page: Page) -> None:
+    before = traces(layers_page, "layer-table")
+    choose_value(layers_page, "MLP")
+    mlp = traces(layers_page, "layer-table")
+    assert mlp != before
+    choose_value(layers_page, "layer-wise")
+    alone = traces(layers_page, "layer-table")
+    assert alone != mlp
+    choose(layers_page, "Triplet", "2")
+    assert traces(layers_page, "layer-table") != alone
+    expected = {"place": "MLP", "map_from": "layer-wise", "layer_triplet": "2"}
+    assert expected.items() <= address(layers_page).items()
+
+
+def test_a_click_on_a_head_shows_where_its_share_comes_from(layers_page: Page) -> None:
+    table = traces(layers_page, "heads-table")[1]
+    click_cell(layers_page, "heads-table", 28, 7)
+    expect(layers_page.get_by_role("heading", name="Layer 28, head 7")).to_be_visible()
+    share = next(entry[2] for entry in table["customdata"] if entry[:2] == [28, 7])
+    terms = traces(layers_page, "head-tokens")[0]["y"]
+    assert sum(terms) == pytest.approx(float(share.replace("−", "-")), rel=0.01)
+
+
+def test_a_view_of_the_layers_is_a_link(open_page: OpenPage) -> None:
+    page = open_page("/layers?at_layer=12&column=4 ·Marin&place=attention")
+    wait_finished(page, timeout=PATIENT / 1000)
+    expect(page.get_by_role("heading", name="Triplet 1 of ·Marin at layer 12, attention")).to_be_visible()

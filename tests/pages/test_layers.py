@@ -1,0 +1,246 @@
+"""The page Layers: its jobs and what outlives them, the open cell, and the charts of what is there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from eqlin_core import EqlinError
+from pages.shared import layer_state
+from pages.shared.layer_state import Layers
+from pages.shared.layer_watch import affordable
+from pages.shared.request import Request
+from pages.shared.worker import Worker
+from tests.pages.layer_cases import MadeUpJobs, heads_run, sweep_run
+from tests.pages.run_cases import target, token_run
+from tests.pages.worker_cases import Gate
+
+BRIDGE, TOWER = Request("The bridge"), Request("The tower")
+
+
+@pytest.fixture
+def jobs(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> MadeUpJobs:
+    found = MadeUpJobs(worker)
+    monkeypatch.setattr(layer_state, "layer_jobs", lambda: found)
+    return found
+
+
+def settle(state: Layers) -> None:
+    for job in list(state.jobs.values()):
+        assert job.wait(5)
+    state.advance()
+
+
+def finished(request: Request = BRIDGE) -> Layers:
+    state = Layers("ada")
+    state.follow(request)
+    state.ask()
+    settle(state)
+    return state
+
+
+# ---- jobs -----------------------------------------------------------------------------------------------------------
+
+
+def test_both_modes_are_swept_the_cumulative_one_first(jobs: MadeUpJobs) -> None:
+    state = finished()
+    assert list(state.sweeps) == ["cumulative", "layerwise"]
+    assert jobs.computed == [("The bridge", "cumulative"), ("The bridge", "layerwise")]
+    assert not state.busy
+    assert not state.advance(), "nothing is new any more"
+
+
+def test_the_first_mode_is_shown_while_the_second_is_computed(jobs: MadeUpJobs) -> None:
+    state = Layers("ada")
+    state.follow(BRIDGE)
+    state.ask()
+    assert state.jobs == {} or state.jobs["layerwise"].wait(5)
+    state.advance()
+    assert "cumulative" in state.sweeps
+
+
+def test_another_prompt_empties_the_page_and_stops_its_jobs(jobs: MadeUpJobs) -> None:
+    jobs.hold = Gate()
+    state = Layers("ada")
+    state.follow(BRIDGE)
+    state.ask()
+    assert jobs.hold.entered.wait(5)
+    left = state.jobs["cumulative"]
+    assert state.follow(TOWER)
+    assert not state.follow(TOWER), "it is the same request"
+    jobs.hold.open.set()
+    assert left.wait(5)
+    assert left.snapshot().state == "cancelled"
+    assert state.sweeps == {}
+
+
+def test_what_was_stopped_can_be_asked_for_again(jobs: MadeUpJobs) -> None:
+    jobs.hold = Gate()
+    state = Layers("ada")
+    state.follow(BRIDGE)
+    state.ask()
+    assert jobs.hold.entered.wait(5)
+    state.stop()
+    jobs.hold.open.set()
+    settle(state)
+    assert state.stopped
+    assert state.sweeps == {}
+    jobs.hold = None
+    state.ask()
+    settle(state)
+    assert not state.stopped
+    assert len(state.sweeps) == 2
+
+
+def test_a_failure_is_one_sentence_and_leaves_what_is_there(jobs: MadeUpJobs) -> None:
+    state = finished()
+    del state.sweeps["layerwise"]
+    jobs.failure = EqlinError("The maps of a layer need more memory; shorten the prompt.")
+    state.request = TOWER
+    state.ask()
+    settle(state)
+    assert state.error.startswith("The maps of a layer")
+    assert list(state.sweeps) == ["cumulative"]
+
+
+def test_heads_are_asked_for_once_and_again_for_another_token(jobs: MadeUpJobs) -> None:
+    state = finished()
+    for ids in ((0, 1), (0, 1), (0,), (0, 1, 7)):
+        state.ask_heads(ids)
+        settle(state)
+    assert jobs.computed[2:] == [("The bridge", (0, 1)), ("The bridge", (0, 1, 7))]
+    assert state.heads is not None
+    assert state.heads.ids == (0, 1, 7)
+
+
+@pytest.mark.parametrize(("tokens", "at_once"), [(7, True), (60, False)])
+def test_only_what_takes_a_moment_starts_by_itself(tokens: int, at_once: bool) -> None:
+    class Default:
+        width, n_layers = 576, 30
+
+        def __init__(self) -> None:
+            self.tokens = ["a"] * tokens
+
+    assert affordable(Default()) is at_once  # type: ignore[arg-type]
+
+
+# ---- what is drawn --------------------------------------------------------------------------------------------------
+
+
+def draw_sweeps(run, sweeps, state):
+    import streamlit as st
+
+    from pages.shared.layer_charts import charts
+    from pages.shared.layer_table import choices, read_out
+
+    st.session_state.update(state)
+    chosen = choices(sweeps, run)
+    if chosen is not None:
+        read_out(chosen, run)
+        charts(chosen, sweeps, run)
+
+
+def drawn(sweeps: Any = None, **state: Any) -> AppTest:
+    modes = ("cumulative", "layerwise")
+    found = {mode: sweep_run(mode) for mode in modes} if sweeps is None else sweeps
+    run = token_run()
+    object.__setattr__(run, "n_layers", 3)
+    app = AppTest.from_function(draw_sweeps, kwargs={"run": run, "sweeps": found, "state": state})
+    app.run(timeout=30)
+    assert not app.exception
+    return app
+
+
+def headers(app: AppTest) -> list[str]:
+    return [header.value for header in app.header]
+
+
+def facts(app: AppTest) -> str:
+    return " ".join(element.proto.body for element in app.get("html"))
+
+
+def test_the_page_opens_at_the_joint_map_of_the_last_layer() -> None:
+    app = drawn()
+    assert "What u₁ writes, layer by layer" in headers(app)
+    assert "Triplet 1 of all tokens together at layer 2, block output" in headers(app)
+    assert "σ</b> 33.0" in facts(app)
+    assert "σ (v · x)</b> -66.0" in facts(app)
+    assert "cosine of v with x</b> -0.500" in facts(app)
+    assert "stable rank</b> 1.50" in facts(app)
+
+
+def test_an_opened_cell_is_read_out() -> None:
+    app = drawn(at_layer=1, column="1 ·bridge", layer_triplet=2)
+    assert "What u₂ writes, layer by layer" in headers(app)
+    assert "Triplet 2 of ·bridge at layer 1, block output" in headers(app)
+    assert "σ</b> 21.5" in facts(app)
+    assert "Singular values, ·bridge" in headers(app)
+
+
+def test_a_place_and_a_mode_are_chosen() -> None:
+    app = drawn(map_from="layerwise", place="mlp")
+    assert "Triplet 1 of all tokens together at layer 2, MLP" in headers(app)
+    assert "stable rank</b> 20.0" in facts(app)
+    assert any("from the block's input" in caption.value for caption in app.caption)
+
+
+def test_a_mode_that_is_not_there_yet_is_said_and_the_other_shown() -> None:
+    app = drawn({"cumulative": sweep_run()}, map_from="layerwise")
+    assert any("are not there yet; you see those from the embeddings" in caption.value for caption in app.caption)
+    assert "stable rank</b> 1.50" in facts(app)
+
+
+def test_nothing_is_drawn_before_there_is_a_sweep() -> None:
+    app = drawn({})
+    assert headers(app) == []
+
+
+def test_a_cell_of_an_earlier_prompt_is_forgotten() -> None:
+    app = drawn(at_layer=25, column="9 ·gone")
+    assert "Triplet 1 of all tokens together at layer 2, block output" in headers(app)
+
+
+def test_when_a_chosen_token_becomes_the_read_out_is_said() -> None:
+    app = drawn(reads="·w31")
+    assert app.selectbox(key="reads").value == "·w31"
+    assert any("itself reads as it first: never" in caption.value for caption in app.caption)
+    app = drawn(reads="·w20")
+    assert any("itself reads as it first: at layer 0" in caption.value for caption in app.caption)
+
+
+def draw_heads(run, state, explained, head):
+    import streamlit as st
+
+    from pages.shared.layer_heads import heads
+
+    if head is not None:
+        st.session_state["head"] = head
+    heads(state, run, explained)
+
+
+def drawn_heads(head: tuple[int, int] | None = None) -> AppTest:
+    from pages.shared.explained import Explained
+
+    run = token_run()
+    state = Layers("ada", request=BRIDGE, heads=heads_run(tuple(t.token_id for t in run.targets)))
+    values = {"run": run, "state": state, "explained": Explained(target(0), None), "head": head}
+    app = AppTest.from_function(draw_heads, kwargs=values)
+    app.run(timeout=30)
+    assert not app.exception
+    return app
+
+
+def test_the_head_that_writes_most_is_opened_and_another_can_be() -> None:
+    app = drawn_heads()
+    assert "Layer 2, head 1" in headers(app)
+    assert any("they sum to 1.20" in caption.value for caption in app.caption)
+    app = drawn_heads((0, 0))
+    assert "Layer 0, head 0" in headers(app)
+    assert any("they sum to 0.200" in caption.value for caption in app.caption)
+
+
+def test_all_parts_sum_to_the_logit_on_the_page() -> None:
+    (said,) = [caption.value for caption in drawn_heads().caption if "embedding and constants" in caption.value]
+    assert said.startswith("With 0.500 of the embedding and constants they sum to 10.1; the logit is 10.1")
