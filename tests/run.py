@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -38,18 +39,27 @@ def main() -> int:
         if name == "install" and results[-1][1]:
             return give_up("The requirements could not be installed: see pip's message above.")
     # Given first, so that an own -m among the arguments replaces it.
-    tests = [python, "-m", "pytest", "-m", "not slow", *sys.argv[1:]]
+    pytest = [python, "-m", "pytest", "-m", "not slow"]
     if sys.stdout.isatty():
-        tests.insert(3, "--color=yes")
-    code, seconds, summary = timed_tests(tests)
-    results.append(("pytest", code, seconds))
+        pytest.append("--color=yes")
+    if sys.argv[1:]:
+        suites = {"pytest": [*pytest, *sys.argv[1:]]}
+    else:  # browser tests wait for the app most of the time, so the other tests run beside them
+        suites = {
+            "engine": [*pytest, "tests", "--ignore=tests/browser"],
+            "browser": [*pytest, "tests/browser"],
+        }
+    summaries = []
+    for name, (code, seconds, summary) in timed_tests(suites).items():
+        results.append((name, code, seconds))
+        summaries.append(summary)
     print()
     for name, code, seconds in results:
         print(f"{name:<12} {'failed' if code else 'ok':<6} {seconds:7.1f} s")
     failed = [name for name, code, _ in results if code]
     if failed:
         print(f"Failed: {', '.join(failed)}.")
-    print(summary, flush=True)
+    print("\n".join(summaries), flush=True)
     return 1 if failed else 0
 
 
@@ -78,19 +88,41 @@ def timed(name: str, command: list[str]) -> tuple[int, float]:
     return code, time.monotonic() - began
 
 
-def timed_tests(command: list[str]) -> tuple[int, float, str]:
-    """pytest's exit code, the seconds it took, and its closing line, all output being shown as it comes."""
-    print("--- pytest", flush=True)
+def timed_tests(suites: dict[str, list[str]]) -> dict[str, tuple[int, float, str]]:
+    """Each suite's exit code, seconds, and closing line; all run at once, and their output is shown suite by suite.
+
+    They share the cores: threads that wait for each other would make two busy processes slower than one.
+    """
+    threads = str(max(1, (os.cpu_count() or 1) // len(suites)))
+    environment = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads)}
     began = time.monotonic()
+    with ThreadPoolExecutor() as pool:
+        running = {
+            name: pool.submit(run_suite, command, environment, began, print_it=i == 0)
+            for i, (name, command) in enumerate(suites.items())
+        }
+        print(f"--- {next(iter(suites))}", flush=True)
+        found = {}
+        for i, (name, future) in enumerate(running.items()):
+            code, seconds, output = future.result()
+            if i:
+                print(f"--- {name}\n{output}", flush=True)
+            lines = output.rstrip().splitlines()
+            found[name] = code, seconds, lines[-1] if lines else "pytest printed nothing"
+    return found
+
+
+def run_suite(command: list[str], environment: dict[str, str], began: float, print_it: bool) -> tuple[int, float, str]:
+    """pytest's exit code, the seconds until it ended, and what it printed, shown as it comes or kept for later."""
     seen = bytearray()
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
         assert process.stdout is not None
         while chunk := os.read(process.stdout.fileno(), 4096):
             seen += chunk
-            sys.stdout.buffer.write(chunk)
-            sys.stdout.buffer.flush()
-    lines = seen.decode(errors="replace").rstrip().splitlines()
-    return process.returncode, time.monotonic() - began, lines[-1] if lines else "pytest printed nothing"
+            if print_it:
+                sys.stdout.buffer.write(chunk)
+                sys.stdout.buffer.flush()
+    return process.returncode, time.monotonic() - began, seen.decode(errors="replace")
 
 
 def give_up(sentence: str) -> int:
