@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eqlin_core.errors import EqlinError
+from eqlin_core.experts import eager_experts
 from eqlin_core.linear_map import BOUNDS, Exactness, LinearMap
 from eqlin_core.models import LanguageModel
 from eqlin_core.readout import Row, read_input, read_output
@@ -215,7 +216,8 @@ def spectrum_run(lin: LinearMap, k: int = 24, progress: Callable[[float, str], A
 def next_logits(lm: LanguageModel, token_ids: list[int]) -> Float[Tensor, " vocab"]:
     """The untouched model's logits after the prompt, with everything it applies to them (soft-capping, scaling)."""
     ids = torch.tensor([token_ids], device=lm.device)
-    return lm.model(input_ids=ids, use_cache=False, logits_to_keep=1).logits[0, -1]
+    with eager_experts(lm.model):  # the fused experts know no float64
+        return lm.model(input_ids=ids, use_cache=False, logits_to_keep=1).logits[0, -1]
 
 
 def _array(tensor: Tensor) -> Array:

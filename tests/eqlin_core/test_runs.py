@@ -10,6 +10,8 @@ import torch
 
 import eqlin_core as eq
 from eqlin_core.runs import SpectrumRun, TokenRun, next_logits, spectrum_run, token_preview, token_run, typed_target
+from tests.cases import PROMPT as PROMPT_IDS
+from tests.cases import family
 
 PROMPT = "The capital of France is"
 
@@ -123,3 +125,13 @@ def test_a_preview_splits_the_likely_tokens_logits_and_their_differences_exactly
         np.testing.assert_allclose(terms, expected, atol=1e-4)
         assert terms.sum() + bias == pytest.approx(total, abs=1e-4)
     assert np.linalg.norm(preview.contributions - run.contributions) > 0.1 * np.linalg.norm(run.contributions)
+
+
+@pytest.mark.parametrize("name", ["mixtral", "qwen3_moe", "gpt_oss"])
+def test_a_mixture_of_experts_has_a_run_in_float64(name: str) -> None:
+    lin = eq.linearize(family(name), token_ids=PROMPT_IDS)
+    run = token_run(lin, "")
+    terms, bias, total = run.split(run.targets[0].row)
+    assert terms.sum() + bias == pytest.approx(total, rel=1e-10)
+    assert run.exactness is not None
+    assert run.exactness.exact
