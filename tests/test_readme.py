@@ -20,6 +20,7 @@ def test_the_example_runs_and_prints_what_it_says(default_model_float64: Languag
     assert "63.9" in printed
     assert "Highway" in printed
     assert names["terms"].shape == (1, 7)  # type: ignore[attr-defined]
+    assert names["heads"].shape == (1, 30, 9, 7)  # type: ignore[attr-defined]
 
 
 def test_every_picture_and_every_file_it_names_is_there():
