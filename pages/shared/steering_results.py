@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from html import escape
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -24,6 +25,8 @@ from pages.shared.theme import theme
 
 # A download that takes longer has been overtaken by something big; it then comes out empty.
 FILE_SECONDS = 120.0
+# The table of strengths, in pixels: a text of 24 tokens takes two lines, and one grid is seen as a whole.
+NUMBER_WIDTH, TEXT_WIDTH, ROW_HEIGHT, HEADER_HEIGHT, TABLE_ROWS = 72, 460, 44, 37, 21
 
 
 def texts(state: Steering, grid: SteeringGrid) -> None:
@@ -160,11 +163,14 @@ def _forecast(grid: SteeringGrid) -> None:
 
 
 def _operator(state: Steering, grid: SteeringGrid) -> None:
-    guide = state.guide(grid.plan.concept)
+    concept, depth = grid.plan.concept, grid.plan.layers
+    if grid.plan.file is not None:  # then the file says what it holds
+        concept, depth = (grid.operators[0].concept, grid.operators[0].layers) if grid.operators else ("", 0)
+    guide = state.guide(concept)
     st.header("Where the concept lives")
-    if guide is not None and guide.concept == grid.plan.concept:
+    if guide is not None and guide.concept == concept:
         show(
-            depth_guide(guide.log_probability, guide.reads, guide.said, depth=grid.plan.layers, theme=theme()),
+            depth_guide(guide.log_probability, guide.reads, guide.said, depth=depth, theme=theme()),
             "depth-guide",
             f"How likely, after each block, is what the concept leads to in the end, “{visible_token(guide.said)}” "
             f"({grid.dtype}).",
@@ -209,18 +215,26 @@ def _table(grid: SteeringGrid) -> None:
     columns: dict[str, list[object]] = {}
     for i in range(len(grid.strengths[0])):
         columns["λ" if i == 0 else f"λ{i + 1}"] = [s[i] for s in grid.strengths]
-    columns["continuation"] = [t.text for t in grid.texts]
     if grid.measured is not None:
         columns["log p"] = list(grid.measured.concept)
         columns["KL"] = list(grid.measured.divergence)
         columns["perplexity"] = list(grid.measured.perplexity)
+    columns["continuation"] = [t.text.strip() for t in grid.texts]
     if grid.control_texts:
-        columns["random operator"] = [t.text for t in grid.control_texts]
-    config = {
-        name: st.column_config.NumberColumn(format="%.3g", width=70)
+        columns["random operator"] = [t.text.strip() for t in grid.control_texts]
+    config: dict[str, Any] = {
+        name: st.column_config.NumberColumn(format="%.3g", width=NUMBER_WIDTH)
         for name in ("λ", "λ2", "log p", "KL", "perplexity")
     }
-    st.dataframe(columns, hide_index=True, key="steering-table", row_height=28, column_config=config)
+    config |= {name: st.column_config.TextColumn(width=TEXT_WIDTH) for name in ("continuation", "random operator")}
+    st.dataframe(
+        columns,
+        hide_index=True,
+        key="steering-table",
+        row_height=ROW_HEIGHT,
+        height=min(len(grid.strengths), TABLE_ROWS) * ROW_HEIGHT + HEADER_HEIGHT,
+        column_config=config,
+    )
     download(figures.Chart("steering-table", go.Figure(), columns), "steering-table")
 
 
