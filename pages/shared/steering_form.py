@@ -149,7 +149,7 @@ def _take_upload() -> None:
     st.session_state[_RUN] = _file() is not None
 
 
-def _plain(text: str) -> str:
+def code(text: str) -> str:
     """Text that people bring along, as Markdown that shows it letter by letter."""
     return f"`{text.replace('`', ' ').strip()}`"
 
@@ -158,7 +158,7 @@ def _guide_line(state: Steering) -> None:
     """One line under the depth: what the concept's map writes there."""
     file = _file()
     if file is not None:
-        st.caption(f"The operator in {_plain(file.name)} stands for concept and depth. Remove it in Settings.")
+        st.caption(f"The operator in {code(file.name)} stands for concept and depth. Remove it in Settings.")
         return
     guide = state.guide(st.session_state["concept"] or "")
     if guide is None:

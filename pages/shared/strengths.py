@@ -105,6 +105,7 @@ _CSS = """
 """
 
 _component = st.components.v2.component("eqlin_strengths", html=_HTML, css=_CSS, js=_JS, isolate_styles=False)
+FARTHEST = 100.0  # beyond it the engine refuses
 _KEY = "strength-sliders"
 _NAMES = ("lambda", "lambda2")
 _LABELS = ("Strength λ", "Strength of the second concept")
@@ -157,4 +158,4 @@ def from_address() -> None:
         except ValueError:
             continue
         if math.isfinite(value):
-            st.session_state[name] = value
+            st.session_state[name] = min(max(value, 0.0), FARTHEST)
