@@ -7,7 +7,7 @@ the copies of a token have to stay next to each other: rows go through the exper
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -29,6 +29,11 @@ def eager_experts(model: Any) -> Iterator[None]:
         yield
     finally:
         model.set_experts_implementation(before)
+
+
+def fitting_experts(model: Any, dtype: torch.dtype) -> AbstractContextManager[None]:
+    """Within the context the experts of ``model`` run in ``dtype``: the stock loop in float64, else as configured."""
+    return eager_experts(model) if dtype == torch.float64 else nullcontext()
 
 
 def chooses_experts(tensors: list[Tensor], tokens: int) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -13,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eqlin_core.errors import EqlinError
+from eqlin_core.experts import fitting_experts
 from eqlin_core.linear_map import Progress, prompt_ids, report
 from eqlin_core.models import LanguageModel
 
@@ -90,7 +92,7 @@ def read_prompt(
     With ``chat`` the prompt becomes a user's message in the model's own chat template. Raises EqlinError for a prompt
     that is empty or, with what follows, longer than the context, and for a model without tokenizer or template.
     """
-    if isinstance(max_new_tokens, bool) or int(max_new_tokens) != max_new_tokens or max_new_tokens < 1:
+    if not is_whole(max_new_tokens) or max_new_tokens < 1:
         raise EqlinError(f"The number of new tokens is a whole number from 1 on, not {max_new_tokens}.")
     if chat and prompt is not None and prompt.strip():
         ids = prompt_ids(lm, None, _chat_ids(lm, prompt))
@@ -105,6 +107,11 @@ def read_prompt(
             f"model reads: {way_out}."
         )
     return ids
+
+
+def is_whole(value: object) -> bool:
+    """Whether ``value`` is a whole number; NaN, text and True are none."""
+    return isinstance(value, Real) and not isinstance(value, bool) and float(value).is_integer()
 
 
 def end_tokens(lm: LanguageModel) -> frozenset[int]:
@@ -142,7 +149,10 @@ def generate_rows(
     kept: list[Tensor] = []
     going = [True] * rows
     cache = None
-    with intervention.hooked() if intervention is not None else nullcontext():
+    with ExitStack() as stack:
+        stack.enter_context(fitting_experts(lm.model, lm.dtype))
+        if intervention is not None:
+            stack.enter_context(intervention.hooked())
         for step in range(max_new_tokens):
             report(progress, step / max_new_tokens, f"Token {step + 1} of {max_new_tokens}")
             if intervention is not None:

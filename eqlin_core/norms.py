@@ -133,6 +133,8 @@ def _candidates(module: nn.Module, parameters: dict[str, Tensor], dtype: torch.d
 
 def _agrees(rule: NormRule, x: Tensor, y: Tensor) -> bool:
     try:
+        if rule.gamma is not None and torch.broadcast_shapes(rule.gamma.shape, x.shape) != x.shape:
+            return False  # the weight is a matrix, and x has a single token
         formula = rule.linear(x, rule.coefficient(x))
     except RuntimeError:
         return False

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from eqlin_core import __version__
 from eqlin_core.errors import EqlinError
+from eqlin_core.generation import is_whole
 from eqlin_core.linear_map import linearize
 from eqlin_core.models import LanguageModel
 from eqlin_core.sites import Site
@@ -181,10 +182,16 @@ def operator_from_bytes(data: bytes, name: str, lm: LanguageModel | None = None)
             engine=header["engine"],
         )
         n, d = operator.inputs.shape
-        if operator.J.shape != (n, d, d) or n != len(operator.token_ids):
+        if operator.J.shape != (n, d, d) or not 0 < n == len(operator.token_ids) == len(operator.tokens):
             raise ValueError("shapes")
+        if not (operator.J.is_floating_point() and operator.inputs.is_floating_point()):
+            raise TypeError("numbers")
+        if operator.layers < 1 or operator.block < 0 or not all(is_whole(i) and i >= 0 for i in operator.token_ids):
+            raise ValueError("places")
     except (KeyError, ValueError, TypeError) as error:
         raise EqlinError(f"The header of {name} and its arrays do not agree: save the operator again.") from error
+    if not bool(operator.J.isfinite().all()):
+        raise EqlinError(f"{name} holds values that are not finite: save the operator again, in a higher precision.")
     if lm is not None:
         operator.require_fit(lm)
     return operator
@@ -250,13 +257,13 @@ def default_depth(lm: LanguageModel) -> int:
 
 def check_depth(lm: LanguageModel, layers: int) -> int:
     """``layers`` when a map of so many blocks exists; raises EqlinError otherwise."""
-    if isinstance(layers, bool) or int(layers) != layers or not 1 <= layers <= lm.n_layers:
+    if not is_whole(layers) or not 1 <= layers <= lm.n_layers:
         raise EqlinError(f"A depth of {layers} blocks does not exist: choose 1 to {lm.n_layers}.")
     return int(layers)
 
 
 def check_block(lm: LanguageModel, block: int) -> int:
     """``block`` when the model has it; raises EqlinError otherwise."""
-    if isinstance(block, bool) or int(block) != block or not 0 <= block < lm.n_layers:
+    if not is_whole(block) or not 0 <= block < lm.n_layers:
         raise EqlinError(f"Block {block} does not exist: this model has blocks 0 to {lm.n_layers - 1}.")
     return int(block)

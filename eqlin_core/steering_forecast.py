@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eqlin_core.errors import EqlinError
+from eqlin_core.experts import fitting_experts
 from eqlin_core.linear_map import Progress, linearize, report
 from eqlin_core.models import LanguageModel
 from eqlin_core.operators import SteeringOperator
@@ -121,6 +122,6 @@ def output_embeddings(
     """y after the prompt at every strength, from real passes in one batch."""
     injection = Injection(lm, operator, list(strengths), form=form, block=block, negative=True)
     tokens = torch.tensor([list(ids)], device=lm.device)
-    with injection.hooked():
+    with injection.hooked(), fitting_experts(lm.model, lm.dtype):
         injection.advance(lm.model.get_input_embeddings()(tokens))
         return lm.model.get_decoder()(input_ids=tokens, use_cache=False).last_hidden_state[:, -1]

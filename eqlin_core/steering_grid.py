@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from eqlin_core.errors import EqlinError
+from eqlin_core.experts import fitting_experts
 from eqlin_core.flips import flip_strength
 from eqlin_core.generation import Generation, Sampling, read_prompt, text_of
 from eqlin_core.linear_map import Progress, report
@@ -124,13 +125,14 @@ def steering_grid(
 
 def check_plan(lm: LanguageModel, plan: SteeringPlan) -> None:
     """Raise EqlinError for a plan that cannot be carried out, before anything long is computed."""
-    check_depth(lm, plan.layers)
+    if plan.file is None or plan.second.strip():
+        check_depth(lm, plan.layers)
     if plan.block is not None:
         check_block(lm, plan.block)
     Sampling(plan.temperature, plan.top_p, plan.seed)
     read_prompt(lm, plan.prompt, None, plan.chat, plan.max_new_tokens)
     for name, concept in (("concept", plan.concept), ("second concept", plan.second)):
-        if not concept.strip() and name == "concept":
+        if not concept.strip() and name == "concept" and plan.file is None:
             raise EqlinError("The concept is empty: type the words that shall steer.")
         if concept.strip():
             read_prompt(lm, concept, None, False, 1)
@@ -180,7 +182,8 @@ def depth_guide(lm: LanguageModel, concept: str, k: int = 4) -> tuple[list[Row],
         for layer in layers
     ]
     try:
-        logits = lm.model(input_ids=torch.tensor([ids], device=lm.device), use_cache=False).logits[0, -1]
+        with fitting_experts(lm.model, lm.dtype):
+            logits = lm.model(input_ids=torch.tensor([ids], device=lm.device), use_cache=False).logits[0, -1]
     finally:
         for handle in handles:
             handle.remove()
@@ -215,7 +218,7 @@ def _facts(lm: LanguageModel, ids: list[int], operators: Sequence[SteeringOperat
         sigma = truncated_svd(one.J, 1)[1][:, 0]
         (reads,) = read_output(lm, state, READ)
         ranks = stable_rank(one.J, sigma).double().cpu().numpy()
-        found.append(OperatorFacts(list(one.tokens), ranks, reads, *angles))
+        found.append(OperatorFacts(one.concept, one.layers, list(one.tokens), ranks, reads, *angles))
     return found
 
 

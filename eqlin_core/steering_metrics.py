@@ -14,6 +14,7 @@ from torch import Tensor
 
 from eqlin_core import budget
 from eqlin_core.errors import EqlinError
+from eqlin_core.experts import fitting_experts
 from eqlin_core.generation import Generation, end_tokens, generate_rows
 from eqlin_core.linear_map import Progress, report
 from eqlin_core.models import LanguageModel
@@ -54,9 +55,13 @@ def steering_metrics(
     if not continuation or not generations:
         raise EqlinError("Metrics need at least one generation and one token of the concept's continuation.")
     ids = generations[0].prompt_ids
-    strengths = [g.strength for g in generations]
-    said, next_p = _continued(lm, ids, continuation, operator, strengths, form, block, progress)
-    own_p = next_log_probs(lm, ids)
+    strengths: list[Strength] = [g.strength for g in generations]
+    rest = resting(strengths[0], form)
+    # The unsteered distribution is a row of the same batch: in a pass of another shape it is rounded otherwise.
+    rows = strengths if rest in strengths else [*strengths, rest]
+    said, next_p = _continued(lm, ids, continuation, operator, rows, form, block, progress)
+    own_p = next_p[rows.index(rest)]
+    said, next_p = said[: len(strengths)], next_p[: len(strengths)]
     divergence = (next_p.exp() * (next_p - own_p)).nan_to_num(0.0).sum(-1)
     report(progress, 0.6, "Perplexity")
     return SteeringMetrics(said.mean(-1), divergence.clamp_min(0.0), perplexities(lm, ids, generations, progress))
@@ -70,11 +75,10 @@ def concept_continuation(lm: LanguageModel, operator: SteeringOperator, tokens: 
     return said or new
 
 
-@torch.no_grad()
-def next_log_probs(lm: LanguageModel, ids: Sequence[int]) -> Float[Tensor, " vocab"]:
-    """The untouched model's log-probabilities of the next token, in float64."""
-    tokens = torch.tensor([list(ids)], device=lm.device)
-    return lm.model(input_ids=tokens, use_cache=False, logits_to_keep=1).logits[0, -1].double().log_softmax(-1)
+def resting(strength: Strength, form: Form = "reference") -> Strength:
+    """The strength, of as many operators as ``strength`` has, at which nothing is steered."""
+    rest = 1.0 if form == "interpolation" else 0.0
+    return tuple(rest for _ in strength) if isinstance(strength, Sequence) else rest
 
 
 @torch.no_grad()
@@ -93,7 +97,7 @@ def steered_logits(
     # Rows of the same tokens differ from the injection on only, so one stands for all before it.
     distinct = rows if len({tuple(row) for row in rows}) > 1 else rows[:1]
     tokens = torch.tensor([list(row) for row in distinct], device=lm.device)
-    with injection.hooked():
+    with injection.hooked(), fitting_experts(lm.model, lm.dtype):
         injection.advance(lm.model.get_input_embeddings()(tokens))
         return lm.model(input_ids=tokens, use_cache=False, logits_to_keep=kept).logits
 
@@ -113,7 +117,8 @@ def perplexities(
     for start in range(0, len(rows), chunk):
         report(progress, 0.6 + 0.4 * start / len(rows), "Perplexity")
         tokens = torch.tensor(rows[start : start + chunk], device=lm.device)
-        logits = lm.model(input_ids=tokens, use_cache=False, logits_to_keep=longest + 1).logits[:, :-1]
+        with fitting_experts(lm.model, lm.dtype):
+            logits = lm.model(input_ids=tokens, use_cache=False, logits_to_keep=longest + 1).logits[:, :-1]
         for row, g in zip(logits, generations[start : start + chunk], strict=True):
             chosen = torch.tensor(g.token_ids, device=row.device)
             log_p = row[: len(chosen)].double().log_softmax(-1).gather(-1, chosen[:, None])

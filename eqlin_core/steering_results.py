@@ -20,8 +20,19 @@ REPEATED, UNLIKELY, SHORT = 0.5, 100.0, 8
 
 
 @dataclass(frozen=True)
+class OperatorFile:
+    """A saved operator that somebody brought along: the file's name and its bytes, not read or checked yet."""
+
+    name: str
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
 class SteeringPlan:
-    """Everything a grid depends on, beside the model: prompts, operators' places, and how tokens are chosen."""
+    """Everything a grid depends on, beside the model: prompts, operators' places, and how tokens are chosen.
+
+    An operator's ``file`` takes the place of concept, layers and final norm.
+    """
 
     concept: str
     prompt: str
@@ -36,6 +47,7 @@ class SteeringPlan:
     seed: int = 0
     chat: bool = False
     gated_path: str = "up"
+    file: OperatorFile | None = None
 
     @property
     def strengths(self) -> list[tuple[float, ...]]:
@@ -80,8 +92,10 @@ class ForecastRun:
 
 @dataclass(frozen=True)
 class OperatorFacts:
-    """What is shown of an operator: what its push at the prompt's last position reads as, stable ranks, its file."""
+    """What is shown of an operator: its concept and depth, stable ranks, how its push at the prompt's end reads."""
 
+    concept: str
+    layers: int
     tokens: list[str]
     stable_rank: Float[np.ndarray, " n"]
     push_reads: list[tuple[str, float]]

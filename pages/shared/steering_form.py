@@ -6,13 +6,14 @@ import streamlit as st
 
 from eqlin_core.figures import visible_token
 from eqlin_core.steering_presets import STEERING_PRESETS
-from eqlin_core.steering_results import SteeringPlan
+from eqlin_core.steering_results import OperatorFile, SteeringPlan
 from pages.shared.request import DEFAULT_MODEL
 from pages.shared.steering_state import Steering, source
+from pages.shared.strengths import from_address
 
 FIRST = next(iter(STEERING_PRESETS))
 FORMS = ("reference", "interpolation")
-_RUN = "steering_run"
+_RUN, _UPLOADS = "steering_run", "steering_uploads"
 _KEYS = ("concept", "onto", "depth", "norm")
 
 
@@ -27,11 +28,13 @@ def form(state: Steering, blocks: int) -> SteeringPlan | None:
             on_change=_take_preset,
             args=(blocks,),
         )
+    from_file = _file() is not None
     left, right = st.columns(2, gap="medium")
     left.text_input(
         "Concept",
         key="concept",
         bind="query-params",
+        disabled=from_file,
         help="Its linear map steers. What the map writes is what the model makes of these words at their end.",
     )
     right.text_input(
@@ -48,6 +51,7 @@ def form(state: Steering, blocks: int) -> SteeringPlan | None:
             blocks,
             key="depth",
             bind="query-params",
+            disabled=_depth_is_given(),
             help="The map leads from the concept's embeddings to the output of this block; it pushes at its input.",
         )
     with middle.popover("Settings", width="stretch"):
@@ -69,6 +73,7 @@ def _settings(blocks: int) -> None:
         "Map through the final norm",
         key="norm",
         bind="query-params",
+        disabled=_depth_is_given(),
         help="The reference takes the map through the final norm, frozen at that place.",
     )
     st.selectbox(
@@ -93,14 +98,22 @@ def _settings(blocks: int) -> None:
     st.slider("Top-p", 0.05, 1.0, 1.0, key="top_p", bind="query-params", step=0.05)
     st.number_input("Seed", 0, 10**6, 0, key="seed", bind="query-params", step=1)
     st.toggle("Chat template", key="chat", bind="query-params", help="For instruction-tuned models.")
+    st.file_uploader(
+        "Operator from a file",
+        type="safetensors",
+        key=_upload_key(),
+        on_change=_take_upload,
+        help="One that this page or SteeringOperator.save() wrote, for this model. It stands for concept and depth.",
+    )
 
 
 def _plan() -> SteeringPlan:
     s = st.session_state
     inject = int(s["inject"])
     interpolation = s["form"] == "interpolation"
+    file = _file()
     return SteeringPlan(
-        concept=s["concept"] or "",
+        concept="" if file else s["concept"] or "",
         prompt=s["onto"] or "",
         layers=int(s["depth"]),
         final_norm=bool(s["norm"]),
@@ -112,11 +125,41 @@ def _plan() -> SteeringPlan:
         top_p=float(s["top_p"]),
         seed=int(s["seed"]),
         chat=bool(s["chat"]),
+        file=file,
     )
+
+
+def _file() -> OperatorFile | None:
+    """The uploaded operator, not read yet: that is the worker's part."""
+    found = st.session_state.get(_upload_key())
+    return None if found is None else OperatorFile(found.name, found.getvalue())
+
+
+def _depth_is_given() -> bool:
+    """Whether a file says it, and no second concept needs it."""
+    return _file() is not None and not (st.session_state.get("second") or "").strip()
+
+
+def _upload_key() -> str:
+    """Of the uploader, which only a new key empties."""
+    return f"operator-upload-{st.session_state.get(_UPLOADS, 0)}"
+
+
+def _take_upload() -> None:
+    st.session_state[_RUN] = _file() is not None
+
+
+def code(text: str) -> str:
+    """Text that people bring along, as Markdown that shows it letter by letter."""
+    return f"`{text.replace('`', ' ').strip()}`"
 
 
 def _guide_line(state: Steering) -> None:
     """One line under the depth: what the concept's map writes there."""
+    file = _file()
+    if file is not None:
+        st.caption(f"The operator in {code(file.name)} stands for concept and depth. Remove it in Settings.")
+        return
     guide = state.guide(st.session_state["concept"] or "")
     if guide is None:
         return
@@ -139,6 +182,7 @@ def _defaults(blocks: int) -> None:
     if "steering_started" not in state:
         state["steering_started"], state[_RUN] = True, True
         state["lambda"] = preset.strength
+        from_address()
         if not any(key in query for key in _KEYS):
             state["steering_preset"] = FIRST
     for key, value in known.items():
@@ -165,6 +209,8 @@ def _take_preset(blocks: int) -> None:
         chat=False,
     )
     st.session_state["lambda"] = preset.strength
+    st.query_params["lambda"] = f"{preset.strength:g}"
+    st.session_state[_UPLOADS] = st.session_state.get(_UPLOADS, 0) + 1
     st.session_state[_RUN] = True
 
 
@@ -173,4 +219,5 @@ def _ask_to_run() -> None:
 
 
 def _ready() -> bool:
-    return bool((st.session_state["concept"] or "").strip() and (st.session_state["onto"] or "").strip())
+    concept = _file() is not None or (st.session_state["concept"] or "").strip()
+    return bool(concept and (st.session_state["onto"] or "").strip())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from eqlin_core import LanguageModel
     from eqlin_core.operators import SteeringOperator
     from eqlin_core.readout import Row
-    from eqlin_core.steering_results import SteeringGrid, SteeringPlan, Text
+    from eqlin_core.steering_results import OperatorFile, SteeringGrid, SteeringPlan, Text
 
 KEPT_OPERATORS = 6
 # The share of a grid's time that goes into its operators, of which there are one or two.
@@ -73,7 +73,7 @@ class SteeringJobs:
     def file(self, source: Request, plan: SteeringPlan, visitor: str) -> Job:
         """The job that ends in the bytes of the first operator's file."""
         return self._engine.worker.submit(
-            ("steering file", source, plan.concept, plan.layers, plan.final_norm, plan.block),
+            ("steering file", source, plan.concept, plan.layers, plan.final_norm, plan.block, plan.file),
             lambda progress: self._acting(source, plan, progress)[0].to_bytes(),
             label="the operator's file",
             visitor=visitor,
@@ -114,9 +114,10 @@ class SteeringJobs:
         )
 
     def _acting(self, source: Request, plan: SteeringPlan, progress: Progress) -> list[SteeringOperator]:
-        """The one or two operators of a plan, made unless they are kept from before."""
+        """The one or two operators of a plan, made or read unless they are kept from before."""
         lm = self._load(source, progress)
-        concepts = [plan.concept, *([plan.second] if plan.second.strip() else [])]
+        first_one = plan.concept if plan.file is None else plan.file
+        concepts = [first_one, *([plan.second] if plan.second.strip() else [])]
         made = []
         for i, concept in enumerate(concepts):
             first, width = OPERATOR_PART * i / len(concepts), OPERATOR_PART / len(concepts)
@@ -132,15 +133,18 @@ class SteeringJobs:
     def _make(
         self,
         lm: LanguageModel,
-        concept: str,
+        concept: str | OperatorFile,
         plan: SteeringPlan,
         source: Request,
         progress: Progress,
         first: float,
         width: float,
     ) -> SteeringOperator:
-        from eqlin_core.operators import steering_operator  # noqa: PLC0415
+        from eqlin_core.operators import operator_from_bytes, steering_operator  # noqa: PLC0415
 
+        if not isinstance(concept, str):
+            read = operator_from_bytes(concept.data, concept.name, lm)
+            return read if plan.block is None else replace(read, block=plan.block)
         return steering_operator(
             lm,
             concept,

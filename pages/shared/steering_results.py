@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from html import escape
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -17,6 +18,7 @@ from eqlin_core.figures.steering import depth_guide, steering_forecast, steering
 from eqlin_core.steering_results import UNLIKELY, SteeringGrid, SteeringPlan, Text
 from pages.shared.charts import download, show
 from pages.shared.request import Request
+from pages.shared.steering_form import code
 from pages.shared.steering_jobs import SteeringJobs, steering_jobs
 from pages.shared.steering_state import Steering, steering
 from pages.shared.strengths import Choices, strengths
@@ -24,6 +26,8 @@ from pages.shared.theme import theme
 
 # A download that takes longer has been overtaken by something big; it then comes out empty.
 FILE_SECONDS = 120.0
+# The table of strengths, in pixels: a text of 24 tokens takes two lines, and one grid is seen as a whole.
+NUMBER_WIDTH, TEXT_WIDTH, ROW_HEIGHT, HEADER_HEIGHT, TABLE_ROWS = 72, 460, 44, 37, 21
 
 
 def texts(state: Steering, grid: SteeringGrid) -> None:
@@ -57,10 +61,16 @@ def texts(state: Steering, grid: SteeringGrid) -> None:
 def charts(state: Steering, grid: SteeringGrid) -> None:
     """What does not follow the slider: forecast, operator, table."""
     left, right = st.columns(2, gap="large")
+    two = len(grid.strengths[0]) == 2
     with left:
-        _forecast(grid)
+        if two:
+            _guide(state, grid)
+        else:
+            _forecast(grid)
     with right:
-        _operator(state, grid)
+        if not two:
+            _guide(state, grid)
+        _operators(state, grid)
     _table(grid)
 
 
@@ -130,6 +140,8 @@ def _chart(grid: SteeringGrid, position: float) -> None:
 
 
 def _breakdown(grid: SteeringGrid) -> str:
+    if grid.plan.form != "reference":
+        return ""
     if grid.breaks_down is None:
         return "No text of the grid breaks down."
     return (
@@ -159,29 +171,40 @@ def _forecast(grid: SteeringGrid) -> None:
     )
 
 
-def _operator(state: Steering, grid: SteeringGrid) -> None:
-    guide = state.guide(grid.plan.concept)
+def _guide(state: Steering, grid: SteeringGrid) -> None:
+    concept, depth = grid.plan.concept, grid.plan.layers
+    if grid.plan.file is not None:  # then the file says what it holds
+        concept, depth = (grid.operators[0].concept, grid.operators[0].layers) if grid.operators else ("", 0)
+    guide = state.guide(concept)
+    if guide is None or guide.concept != concept:
+        return
     st.header("Where the concept lives")
-    if guide is not None and guide.concept == grid.plan.concept:
-        show(
-            depth_guide(guide.log_probability, guide.reads, guide.said, depth=grid.plan.layers, theme=theme()),
-            "depth-guide",
-            f"How likely, after each block, is what the concept leads to in the end, “{visible_token(guide.said)}” "
-            f"({grid.dtype}).",
-        )
-    for i, facts in enumerate(grid.operators):
+    show(
+        depth_guide(guide.log_probability, guide.reads, guide.said, depth=depth, theme=theme()),
+        "depth-guide",
+        f"How likely, after each block, is what the concept leads to in the end, “{visible_token(guide.said)}” "
+        f"({grid.dtype}).",
+    )
+
+
+def _operators(state: Steering, grid: SteeringGrid) -> None:
+    """What is known of the one or two operators, and the first one's file."""
+    two = len(grid.strengths[0]) == 2
+    st.header("The operators" if two else "The operator")
+    for facts in grid.operators:
+        name = f" of {code(facts.concept)}" if two and facts.concept else ""
         words = " ".join(f"`{visible_token(token)}`" for token, _ in facts.push_reads)
-        st.caption(f"The push at the prompt's end reads as {words}")
         ranks = ", ".join(
             f"{visible_token(token)} {format_number(rank)}"
             for token, rank in zip(facts.tokens, facts.stable_rank, strict=True)
         )
-        st.caption(f"Stable ranks of the operator: {ranks}")
-        if facts.angle is not None and facts.push_angle is not None and i == 1:
-            st.caption(
-                f"The two operators stand at {format_number(facts.angle)}°, their pushes at the prompt's end at "
-                f"{format_number(facts.push_angle)}°."
-            )
+        st.caption(f"The push{name} at the prompt's end reads as {words}")
+        st.caption(f"Stable ranks: {ranks} ({grid.dtype})")
+    if two and grid.operators and grid.operators[1].angle is not None and grid.operators[1].push_angle is not None:
+        st.caption(
+            f"The two operators stand at {format_number(grid.operators[1].angle)}°, their pushes at the prompt's end "
+            f"at {format_number(grid.operators[1].push_angle)}°."
+        )
     if state.source is not None:
         st.download_button(
             "Operator",
@@ -209,18 +232,26 @@ def _table(grid: SteeringGrid) -> None:
     columns: dict[str, list[object]] = {}
     for i in range(len(grid.strengths[0])):
         columns["λ" if i == 0 else f"λ{i + 1}"] = [s[i] for s in grid.strengths]
-    columns["continuation"] = [t.text for t in grid.texts]
     if grid.measured is not None:
         columns["log p"] = list(grid.measured.concept)
         columns["KL"] = list(grid.measured.divergence)
         columns["perplexity"] = list(grid.measured.perplexity)
+    columns["continuation"] = [t.text.strip() for t in grid.texts]
     if grid.control_texts:
-        columns["random operator"] = [t.text for t in grid.control_texts]
-    config = {
-        name: st.column_config.NumberColumn(format="%.3g", width=70)
+        columns["random operator"] = [t.text.strip() for t in grid.control_texts]
+    config: dict[str, Any] = {
+        name: st.column_config.NumberColumn(format="%.3g", width=NUMBER_WIDTH)
         for name in ("λ", "λ2", "log p", "KL", "perplexity")
     }
-    st.dataframe(columns, hide_index=True, key="steering-table", row_height=28, column_config=config)
+    config |= {name: st.column_config.TextColumn(width=TEXT_WIDTH) for name in ("continuation", "random operator")}
+    st.dataframe(
+        columns,
+        hide_index=True,
+        key="steering-table",
+        row_height=ROW_HEIGHT,
+        height=min(len(grid.strengths), TABLE_ROWS) * ROW_HEIGHT + HEADER_HEIGHT,
+        column_config=config,
+    )
     download(figures.Chart("steering-table", go.Figure(), columns), "steering-table")
 
 

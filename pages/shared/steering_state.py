@@ -69,7 +69,9 @@ class Steering:
             return None
         key = (source(), concept)
         if key not in self.guides:
-            self.guides = {key: steering_jobs().guide(*key, self.visitor)}
+            # Two at most: of the concept in the form, and of what is shown.
+            self.guides = dict([*self.guides.items()][-1:])
+            self.guides[key] = steering_jobs().guide(*key, self.visitor)
             self.guides[key].wait(PATIENCE)
         snapshot = self.guides[key].snapshot(self.visitor)
         return snapshot.result if snapshot.state == "done" else None

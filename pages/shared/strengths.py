@@ -1,11 +1,12 @@
 """The strength sliders with both texts: the browser holds every finished text, so the hand moves and the text follows.
 
 Streamlit's own slider tells the server and waits for the answer. This component switches between results that are there
-already, and tells the server a moment after the hand has stopped, for the charts below.
+already, and tells the server a moment after the hand has stopped, for the charts below and the address.
 """
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -104,6 +105,7 @@ _CSS = """
 """
 
 _component = st.components.v2.component("eqlin_strengths", html=_HTML, css=_CSS, js=_JS, isolate_styles=False)
+FARTHEST = 100.0  # beyond it the engine refuses
 _KEY = "strength-sliders"
 _NAMES = ("lambda", "lambda2")
 _LABELS = ("Strength λ", "Strength of the second concept")
@@ -145,3 +147,15 @@ def _take() -> None:
     state: Any = st.session_state[_KEY]
     for name, value in zip(_NAMES, state["chosen"] or (), strict=False):
         st.session_state[name] = float(value)
+        st.query_params[name] = f"{value:g}"
+
+
+def from_address() -> None:
+    """Put the sliders where the address says; what is no number there is left out, and a far one meets the end."""
+    for name in _NAMES:
+        try:
+            value = float(st.query_params.get(name, ""))
+        except ValueError:
+            continue
+        if math.isfinite(value):
+            st.session_state[name] = min(max(value, 0.0), FARTHEST)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from eqlin_core.experts import eager_experts
 from eqlin_core.models import LanguageModel
 from eqlin_core.operators import SteeringOperator, steering_operator
 from tests.cases import PROMPT, llama
@@ -62,7 +63,8 @@ def slow_steering(
 
         handle = blocks(model)[block].register_forward_pre_hook(push, with_kwargs=True)
         try:
-            seen.append(model.model(input_ids=torch.tensor([text]), use_cache=False).logits[0, -1])
+            with eager_experts(model.model):  # the fused ones know no float64
+                seen.append(model.model(input_ids=torch.tensor([text]), use_cache=False).logits[0, -1])
         finally:
             handle.remove()
         text.append(int(seen[-1].argmax()))

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 import eqlin_core as eq
+from eqlin_core.families import tiny_model
 from eqlin_core.flips import flip_strength
-from eqlin_core.generation import Sampling
+from eqlin_core.generation import Sampling, generate_rows
 from eqlin_core.operators import random_operator
 from eqlin_core.steering import steer, steering_sweep
 from eqlin_core.steering_forecast import steering_forecast
-from eqlin_core.steering_metrics import concept_continuation, next_log_probs, steered_logits, steering_metrics
+from eqlin_core.steering_metrics import concept_continuation, steered_logits, steering_metrics
 from tests.eqlin_core.steering_cases import CONCEPT, PROMPT, STRENGTHS, lm, operator
 
 SAID = [7, 8, 20]
@@ -36,7 +38,24 @@ def test_metrics_are_those_of_their_definitions() -> None:
         whole = lm().model(input_ids=torch.tensor([[*PROMPT, *made.token_ids]])).logits[0].log_softmax(-1)
         nll = [-float(whole[len(PROMPT) - 1 + j, t]) for j, t in enumerate(made.token_ids)]
         assert float(metrics.perplexity[i]) == pytest.approx(math.exp(np.mean(nll)), rel=1e-9)
-    assert float(metrics.divergence[0]) == pytest.approx(0.0, abs=1e-12)
+    assert float(metrics.divergence[0]) == 0.0
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize(("form", "rest"), [("reference", 0.0), ("interpolation", 1.0)])
+def test_the_unsteered_row_of_a_batch_is_plain_and_nothing_diverges_there(
+    dtype: torch.dtype, form: Any, rest: float
+) -> None:
+    model = tiny_model("llama", dtype)
+    options: dict[str, Any] = {"token_ids": PROMPT, "operator": operator(), "max_new_tokens": 6, "form": form}
+    sweep = steering_sweep(model, strengths=[0.3, rest, 0.8], **options)
+    _, plain = generate_rows(model, PROMPT, 3, 6)
+    assert torch.equal(sweep[1].logits, plain[1]), "bit for bit, in a batch of the same shape"
+    metrics = steering_metrics(model, sweep.generations, operator(), SAID, form=form)
+    assert float(metrics.divergence[1]) == 0.0
+    others = steering_metrics(model, [sweep[0], sweep[2]], operator(), SAID, form=form)
+    torch.testing.assert_close(others.divergence, metrics.divergence[[0, 2]], rtol=1e-4, atol=1e-9)
+    assert float(others.divergence.min()) > 1e-4
 
 
 def test_the_concepts_continuation_is_greedy_and_unsteered() -> None:
@@ -49,7 +68,7 @@ def test_metrics_of_nothing_are_refused() -> None:
 
 
 def forecast(strengths: list[float], form: str = "reference"):
-    tokens = [int(next_log_probs(lm(), PROMPT).argmax()), 5]
+    tokens = [winner(0.0), 5]
     return steering_forecast(lm(), PROMPT, operator(), strengths, tokens, form=form)  # type: ignore[arg-type]
 
 

@@ -84,6 +84,22 @@ def test_files_that_hold_no_operator_are_refused(tmp_path: Path) -> None:
     save_file({"J": torch.zeros(2, 3, 3)}, tmp_path / "half.safetensors", metadata=operator().header())
     with pytest.raises(eq.EqlinError, match="do not agree"):
         load_operator(tmp_path / "half.safetensors")
+    for wrong in (
+        {"layers": "0"},
+        {"block": "-1"},
+        {"token_ids": "[9, 4, -31]"},
+        {"token_ids": "[]"},
+        {"tokens": "[]"},
+        {"layers": "two"},
+    ):
+        arrays = {"J": operator().J, "inputs": operator().inputs}
+        save_file(arrays, tmp_path / "odd.safetensors", metadata=operator().header() | wrong)
+        with pytest.raises(eq.EqlinError, match="do not agree"):
+            load_operator(tmp_path / "odd.safetensors")
+    for J, message in ((operator().J / 0, "not finite"), (operator().J.long(), "do not agree")):
+        save_file({"J": J, "inputs": operator().inputs}, tmp_path / "odd.safetensors", metadata=operator().header())
+        with pytest.raises(eq.EqlinError, match=message):
+            load_operator(tmp_path / "odd.safetensors")
     with pytest.raises(eq.EqlinError, match="cannot be written"):
         operator().save(tmp_path / "no folder" / "op.safetensors")
 

@@ -38,6 +38,9 @@ class Jobs:
     def text(self, source: Request, plan: SteeringPlan, strength: tuple[float, ...], visitor: str) -> Job:
         return self.worker.submit(object(), self.work, label="the text", visitor=visitor)
 
+    def guide(self, source: Request, concept: str, visitor: str) -> Job:
+        return self.worker.submit(object(), lambda progress: concept, label="the guide", visitor=visitor)
+
 
 @pytest.fixture
 def jobs(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> Jobs:
@@ -138,6 +141,17 @@ def test_a_text_between_the_strengths_stands_beside_the_grid(jobs: Jobs) -> None
     assert (state.live_text.text, state.live_strength) == (" b", (0.77,))
     state.ask(PLAN)
     assert state.live_text is None
+
+
+def test_guides_of_the_form_and_of_what_is_shown_are_both_kept(jobs: Jobs) -> None:
+    state = Steering("ada")
+    for concept in ("dragon", "ocean", "dragon"):
+        assert state.guide(concept) == concept
+    first = dict(state.guides)
+    assert state.guide("ocean") == "ocean"
+    assert state.guides == first, "nothing was looked up again"
+    state.guide("cat")
+    assert [concept for _, concept in state.guides] == ["ocean", "cat"]
 
 
 def test_the_grids_strengths_are_those_of_the_plan() -> None:

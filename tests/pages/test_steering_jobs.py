@@ -1,0 +1,70 @@
+"""The steering jobs on a tiny model: an operator from a file steers, or is refused in a sentence."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from eqlin_core.families import tiny_model
+from eqlin_core.operators import operator_from_bytes
+from eqlin_core.steering_results import OperatorFile, SteeringPlan
+from pages.shared.job import Snapshot
+from pages.shared.request import Request
+from pages.shared.steering_jobs import SteeringJobs
+from pages.shared.worker import Progress, Worker
+from tests.eqlin_core.steering_cases import lm, operator
+
+FILE = OperatorFile("bridge.safetensors", operator().to_bytes())
+PLAN = SteeringPlan("", "a prompt", 2, file=FILE)
+
+
+class TinyEngine:
+    """In place of the engine: it holds one tiny model."""
+
+    def __init__(self, worker: Worker, model: Any) -> None:
+        self.worker, self._model = worker, model
+
+    def _load(self, request: Request, progress: Progress) -> Any:
+        return self._model
+
+
+def finished(worker: Worker, plan: SteeringPlan, model: Any = None) -> Snapshot:
+    jobs = SteeringJobs(TinyEngine(worker, model or lm()))  # type: ignore[arg-type]
+    job = jobs.file(Request(), plan, "ada")
+    assert job.wait(20)
+    return job.snapshot("ada")
+
+
+def test_an_operator_from_a_file_takes_the_place_of_the_concepts(worker: Worker) -> None:
+    used = operator_from_bytes(finished(worker, PLAN).result, "used")
+    assert used.header() == operator().header()
+    assert torch.equal(used.J, operator().J)
+
+
+def test_its_block_can_be_set_apart(worker: Worker) -> None:
+    moved = finished(worker, replace(PLAN, block=2)).result
+    assert operator_from_bytes(moved, "moved").block == 2
+    assert operator().block == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (b"no operator at all", "bridge.safetensors is damaged or no safetensors file: save the operator again."),
+        (b"", "bridge.safetensors is damaged or no safetensors file: save the operator again."),
+    ],
+)
+def test_a_file_that_is_no_operator_is_refused(worker: Worker, data: bytes, sentence: str) -> None:
+    found = finished(worker, replace(PLAN, file=OperatorFile("bridge.safetensors", data)))
+    assert (found.state, found.error) == ("failed", sentence)
+
+
+def test_an_operator_of_another_model_is_refused(worker: Worker) -> None:
+    found = finished(worker, PLAN, tiny_model("llama", num_hidden_layers=1))
+    assert found.state == "failed"
+    assert found.error.endswith(
+        "does not fit tiny llama: it was made from 2 blocks, the model has 1; make it from this model."
+    )
