@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from eqlin_core.errors import Cancelled, EqlinError
 
 if TYPE_CHECKING:
+    from eqlin_core.exactness import Exactness
     from eqlin_core.heads import DirectContributions, direct_contributions, head_contributions
     from eqlin_core.krylov import Triplets, top_triplets
     from eqlin_core.layers import layer_sweep
-    from eqlin_core.linear_map import Exactness, LinearMap, linearize, ordinary_jacobian
+    from eqlin_core.linear_map import LinearMap, linearize
     from eqlin_core.models import LanguageModel, load_model
     from eqlin_core.operators import (
         SteeringOperator,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
         random_operator,
         steering_operator,
     )
+    from eqlin_core.ordinary import ordinary_jacobian
     from eqlin_core.partial_freezing import PartlyFrozen, partly_frozen
     from eqlin_core.plan import Plan, plan_run
     from eqlin_core.precision import PrecisionCheck, precision_check
@@ -56,10 +58,10 @@ _HOME = {
     "LayerSweep": "sweep_results",
     "layer_sweep": "layers",
     "Site": "sites",
-    "Exactness": "linear_map",
+    "Exactness": "exactness",
     "LinearMap": "linear_map",
     "linearize": "linear_map",
-    "ordinary_jacobian": "linear_map",
+    "ordinary_jacobian": "ordinary",
     "LanguageModel": "models",
     "load_model": "models",
     "read_input": "readout",

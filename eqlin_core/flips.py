@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from eqlin_core.errors import EqlinError
 from eqlin_core.generation import read_prompt
-from eqlin_core.linear_map import Progress, report
 from eqlin_core.models import LanguageModel
 from eqlin_core.operators import SteeringOperator
+from eqlin_core.progress import Progress, report
 from eqlin_core.steering import MAX_STRENGTH, Form
 from eqlin_core.steering_metrics import steered_logits
 from eqlin_core.steering_results import Flip

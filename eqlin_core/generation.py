@@ -15,8 +15,9 @@ from torch import Tensor
 
 from eqlin_core.errors import EqlinError
 from eqlin_core.experts import fitting_experts
-from eqlin_core.linear_map import Progress, prompt_ids, report
 from eqlin_core.models import LanguageModel
+from eqlin_core.progress import Progress, report
+from eqlin_core.prompts import prompt_ids
 
 
 @dataclass(frozen=True, eq=False)

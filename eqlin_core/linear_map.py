@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -14,40 +13,16 @@ from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
 from eqlin_core import budget, plan, sites
-from eqlin_core.errors import Cancelled, EqlinError
+from eqlin_core.errors import EqlinError
+from eqlin_core.exactness import BOUNDS, Exactness, relative_error
 from eqlin_core.experts import eager_experts
 from eqlin_core.freezing import FrozenNetwork
 from eqlin_core.models import LanguageModel
+from eqlin_core.progress import Progress, report
+from eqlin_core.prompts import prompt_ids, token_tensor
 from eqlin_core.scratch import scratch_tensor
 from eqlin_core.sites import Site, Source, Target
 from eqlin_core.superposition import find_hidden_leaks
-
-Progress = Callable[[float, str], Any]
-
-# Relative errors up to which a run is called exact. Reconstruction: an order above the floor of the dtype's rounding
-# through a deep network. Forward: stock models compute norms and softmax in float32 even in float64.
-BOUNDS = {
-    "float64": (1e-13, 1e-4),
-    "float32": (2e-5, 1e-3),
-    "float16": (2e-2, 5e-2),
-    "bfloat16": (8e-2, 2e-1),
-}
-
-
-@dataclass(frozen=True)
-class Exactness:
-    """How well a map reproduces its model: two relative errors, and what leaked where they are too large.
-
-    ``reconstruction`` = ||sum J_i x_i + b - y|| / ||y|| with y of the frozen network; ``forward`` = ||y - y_stock|| /
-    ||y_stock|| against the untouched model; ``exact`` says whether both are within the bound of ``dtype`` and the
-    recorded graph holds no leak.
-    """
-
-    reconstruction: float
-    forward: float
-    dtype: str
-    exact: bool
-    leaks: list[str] = field(default_factory=list)
 
 
 class LinearMap:
@@ -223,13 +198,13 @@ class LinearMap:
         """The two errors of this run, from the contributions and, once there is one, from the matrix as well."""
         dtype = str(self.inputs.dtype).removeprefix("torch.")
         total = self.contributions().double().sum(0) + self.bias.double()
-        errors = [_relative(total, self.output)]
+        errors = [relative_error(total, self.output)]
         if self._jacobian is not None:
             product = self.bias.double()
             for matrix, x in zip(self._jacobian, self.inputs, strict=True):  # one token's matrix at a time
                 product = product + matrix.to(x.device).double() @ x.double()
-            errors.append(_relative(product, self.output))
-        forward = _relative(self.output, self._stock)
+            errors.append(relative_error(product, self.output))
+        forward = relative_error(self.output, self._stock)
         reconstruction_bound, forward_bound = BOUNDS[dtype]
         leaks = list(self.network.leaks)
         if max(errors) > reconstruction_bound and not leaks:
@@ -305,76 +280,12 @@ def linearize(
     if not -len(ids) <= position < len(ids):
         raise EqlinError(f"Position {position} does not exist: the prompt has {len(ids)} tokens.")
     plan.require_room(lm, len(ids))
-    tensor = _token_tensor(lm, ids)
+    tensor = token_tensor(lm, ids)
     with torch.no_grad():
         embeddings = lm.model.get_input_embeddings()(tensor)
     network = FrozenNetwork(lm, embeddings, source=source, target=target, final_norm=final_norm, gated_path=gated_path)
     stock = _stock_value(network, tensor)[position]
     return LinearMap(lm, network, ids, position % len(ids), stock, memory_budget)
-
-
-def ordinary_jacobian(
-    lm: LanguageModel,
-    prompt: str | None = None,
-    *,
-    token_ids: Sequence[int] | None = None,
-    progress: Progress | None = None,
-) -> Float[Tensor, "tokens d_out d_in"]:
-    """The usual Jacobian dy/dx_i [T, d, d] of the untouched network, for comparison: it does not reconstruct y."""
-    ids = prompt_ids(lm, prompt, token_ids)
-    decoder = lm.model.get_decoder()
-    before = lm.model.config._attn_implementation
-    lm.model.set_attn_implementation("eager")  # fused attention has no batched reverse pass
-    try:
-        with torch.no_grad():
-            embeddings = lm.model.get_input_embeddings()(_token_tensor(lm, ids))[None]
-        leaf = embeddings.requires_grad_()
-        with eager_experts(lm.model):  # the fused experts know no float64
-            value = decoder(inputs_embeds=leaf, use_cache=False).last_hidden_state[0, -1]
-    finally:
-        lm.model.set_attn_implementation(before)
-    d = value.shape[0]
-    size = len(ids) * d * d * value.element_size()
-    budget.require(size + size // 8, value.device, "The ordinary Jacobian", len(ids))
-    matrix = value.new_empty(len(ids), d, d)
-    chunk = budget.chunk_size(16 * len(ids) * d * value.element_size(), len(ids), value.device)
-    identity = torch.eye(d, dtype=value.dtype, device=value.device)
-    for start in range(0, d, chunk):
-        u = identity[start : start + chunk]
-        (rows,) = torch.autograd.grad(value, leaf, u, retain_graph=True, is_grads_batched=True)
-        matrix[:, start : start + len(u)] = rows[:, 0].transpose(0, 1)
-        report(progress, min(1.0, (start + chunk) / d), "Ordinary Jacobian")
-    return matrix
-
-
-def prompt_ids(lm: LanguageModel, prompt: str | None, token_ids: Sequence[int] | None) -> list[int]:
-    """The checked token ids of a prompt. Raises EqlinError when there are none, too many, or unknown ones."""
-    if (prompt is None) == (token_ids is None):
-        raise EqlinError("Give either a prompt or token_ids=[...], not both and not neither.")
-    if prompt is not None and not prompt.strip():
-        raise EqlinError("The prompt is empty: type at least one word.")
-    ids = [int(i) for i in token_ids] if token_ids is not None else lm.encode(prompt or "")
-    if not ids:
-        raise EqlinError("The prompt has no tokens: type at least one word.")
-    vocab = lm.input_embeddings.shape[0]
-    unknown = [i for i in ids if not 0 <= i < vocab]
-    if unknown:
-        raise EqlinError(f"Token id {unknown[0]} is outside this model's vocabulary of {vocab} tokens.")
-    limit = lm.max_positions
-    if limit is not None and len(ids) > limit:
-        raise EqlinError(f"The prompt has {len(ids)} tokens and this model reads at most {limit}; shorten it.")
-    return ids
-
-
-def report(progress: Progress | None, fraction: float, message: str) -> None:
-    """Tell ``progress`` how far a computation is; raise Cancelled when it answers False."""
-    if progress is not None and progress(fraction, message) is False:
-        raise Cancelled
-
-
-def _token_tensor(lm: LanguageModel, ids: Sequence[int]) -> Tensor:
-    """The ids where the model expects them: an offloaded model, whose weights are on no device, moves them itself."""
-    return torch.tensor(ids, device="cpu" if lm.device.type == "meta" else lm.device)
 
 
 @torch.no_grad()
@@ -386,8 +297,3 @@ def _stock_value(network: FrozenNetwork, ids: Tensor) -> Float[Tensor, "tokens d
             return decoder(input_ids=ids[None], use_cache=False).last_hidden_state[0]
         value = sites.stock_value(decoder, network.layers[target.layer], ids, target.kind, network.added)
     return (sites.find_final_norm(decoder, network.layers)(value) if network.final_norm else value)[0]
-
-
-def _relative(value: Tensor, reference: Tensor) -> float:
-    reference = reference.double()
-    return float((value.double() - reference).norm() / reference.norm())

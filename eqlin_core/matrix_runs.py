@@ -16,7 +16,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eqlin_core.errors import EqlinError
-from eqlin_core.linear_map import BOUNDS, LinearMap
+from eqlin_core.exactness import BOUNDS
+from eqlin_core.linear_map import LinearMap
 from eqlin_core.norms import coefficient_dtype
 from eqlin_core.partial_freezing import partly_frozen
 from eqlin_core.readout import Row, read_input, read_output

@@ -15,8 +15,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eqlin_core.errors import EqlinError
+from eqlin_core.exactness import BOUNDS, Exactness
 from eqlin_core.experts import eager_experts
-from eqlin_core.linear_map import BOUNDS, Exactness, LinearMap
+from eqlin_core.linear_map import LinearMap
 from eqlin_core.models import LanguageModel
 from eqlin_core.readout import Row, read_input, read_output
 from eqlin_core.spectra import spectrum

@@ -17,7 +17,8 @@ from torch import Tensor
 from eqlin_core import budget
 from eqlin_core.errors import EqlinError
 from eqlin_core.krylov import block_krylov
-from eqlin_core.linear_map import LinearMap, report
+from eqlin_core.linear_map import LinearMap
+from eqlin_core.progress import report
 
 _PROBES = 8
 # Width of a block, fewest steps, and vectors of the basis for each triplet wanted: float64 converges further.

@@ -16,9 +16,9 @@ from eqlin_core.errors import EqlinError
 from eqlin_core.experts import fitting_experts
 from eqlin_core.flips import flip_strength
 from eqlin_core.generation import Generation, Sampling, read_prompt, text_of
-from eqlin_core.linear_map import Progress, report
 from eqlin_core.models import LanguageModel
 from eqlin_core.operators import SteeringOperator, check_block, check_depth, operator_angle, random_operator
+from eqlin_core.progress import Progress, report
 from eqlin_core.readout import Row, read_output
 from eqlin_core.sites import find_final_norm, find_layers
 from eqlin_core.spectra import stable_rank, truncated_svd

@@ -11,7 +11,7 @@ from eqlin_core.figures import format_error
 from eqlin_core.treatments import Treatment, gated
 
 if TYPE_CHECKING:
-    from eqlin_core.linear_map import Exactness
+    from eqlin_core.exactness import Exactness
     from eqlin_core.runs import TokenRun
 
 _HELD = {

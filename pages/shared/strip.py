@@ -13,7 +13,7 @@ from pages.shared.job import Snapshot
 from pages.shared.session import Session, session
 
 if TYPE_CHECKING:
-    from eqlin_core.linear_map import Exactness
+    from eqlin_core.exactness import Exactness
     from eqlin_core.runs import TokenRun
 
 _MEANING = {

@@ -11,6 +11,7 @@ from torch import Tensor
 
 import eqlin_core as eq
 from eqlin_core import linear_map
+from eqlin_core.exactness import BOUNDS
 from eqlin_core.families import FAMILIES, WINDOW, tiny_model, tiny_prompt
 from eqlin_core.freezing import RULES, FrozenNetwork
 from tests.cases import FAMILY_NAMES, PROMPT, family, relative, stock_outputs
@@ -170,7 +171,7 @@ def test_without_a_freezing_rule_the_reconstruction_breaks_and_the_audit_names_t
 @families
 def test_lower_precisions_are_exact_within_their_bounds(name: str, dtype: torch.dtype) -> None:
     exactness = eq.linearize(tiny_model(name, dtype), token_ids=PROMPT).exactness()
-    reconstruction, forward = linear_map.BOUNDS[exactness.dtype]
+    reconstruction, forward = BOUNDS[exactness.dtype]
     assert exactness.leaks == []
     assert 0 < exactness.reconstruction < reconstruction
     assert 0 < exactness.forward < forward
@@ -178,7 +179,7 @@ def test_lower_precisions_are_exact_within_their_bounds(name: str, dtype: torch.
 
 
 def test_the_bounds_of_a_precision_are_near_its_rounding() -> None:
-    for dtype, (reconstruction, forward) in linear_map.BOUNDS.items():
+    for dtype, (reconstruction, forward) in BOUNDS.items():
         rounding = torch.finfo(getattr(torch, dtype)).eps
         assert 5 * rounding < reconstruction < 1000 * rounding
         assert reconstruction < forward

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import eqlin_core as eq
-from eqlin_core.linear_map import BOUNDS
+from eqlin_core.exactness import BOUNDS
 from eqlin_core.partial_freezing import PARTS
 from tests.cases import MARIN, PROMPT, default_model, family, llama, relative
 from tests.eqlin_core.test_freezing import hooks

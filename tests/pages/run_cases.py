@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from eqlin_core.errors import EqlinError
-from eqlin_core.linear_map import Exactness
+from eqlin_core.exactness import Exactness
 from eqlin_core.runs import RunKey, SpectrumRun, Target, TokenRun
 from eqlin_core.treatments import Treatment
 from pages.shared.request import Request

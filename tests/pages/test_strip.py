@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from eqlin_core.linear_map import Exactness
+from eqlin_core.exactness import Exactness
 from pages.shared.job import Snapshot
 from pages.shared.strip import describe
 from tests.pages.run_cases import EXACT, LEAKING, token_run

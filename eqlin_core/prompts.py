@@ -1,0 +1,35 @@
+"""A prompt as checked token ids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from eqlin_core.errors import EqlinError
+from eqlin_core.models import LanguageModel
+
+
+def prompt_ids(lm: LanguageModel, prompt: str | None, token_ids: Sequence[int] | None) -> list[int]:
+    """The checked token ids of a prompt. Raises EqlinError when there are none, too many, or unknown ones."""
+    if (prompt is None) == (token_ids is None):
+        raise EqlinError("Give either a prompt or token_ids=[...], not both and not neither.")
+    if prompt is not None and not prompt.strip():
+        raise EqlinError("The prompt is empty: type at least one word.")
+    ids = [int(i) for i in token_ids] if token_ids is not None else lm.encode(prompt or "")
+    if not ids:
+        raise EqlinError("The prompt has no tokens: type at least one word.")
+    vocab = lm.input_embeddings.shape[0]
+    unknown = [i for i in ids if not 0 <= i < vocab]
+    if unknown:
+        raise EqlinError(f"Token id {unknown[0]} is outside this model's vocabulary of {vocab} tokens.")
+    limit = lm.max_positions
+    if limit is not None and len(ids) > limit:
+        raise EqlinError(f"The prompt has {len(ids)} tokens and this model reads at most {limit}; shorten it.")
+    return ids
+
+
+def token_tensor(lm: LanguageModel, ids: Sequence[int]) -> Tensor:
+    """The ids where the model expects them: an offloaded model, whose weights are on no device, moves them itself."""
+    return torch.tensor(ids, device="cpu" if lm.device.type == "meta" else lm.device)
