@@ -26,8 +26,8 @@ from pages.shared.theme import theme
 
 # A download that takes longer has been overtaken by something big; it then comes out empty.
 FILE_SECONDS = 120.0
-# The table of strengths, in pixels: a text of 24 tokens takes two lines, and one grid is seen as a whole.
-NUMBER_WIDTH, TEXT_WIDTH, ROW_HEIGHT, HEADER_HEIGHT, TABLE_ROWS = 72, 460, 44, 37, 21
+# The table of strengths, in pixels: a text of 24 tokens and all 21 rows of a grid are seen whole, at 1280 pixels too.
+NUMBER_WIDTH, TEXT_WIDTH, ROW_HEIGHT, HEADER_HEIGHT, TABLE_ROWS = 64, 660, 28, 38, 21
 
 
 def texts(state: Steering, grid: SteeringGrid) -> None:
