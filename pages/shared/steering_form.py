@@ -89,15 +89,11 @@ def _settings(blocks: int) -> None:
     )
     st.number_input("New tokens", 1, 200, 24, key="new_tokens", bind="query-params", step=1)
     st.text_input(
-        "Second concept, combined with the first",
+        "Second concept",
         key="second",
         bind="query-params",
-        help="It gets a slider of its own. Only in the reference form.",
+        help="Combined with the first, with a slider of its own. Only in the reference form.",
     )
-    st.slider("Temperature", 0.0, 2.0, 0.0, key="temperature", bind="query-params", step=0.1, help="0 is greedy.")
-    st.slider("Top-p", 0.05, 1.0, 1.0, key="top_p", bind="query-params", step=0.05)
-    st.number_input("Seed", 0, 10**6, 0, key="seed", bind="query-params", step=1)
-    st.toggle("Chat template", key="chat", bind="query-params", help="For instruction-tuned models.")
     st.file_uploader(
         "Operator from a file",
         type="safetensors",
@@ -105,6 +101,10 @@ def _settings(blocks: int) -> None:
         on_change=_take_upload,
         help="One that this page or SteeringOperator.save() wrote, for this model. It stands for concept and depth.",
     )
+    st.slider("Temperature", 0.0, 2.0, 0.0, key="temperature", bind="query-params", step=0.1, help="0 is greedy.")
+    st.slider("Top-p", 0.05, 1.0, 1.0, key="top_p", bind="query-params", step=0.05)
+    st.number_input("Seed", 0, 10**6, 0, key="seed", bind="query-params", step=1)
+    st.toggle("Chat template", key="chat", bind="query-params", help="For instruction-tuned models.")
 
 
 def _plan() -> SteeringPlan:

@@ -26,8 +26,8 @@ from pages.shared.theme import theme
 
 # A download that takes longer has been overtaken by something big; it then comes out empty.
 FILE_SECONDS = 120.0
-# The table of strengths, in pixels: a text of 24 tokens takes two lines, and one grid is seen as a whole.
-NUMBER_WIDTH, TEXT_WIDTH, ROW_HEIGHT, HEADER_HEIGHT, TABLE_ROWS = 72, 460, 44, 37, 21
+# The table of strengths, in pixels: a text of 24 tokens and all 21 rows of a grid are seen whole, at 1280 pixels too.
+NUMBER_WIDTH, TEXT_WIDTH, ROW_HEIGHT, HEADER_HEIGHT, TABLE_ROWS = 64, 660, 28, 38, 21
 
 
 def texts(state: Steering, grid: SteeringGrid) -> None:
@@ -121,6 +121,8 @@ def _chart(grid: SteeringGrid, position: float) -> None:
     if grid.measured is None:
         return
     measured, control = grid.measured, grid.control
+    # The interpolation is unsteered at 1: its smallest strength of a token says nothing.
+    flip = grid.flip if grid.plan.form == "reference" else None
     st.header("What the strength does")
     show(
         steering_metrics(
@@ -130,12 +132,12 @@ def _chart(grid: SteeringGrid, position: float) -> None:
             measured.perplexity,
             control=None if control is None else (control.concept, control.divergence, control.perplexity),
             position=position,
-            flip=None if grid.flip is None else grid.flip.strength,
+            flip=None if flip is None else flip.strength,
             breaks_down=grid.breaks_down,
             theme=theme(),
         ),
         "steering-metrics",
-        " ".join([grid.flip.sentence if grid.flip else "", _breakdown(grid), f"({grid.dtype})"]),
+        " ".join([flip.sentence if flip else "", _breakdown(grid), f"({grid.dtype})"]).strip(),
     )
 
 
@@ -162,12 +164,14 @@ def _forecast(grid: SteeringGrid) -> None:
             forecast.real,
             forecast.frozen,
             forecast.tangent,
-            linear_until=forecast.linear_until,
+            linear_until=forecast.linear_until if grid.plan.form == "reference" else None,
             theme=theme(),
         ),
         "steering-forecast",
         f"Linear up to λ = {format_number(forecast.linear_until)}: until there the derivative's forecast of all "
-        f"logits' change is off by less than a quarter ({grid.dtype}).",
+        f"logits' change is off by less than a quarter ({grid.dtype})."
+        if grid.plan.form == "reference"
+        else f"Both forecasts start from λ = 1, where nothing is steered ({grid.dtype}).",
     )
 
 

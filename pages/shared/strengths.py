@@ -60,11 +60,21 @@ export default function ({ data, parentElement, setStateValue }) {
     });
   };
 
+  const tell = () => {
+    clearTimeout(sliders.settling);
+    sliders.settling = null;
+    setStateValue("chosen", chosen());
+  };
   const moved = () => {
     draw();
     clearTimeout(sliders.settling);
-    sliders.settling = setTimeout(() => setStateValue("chosen", chosen()), SETTLED);
+    sliders.settling = setTimeout(tell, SETTLED);
   };
+  // Whatever is pressed next, a preset say, comes after the move that went before it.
+  const pressed = event => {
+    if (sliders.settling && !sliders.contains(event.target)) tell();
+  };
+  document.addEventListener("pointerdown", pressed, true);
 
   if (sliders.dataset.grid !== data.grid) {
     sliders.dataset.grid = data.grid;
@@ -81,7 +91,7 @@ export default function ({ data, parentElement, setStateValue }) {
   }
   inputs().forEach(input => { input.oninput = moved; });
   draw();
-  return () => clearTimeout(sliders.settling);
+  return () => document.removeEventListener("pointerdown", pressed, true);
 }
 """
 
