@@ -9,6 +9,7 @@ import streamlit as st
 
 from eqlin_core.figures import format_error
 from eqlin_core.treatments import Treatment, gated
+from pages.shared.precision import check_in_float64
 
 if TYPE_CHECKING:
     from eqlin_core.exactness import Exactness
@@ -36,6 +37,8 @@ def badge(exactness: Exactness, run: TokenRun) -> None:
             "Reconstruction compares the linear map with the frozen network; forward compares the frozen network with "
             "the untouched model, which computes its norms and its softmax in float32 whatever the dtype."
         )
+        if run.key.dtype != "float64":
+            check_in_float64()
         if run.treatments:
             held = _HELD[run.key.gated_path] if gated(run.treatments) else ""
             _modules(run.treatments)

@@ -10,7 +10,7 @@ from pages.shared.request import Request
 from pages.shared.worker import Job, Progress, Worker
 
 if TYPE_CHECKING:
-    from eqlin_core import LanguageModel, LinearMap
+    from eqlin_core import LanguageModel, LinearMap, PrecisionCheck
     from eqlin_core.runs import SpectrumRun, Target, TokenRun
 
 KEPT_TRIPLETS = 24
@@ -56,6 +56,16 @@ class Engine:
             interactive=True,
         )
 
+    def precision(self, request: Request, visitor: str) -> Job:
+        """The job that ends in a PrecisionCheck: the contributions once more in float64."""
+        return self.worker.submit(
+            ("precision", request),
+            lambda progress: self._precision(request, progress),
+            label="the check in float64",
+            visitor=visitor,
+            interactive=True,
+        )
+
     def _tokens(self, request: Request, progress: Progress) -> TokenRun:
         from eqlin_core.runs import token_preview, token_run  # noqa: PLC0415 - torch stays off the script thread
 
@@ -74,6 +84,11 @@ class Engine:
         from eqlin_core.runs import typed_target  # noqa: PLC0415
 
         return typed_target(self._linear_map(request, progress), text)
+
+    def _precision(self, request: Request, progress: Progress) -> PrecisionCheck:
+        from eqlin_core.precision import precision_check  # noqa: PLC0415
+
+        return precision_check(self._linear_map(request, progress), progress)
 
     def _linear_map(self, request: Request, progress: Progress) -> Any:
         from eqlin_core import linearize, plan_run  # noqa: PLC0415

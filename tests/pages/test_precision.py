@@ -1,0 +1,85 @@
+"""The check in float64: asked for by a button, followed, and said in a sentence, also when it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from eqlin_core import EqlinError
+from eqlin_core.precision import PrecisionCheck
+from pages.shared import precision
+from pages.shared.request import Request
+from pages.shared.worker import Job, Progress, Worker
+from tests.pages.worker_cases import Gate, giving, raising
+
+CHECK = PrecisionCheck(contributions=3e-7, output=4e-7, same_token=True, dtype="float32")
+
+
+class Engine:
+    """In place of the engine: the check runs ``work``."""
+
+    def __init__(self, worker: Worker, work: Callable[[Progress], Any]) -> None:
+        self.worker, self.work = worker, work
+
+    def precision(self, request: Request, visitor: str) -> Job:
+        return self.worker.submit(("precision", request), self.work, label="the check in float64", visitor=visitor)
+
+
+def page() -> None:
+    import streamlit as st
+
+    from pages.shared.precision import check_in_float64
+    from pages.shared.request import Request
+    from pages.shared.session import Session
+
+    if "eqlin" not in st.session_state:
+        st.session_state["eqlin"] = Session(shown=Request("The bridge"))
+    check_in_float64()
+
+
+def opened(monkeypatch: pytest.MonkeyPatch, worker: Worker, work: Callable[[Progress], Any]) -> AppTest:
+    engine = Engine(worker, work)
+    monkeypatch.setattr(precision, "engine", lambda: engine)
+    return AppTest.from_function(page, default_timeout=20).run()
+
+
+def pressed(app: AppTest) -> AppTest:
+    app.button(key="precision-button").click().run()
+    asked, job = app.session_state[precision._KEY]
+    assert asked == Request("The bridge")
+    assert job.wait(5)
+    return app.run()
+
+
+def test_nothing_is_computed_before_it_is_asked_for(monkeypatch: pytest.MonkeyPatch, worker: Worker) -> None:
+    app = opened(monkeypatch, worker, raising(AssertionError("computed without being asked")))
+    assert [button.label for button in app.button] == ["Check in float64"]
+    assert worker.queue() == []
+
+
+def test_its_result_is_said_in_one_sentence(monkeypatch: pytest.MonkeyPatch, worker: Worker) -> None:
+    app = pressed(opened(monkeypatch, worker, giving(CHECK)))
+    (said,) = app.markdown
+    assert "3.0e-7" in said.value
+    assert "4.0e-7" in said.value
+    assert "the same next token" in said.value
+    assert not app.button
+
+
+def test_a_failure_is_said(monkeypatch: pytest.MonkeyPatch, worker: Worker) -> None:
+    app = pressed(opened(monkeypatch, worker, raising(EqlinError("The float64 copy does not fit."))))
+    assert [said.value for said in app.markdown] == ["The float64 copy does not fit."]
+    assert not app.exception
+
+
+def test_while_it_runs_the_page_says_so(monkeypatch: pytest.MonkeyPatch, worker: Worker) -> None:
+    gate = Gate(CHECK)
+    app = opened(monkeypatch, worker, gate)
+    app.button(key="precision-button").click().run()
+    assert gate.entered.wait(5)
+    app.run()
+    assert [caption.value for caption in app.caption] == ["at the gate"]
+    gate.open.set()
