@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 KEPT_TRIPLETS = 24
 # From so many tokens on, the split of 20 logits is there much sooner than the contributions as vectors.
-PREVIEWED_FROM = 48
+PREVIEWED_FROM = 64
 
 
 class Engine:

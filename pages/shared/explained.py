@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from pages.shared.session import session
 if TYPE_CHECKING:
     from eqlin_core.runs import Target, TokenRun
 
+ECHO_SECONDS = 3.0
 NONE = "nothing"
 
 
@@ -45,7 +48,7 @@ def choose(run: TokenRun) -> Explained:
     """Draw both choices and give what they amount to; a token that cannot be found is said and left out."""
     by_name = _names(run.targets)
     default = next(iter(by_name))
-    _forget_old_choice(run, default)
+    _forget_old_choice(run, default, by_name)
     left, right = st.columns(2)
     first = left.selectbox(
         "Explained next token",
@@ -94,9 +97,19 @@ def _find(name: str, by_name: dict[str, Target]) -> Target | None:
     return found
 
 
-def _forget_old_choice(run: TokenRun, default: str) -> None:
-    """A new prompt is explained by its own most likely token; the choice made for the last one is dropped."""
+def _forget_old_choice(run: TokenRun, default: str, names: Collection[str]) -> None:
+    """A new prompt is explained by its own most likely token; the choice made for the last one is dropped.
+
+    A browser that was busy may send the last prompt's choice once more, just after the change: that is no new choice.
+    """
+    state = st.session_state
     key = (run.key.model, run.key.token_ids)
-    if st.session_state.get("explained_for", key) != key:
-        st.session_state["explain"], st.session_state["versus"] = default, NONE
-    st.session_state["explained_for"] = key
+    if state.get("explained_for", key) != key:
+        state["explained_before"] = state.get("explain"), state.get("versus"), time.monotonic()
+        state["explain"], state["versus"] = default, NONE
+    state["explained_for"] = key
+    before = state.get("explained_before")
+    if before is not None and time.monotonic() - before[2] < ECHO_SECONDS:
+        for widget, old, fresh in (("explain", before[0], default), ("versus", before[1], NONE)):
+            if state.get(widget) == old and old not in (None, NONE, *names):
+                state[widget] = fresh

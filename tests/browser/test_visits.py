@@ -50,7 +50,7 @@ def test_a_long_matrix_can_be_cancelled_and_resumed_and_the_contributions_stay(f
     wait_for_tokens(first_page, 49)
     progress = first_page.locator('.st-key-progress [data-testid="stProgress"]')
     expect(progress).to_be_visible()
-    expect(first_page.locator(".st-key-progress")).to_contain_text(re.compile(r"\d+%"), timeout=PATIENT)
+    expect(first_page.locator(".st-key-progress")).to_contain_text(re.compile(r"Matrix, \d+%"), timeout=PATIENT)
     drawn = {key: traces(first_page, key) for key in TOKEN_CHARTS}
 
     first_page.get_by_role("button", name="Cancel").click()
