@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
+else:  # for annotations only: a page that shows the numbers does not wait for torch
+    Tensor = Any
 
 # Relative errors up to which a run is called exact. Reconstruction: an order above the floor of the dtype's rounding
 # through a deep network. Forward: stock models compute norms and softmax in float32 even in float64.

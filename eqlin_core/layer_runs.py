@@ -14,11 +14,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from eqlin_core.analysis import run_key
 from eqlin_core.heads import direct_contributions
 from eqlin_core.layers import sweep_map
 from eqlin_core.linear_map import LinearMap
 from eqlin_core.readout import Row
-from eqlin_core.runs import RunKey, run_key
+from eqlin_core.runs import RunKey
 
 Array = np.ndarray
 KEPT = 8

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from pages.shared.request import Request
+from pages.shared.saved_analyses import SavedAnalyses
 from pages.shared.worker import Job, Progress, Worker
 
 if TYPE_CHECKING:
@@ -23,26 +24,36 @@ class Engine:
 
     def __init__(self) -> None:
         self.worker = Worker()
+        self._saved = SavedAnalyses()
         self._model: tuple[tuple[str, str], LanguageModel] | None = None
         self._map: tuple[Request, LinearMap] | None = None
         self._plan = ""
 
-    def tokens(self, request: Request, visitor: str) -> Job:
-        """The job that ends in a TokenRun: contributions and exactness."""
+    def tokens(self, request: Request, visitor: str, fresh: bool = False) -> Job:
+        """The job that ends in a TokenRun: contributions and exactness; a saved one, unless it is to be a fresh one."""
         return self.worker.submit(
-            ("tokens", request),
-            lambda progress: self._tokens(request, progress),
+            ("tokens", request, fresh),
+            lambda progress: self._tokens(request, progress, fresh),
             label="the token contributions",
             visitor=visitor,
             interactive=True,
         )
 
-    def spectra(self, request: Request, visitor: str) -> Job:
+    def spectra(self, request: Request, visitor: str, fresh: bool = False) -> Job:
         """The job that ends in a SpectrumRun: the matrix and its singular triplets."""
         return self.worker.submit(
-            ("spectra", request),
-            lambda progress: self._spectra(request, progress),
+            ("spectra", request, fresh),
+            lambda progress: self._spectra(request, progress, fresh),
             label="the matrix and its spectra",
+            visitor=visitor,
+        )
+
+    def ready(self, request: Request, visitor: str) -> Job:
+        """The job after which the model is loaded and recorded: a saved analysis is shown without either."""
+        return self.worker.submit(
+            ("ready", request),
+            lambda progress: self._linear_map(request, progress) and None,
+            label="the model",
             visitor=visitor,
         )
 
@@ -66,22 +77,30 @@ class Engine:
             interactive=True,
         )
 
-    def _tokens(self, request: Request, progress: Progress) -> TokenRun:
-        from eqlin_core.runs import token_preview, token_run  # noqa: PLC0415 - torch stays off the script thread
+    def _tokens(self, request: Request, progress: Progress, fresh: bool) -> TokenRun:
+        if not fresh and (saved := self._saved.tokens(request)) is not None:
+            return saved
+        from eqlin_core.analysis import token_preview, token_run  # noqa: PLC0415 - torch stays off the script thread
 
         lin = self._linear_map(request, progress)
         if lin.n_tokens > PREVIEWED_FROM:
             progress(None, "The likely next tokens")
             progress.publish("preview", token_preview(lin, request.prompt))
-        return token_run(lin, request.prompt, progress)
+        run = token_run(lin, request.prompt, progress)
+        self._saved.keep("tokens", request, run)
+        return run
 
-    def _spectra(self, request: Request, progress: Progress) -> SpectrumRun:
-        from eqlin_core.runs import spectrum_run  # noqa: PLC0415
+    def _spectra(self, request: Request, progress: Progress, fresh: bool) -> SpectrumRun:
+        if not fresh and (saved := self._saved.spectra(request)) is not None:
+            return saved
+        from eqlin_core.analysis import spectrum_run  # noqa: PLC0415
 
-        return spectrum_run(self._linear_map(request, progress), KEPT_TRIPLETS, progress)
+        run = spectrum_run(self._linear_map(request, progress), KEPT_TRIPLETS, progress)
+        self._saved.keep("spectra", request, run)
+        return run
 
     def _target(self, request: Request, text: str, progress: Progress) -> Target:
-        from eqlin_core.runs import typed_target  # noqa: PLC0415
+        from eqlin_core.analysis import typed_target  # noqa: PLC0415
 
         return typed_target(self._linear_map(request, progress), text)
 

@@ -41,15 +41,33 @@ class Session:
             self.error = "The prompt is empty: type at least one word."
             return
         running = [job for job in self.jobs.values() if not job.snapshot(self.visitor).finished]
-        if request == self.asked and (running or (self.shown == request and self.spectra is not None)):
+        finished = self.shown == request and self.spectra is not None
+        again = finished and self.saved  # who asks for what is on the screen as a saved run wants it computed
+        if request == self.asked and (running or (finished and not again)):
             self.error = ""
             return
         self.asked, self.error, self.cancelled = request, "", False
         work = engine()
-        self.jobs = {"tokens": work.tokens(request, self.visitor), "spectra": work.spectra(request, self.visitor)}
+        self.jobs = {
+            "tokens": work.tokens(request, self.visitor, again),
+            "spectra": work.spectra(request, self.visitor, again),
+        }
         self.lookups, self.awaited = {}, set()
         work.worker.keep_only(self.visitor, [job.key for job in self.jobs.values()])
-        self.jobs["tokens"].wait(PATIENCE)
+        if self.jobs["tokens"].wait(PATIENCE):
+            found = self.jobs["tokens"].snapshot(self.visitor).result
+            if found is not None and found.saved:
+                self.jobs["spectra"].wait(PATIENCE)  # that is in a file, too
+
+    def make_ready(self) -> None:
+        """Once a saved run is on the screen, load its model, for whatever is asked next."""
+        if self.saved and self.shown is not None and not self.busy:
+            engine().ready(self.shown, self.visitor)
+
+    @property
+    def saved(self) -> bool:
+        """Whether what is on the screen was read from a file."""
+        return self.tokens is not None and self.tokens.saved
 
     def resume(self) -> None:
         """Ask again for what was cancelled; what had been finished is not computed again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _MEANING = {
     "dtype": "The precision of every number on this page.",
     "linear path": "Which factor of the gated MLPs stays linear; the other is held at its value for this prompt.",
+    "saved": "Computed then, on this machine, by this version of eqlin. Analyse computes it again.",
 }
 
 POLL_SECONDS = 0.4
@@ -53,6 +55,8 @@ def _facts(state: Session, run: TokenRun) -> None:
         ("linear path", run.key.gated_path),
         ("prompt", count),
     ]
+    if run.saved:
+        facts.insert(-1, ("saved", f"{datetime.fromisoformat(run.made).astimezone():%d %b %H:%M}"))
     predicted = "".join(
         f'<span class="eq-chip">{escape(visible_token(t.token))}</span><span class="eq-p">{t.probability:.1%}</span>'
         for t in run.targets[:SHOWN_PREDICTIONS]

@@ -41,7 +41,8 @@ def running_app(
 ) -> Iterator[App]:
     """Serve a Streamlit script on a free port until the block ends, however it ends.
 
-    The working directory is the script's. Raises RuntimeError with the server's log when it does not start.
+    The working directory is the script's. Saved runs are off unless ``environment`` switches them on: a test that met
+    one would see the engine of an earlier run. Raises RuntimeError with the server's log when it does not start.
     """
     port = free_port()
     command = [sys.executable, "-m", "streamlit", "run", str(script)]
@@ -61,7 +62,7 @@ def running_app(
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})},
+                env={**os.environ, "PYTHONUNBUFFERED": "1", "EQLIN_SAVED_RUNS": "0", **(environment or {})},
             )
             app = App(f"http://127.0.0.1:{port}", log_file, process)
             try:

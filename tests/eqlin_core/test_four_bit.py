@@ -10,9 +10,9 @@ import pytest
 import torch
 
 import eqlin_core as eq
+from eqlin_core.analysis import run_key
 from eqlin_core.audit import audit
 from eqlin_core.families import build_tiny
-from eqlin_core.runs import run_key
 from tests.cases import PROMPT, relative
 
 installed = importlib.util.find_spec("bitsandbytes") is not None

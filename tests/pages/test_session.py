@@ -222,3 +222,36 @@ def test_a_token_typed_while_the_model_is_busy_is_explained_once_it_is_free(
     session.lookups["Venice"].wait(5)
     assert session.advance(), "the page is told to draw it"
     assert isinstance(session.typed_target("Venice"), Target)
+
+
+def test_a_saved_run_is_shown_at_once_and_its_model_loaded_afterwards(engine: MadeUpEngine) -> None:
+    engine.saved.add(BRIDGE)
+    session = Session()
+    session.ask(BRIDGE)
+    session.make_ready()
+    assert engine.readied == [], "nothing is loaded before the run is on the screen"
+    assert session.advance()
+    assert session.saved
+    assert session.spectra is not None, "the spectra came with it"
+    assert engine.computed == []
+    session.make_ready()
+    assert engine.ready(BRIDGE, session.visitor).wait(5)
+    session.make_ready()
+    assert engine.readied == [BRIDGE], "once"
+
+
+def test_asking_for_the_saved_run_on_the_screen_computes_it(engine: MadeUpEngine) -> None:
+    engine.saved.add(BRIDGE)
+    session = finished(BRIDGE)
+    session.ask(BRIDGE)
+    settle(session)
+    assert not session.saved
+    assert engine.computed == [("tokens", "The bridge"), ("spectra", "The bridge")]
+    session.ask(BRIDGE)
+    assert not session.busy, "a fresh run is not computed again"
+
+
+def test_a_fresh_run_needs_nothing_made_ready(engine: MadeUpEngine) -> None:
+    finished(BRIDGE).make_ready()
+    assert engine.worker.queue() == []
+    assert engine.readied == []

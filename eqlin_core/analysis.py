@@ -1,0 +1,138 @@
+"""A linear map taken apart into what the pages show: contributions, likely next tokens, spectra with read-outs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from eqlin_core.errors import EqlinError
+from eqlin_core.exactness import BOUNDS, Exactness
+from eqlin_core.experts import eager_experts
+from eqlin_core.linear_map import LinearMap
+from eqlin_core.models import LanguageModel
+from eqlin_core.readout import read_input, read_output
+from eqlin_core.runs import Array, RunKey, SpectrumRun, Target, TokenRun
+from eqlin_core.spectra import spectrum
+from eqlin_core.treatments import treatments
+
+TARGETS = 20
+READ = 12
+
+
+def run_key(lin: LinearMap) -> RunKey:
+    """The key of what is computed from this map."""
+    dtype = str(lin.inputs.dtype).removeprefix("torch.")
+    return RunKey(lin.lm.name, lin.lm.revision, dtype, tuple(lin.token_ids), lin.gated_path)
+
+
+def token_run(lin: LinearMap, prompt: str, progress: Callable[[float, str], Any] | None = None) -> TokenRun:
+    """Contributions, exactness and the most likely next tokens, without the matrix."""
+    contributions = lin.contributions(progress)
+    return _token_run(lin, prompt, contributions, _likely(lin), lin.exactness())
+
+
+def token_preview(lin: LinearMap, prompt: str) -> TokenRun:
+    """The logits of the most likely next tokens split over the input tokens, by one reverse pass for each of them.
+
+    For a long prompt this is there long before the contributions, which take a pass for every token of the prompt.
+    """
+    targets = _likely(lin)
+    rows = torch.from_numpy(np.stack([target.row for target in targets]))
+    terms = torch.einsum("mtd,td->tm", lin.adjoint(rows).double(), lin.inputs.double()).cpu()
+    # of all the vectors with these products, the shortest
+    contributions = torch.linalg.lstsq(rows, terms.mT, driver="gelsd").solution.mT
+    return _token_run(lin, prompt, contributions, targets, None)
+
+
+def _likely(lin: LinearMap) -> list[Target]:
+    logits = next_logits(lin.lm, lin.token_ids)
+    ids = logits.topk(min(TARGETS, len(logits))).indices.tolist()
+    return describe_targets(lin.lm, lin, ids, logits)
+
+
+def _token_run(
+    lin: LinearMap, prompt: str, contributions: Tensor, targets: list[Target], exactness: Exactness | None
+) -> TokenRun:
+    return TokenRun(
+        key=run_key(lin),
+        prompt=prompt,
+        device=str(lin.lm.device),
+        width=lin.width,
+        n_layers=lin.lm.n_layers,
+        tokens=list(lin.tokens),
+        inputs=_array(lin.inputs),
+        output=_array(lin.output),
+        bias=_array(lin.bias),
+        contributions=_array(contributions),
+        targets=targets,
+        exactness=exactness,
+        bounds=BOUNDS[str(lin.inputs.dtype).removeprefix("torch.")],
+        treatments=treatments(lin.network, exactness.leaks if exactness else lin.network.leaks),
+        complete=exactness is not None,
+        made=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def describe_targets(lm: LanguageModel, lin: LinearMap, ids: list[int], logits: Tensor) -> list[Target]:
+    """The vocabulary tokens ``ids`` with their unembedding rows, logits w . y and next-token probabilities."""
+    rows = _array(lm.unembedding[ids])
+    y = _array(lin.output)
+    probabilities = logits.double().softmax(-1)[ids].tolist()
+    names = lm.token_strings(ids)
+    return [
+        Target(i, name, row, float(row @ y), p) for i, name, row, p in zip(ids, names, rows, probabilities, strict=True)
+    ]
+
+
+def typed_target(lin: LinearMap, text: str) -> Target:
+    """The vocabulary token that ``text`` names, as typed or after a space, whichever is the likelier next token.
+
+    Raises EqlinError when neither is a single token.
+    """
+    lm = lin.lm
+    known = {name: i for i, name in enumerate(lm.token_strings(range(lm.vocab_size)))}
+    ids = [known[form] for form in dict.fromkeys((text, f" {text.strip()}", text.strip())) if form in known]
+    if not ids:
+        raise EqlinError(f"{text!r} is not a single token of {lm.name}; type one token, such as the start of the word.")
+    logits = next_logits(lm, lin.token_ids)
+    return describe_targets(lm, lin, [max(ids, key=lambda i: float(logits[i]))], logits)[0]
+
+
+def spectrum_run(lin: LinearMap, k: int = 24, progress: Callable[[float, str], Any] | None = None) -> SpectrumRun:
+    """The singular triplets of every token's matrix, read out; computes the matrix."""
+    found = spectrum(lin, min(k, lin.width), progress=progress)
+    T, kept = found.S.shape
+    left = found.U.transpose(1, 2).reshape(T * kept, -1)
+    right = found.Vh.reshape(T * kept, -1)
+    reads_u = read_output(lin.lm, left, READ)
+    reads_v = read_input(lin.lm, right, READ)
+    return SpectrumRun(
+        key=run_key(lin),
+        tokens=list(lin.tokens),
+        U=_array(found.U),
+        S=_array(found.S),
+        Vh=_array(found.Vh),
+        stable_rank=_array(found.stable_rank),
+        projections=_array(torch.einsum("tkd,td->tk", found.Vh, lin.inputs.to(found.Vh))),
+        reads_u=[reads_u[t * kept : (t + 1) * kept] for t in range(T)],
+        reads_v=[reads_v[t * kept : (t + 1) * kept] for t in range(T)],
+        exactness=lin.exactness(),
+    )
+
+
+@torch.no_grad()
+def next_logits(lm: LanguageModel, token_ids: list[int]) -> Float[Tensor, " vocab"]:
+    """The untouched model's logits after the prompt, with everything it applies to them (soft-capping, scaling)."""
+    ids = torch.tensor([token_ids], device=lm.device)
+    with eager_experts(lm.model):  # the fused experts know no float64
+        return lm.model(input_ids=ids, use_cache=False, logits_to_keep=1).logits[0, -1]
+
+
+def _array(tensor: Tensor) -> Array:
+    return tensor.detach().double().cpu().numpy()

@@ -1,0 +1,160 @@
+"""Finished runs in files: numbers and texts only, so that a file from anywhere can be opened without running its code.
+
+A file is an ``.npz`` archive: the arrays, and as JSON everything else with the places where the arrays belong.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Hashable
+from dataclasses import fields, is_dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eqlin_core.bundled import cache_directory
+from eqlin_core.errors import EqlinError
+from eqlin_core.exactness import Exactness
+from eqlin_core.runs import RunKey, SpectrumRun, Target, TokenRun
+from eqlin_core.treatments import Treatment
+
+FORMAT = 1
+LIMIT_BYTES = 128 << 20
+_CLASSES = {kind.__name__: kind for kind in (RunKey, Target, TokenRun, SpectrumRun, Exactness, Treatment)}
+_HEADER = "header"
+_DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile)
+
+
+def save_run(run: TokenRun | SpectrumRun, path: str | Path) -> None:
+    """Write a run to a file, whole or not at all. Raises EqlinError when it cannot be written."""
+    arrays: dict[str, np.ndarray] = {}
+    header = json.dumps({"format": FORMAT, "run": _packed(run, arrays)})
+    arrays[_HEADER] = np.frombuffer(header.encode(), dtype=np.uint8)
+    path = Path(path)
+    unfinished: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
+            unfinished = Path(file.name)
+            np.savez(file, allow_pickle=False, **arrays)
+        unfinished.replace(path)
+    except OSError as error:
+        raise EqlinError(f"The run cannot be written to {path.name} ({error.strerror or error}).") from error
+    finally:
+        if unfinished is not None:
+            with contextlib.suppress(OSError):
+                unfinished.unlink(missing_ok=True)
+
+
+def load_run(path: str | Path) -> TokenRun | SpectrumRun:
+    """The run that `save_run` wrote. Raises EqlinError for a file that is damaged or holds something else."""
+    path = Path(path)
+    try:
+        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
+            header = json.loads(bytes(file[_HEADER]).decode())
+            if header["format"] != FORMAT:
+                raise EqlinError(f"{path.name} was written by another version of eqlin: compute the run again.")
+            run = _unpacked(header["run"], file)
+    except _DAMAGED as error:
+        raise EqlinError(f"{path.name} holds no run of eqlin, or is damaged: compute the run again.") from error
+    if not isinstance(run, TokenRun | SpectrumRun):
+        raise EqlinError(f"{path.name} holds no run of eqlin: choose a file that save_run wrote.")
+    return run
+
+
+class RunStore:
+    """A folder of runs by key, the least recently used removed first beyond ``limit`` bytes.
+
+    What it holds can be made again, so nothing that goes wrong with its files is an error: the run is just not there.
+    """
+
+    def __init__(self, directory: Path | None = None, limit: int = LIMIT_BYTES) -> None:
+        self._directory, self._limit = directory, limit
+
+    def get(self, key: Hashable) -> TokenRun | SpectrumRun | None:
+        """The run of this key, or None."""
+        path = self._path(key)
+        if not path.exists():
+            return None
+        try:
+            run = load_run(path)
+            os.utime(path)
+        except (EqlinError, OSError):
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+            return None
+        return run
+
+    def put(self, key: Hashable, run: TokenRun | SpectrumRun) -> None:
+        """Keep a run, unless it alone would take more than a quarter of the room."""
+        path = self._path(key)
+        with contextlib.suppress(EqlinError, OSError):
+            save_run(run, path)
+            if path.stat().st_size > self._limit // 4:
+                path.unlink()
+            self._make_room()
+
+    def _make_room(self) -> None:
+        kept = sorted(((f.stat().st_mtime, f.stat().st_size, f) for f in self._folder.glob("*.npz")), reverse=True)
+        total = 0
+        for _, size, file in kept:
+            total += size
+            if total > self._limit:
+                file.unlink(missing_ok=True)
+
+    def _path(self, key: Hashable) -> Path:
+        digest = hashlib.sha256(repr((key, engine_fingerprint())).encode()).hexdigest()
+        return self._folder / f"{digest[:32]}.npz"
+
+    @property
+    def _folder(self) -> Path:
+        return self._directory or cache_directory() / "runs"
+
+
+@functools.cache
+def engine_fingerprint() -> str:
+    """What the numbers depend on beside a run's key: this engine's code and the libraries under it."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(file.read_bytes())
+    for library in ("torch", "transformers", "numpy", "scipy"):
+        with contextlib.suppress(PackageNotFoundError):
+            digest.update(f"{library} {version(library)}".encode())
+    return digest.hexdigest()
+
+
+def _packed(value: Any, arrays: dict[str, np.ndarray]) -> Any:
+    if isinstance(value, np.ndarray):
+        name = f"array{len(arrays)}"
+        arrays[name] = value
+        return {"array": name}
+    if is_dataclass(value) and not isinstance(value, type):
+        return {
+            "class": type(value).__name__,
+            "fields": {f.name: _packed(getattr(value, f.name), arrays) for f in fields(value)},
+        }
+    if isinstance(value, tuple):
+        return {"tuple": [_packed(v, arrays) for v in value]}
+    if isinstance(value, list):
+        return [_packed(v, arrays) for v in value]
+    return value
+
+
+def _unpacked(value: Any, arrays: Any) -> Any:
+    if isinstance(value, list):
+        return [_unpacked(v, arrays) for v in value]
+    if not isinstance(value, dict):
+        return value
+    if "array" in value:
+        return arrays[value["array"]]
+    if "tuple" in value:
+        return tuple(_unpacked(v, arrays) for v in value["tuple"])
+    return _CLASSES[value["class"]](**{name: _unpacked(v, arrays) for name, v in value["fields"].items()})
