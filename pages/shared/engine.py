@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 KEPT_TRIPLETS = 24
 # From so many tokens on, the split of 20 logits is there much sooner than the contributions as vectors.
 PREVIEWED_FROM = 64
+# Seconds that the browser gets to draw a saved analysis before the model's loading takes the processor.
+HEAD_START = 2.0
 
 
 class Engine:
@@ -52,7 +55,7 @@ class Engine:
         """The job after which the model is loaded and recorded: a saved analysis is shown without either."""
         return self.worker.submit(
             ("ready", request),
-            lambda progress: self._linear_map(request, progress) and None,
+            lambda progress: self._make_ready(request, progress),
             label="the model",
             visitor=visitor,
         )
@@ -98,6 +101,13 @@ class Engine:
         run = spectrum_run(self._linear_map(request, progress), KEPT_TRIPLETS, progress)
         self._saved.keep("spectra", request, run)
         return run
+
+    def _make_ready(self, request: Request, progress: Progress) -> None:
+        until = time.monotonic() + HEAD_START
+        while time.monotonic() < until and len(self.worker.queue()) == 1:
+            progress(None, "Loading the model")
+            time.sleep(0.05)
+        self._linear_map(request, progress)
 
     def _target(self, request: Request, text: str, progress: Progress) -> Target:
         from eqlin_core.analysis import typed_target  # noqa: PLC0415

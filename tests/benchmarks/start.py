@@ -1,4 +1,4 @@
-"""``python -m tests.benchmarks.start``: from opening the page to a finished analysis, and what importing the engine costs.
+"""``python -m tests.benchmarks.start``: from opening the page to a finished analysis, and what imports cost.
 
 Every start is a server process of its own, visited by a browser that is running already. The first row computes; the
 second opens on the analysis that an earlier start has saved. The model is in the cache in both.
