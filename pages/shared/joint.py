@@ -15,8 +15,9 @@ from pages.shared.inspector import triplet_inspector
 from pages.shared.matrix_jobs import matrix_jobs
 from pages.shared.page_jobs import page_jobs, waiting
 from pages.shared.request import Request
+from pages.shared.row_choice import choice_table, chosen_row, words
 from pages.shared.theme import theme
-from pages.shared.triplets import HEADER, IN_TABLE, IN_VIEW, ROW, TARGETS
+from pages.shared.triplets import IN_VIEW, TARGETS
 
 if TYPE_CHECKING:
     from eqlin_core.rank_runs import JointRun
@@ -36,7 +37,7 @@ def joint_triplets(request: Request, run: TokenRun) -> None:
     if found is None:
         waiting("joint", "the joint spectrum")
         return
-    k = min(st.session_state.setdefault(_CHOICE, 0), len(found.S) - 1)
+    k = chosen_row(_CHOICE, len(found.S))
     left, right = st.columns(2, gap="medium")
     with left:
         show(
@@ -50,28 +51,25 @@ def joint_triplets(request: Request, run: TokenRun) -> None:
 
 
 def _table(found: JointRun, k: int) -> None:
-    st.dataframe(
+    choice_table(
         {
             "k": list(range(1, len(found.S) + 1)),
             "σ": found.S,
-            "u reads as": ["  ".join(visible_token(t) for t, _ in row[:IN_TABLE]) for row in found.reads_u],
+            "u reads as": [words(row) for row in found.reads_u],
             "reads from": [_name(found, int(i)) for i in found.main],
             "v · x": found.projections.sum(1),
         },
-        hide_index=True,
-        on_select=_choose,
-        selection_mode=["single-row-required", "single-cell"],
-        selection_default={"selection": {"rows": [k]}},
-        key=_TABLE,
-        row_height=ROW,
-        height=HEADER + (IN_VIEW + 6) * ROW,
-        column_config={
+        {
             "k": st.column_config.NumberColumn(width=40),
             "σ": st.column_config.NumberColumn(format="%.3g", width=60, help="Singular value"),
             "u reads as": st.column_config.TextColumn(width=150, help="What the triplet writes: u · W_U"),
             "reads from": st.column_config.TextColumn(width=80, help="The token with the largest part of v"),
             "v · x": st.column_config.NumberColumn(format="%.3g", width=70, help="Summed over the tokens"),
         },
+        key=_TABLE,
+        choice=_CHOICE,
+        row=k,
+        in_view=IN_VIEW + 6,
     )
 
 
@@ -96,14 +94,3 @@ def _inspect(found: JointRun, run: TokenRun, k: int) -> None:
 
 def _name(found: JointRun, position: int) -> str:
     return f"{position} {visible_token(found.tokens[position])}"
-
-
-def _choose() -> None:
-    """A click anywhere in a row chooses it."""
-    selection = st.session_state[_TABLE]["selection"]
-    if selection["cells"]:
-        row = selection["cells"][0][0]
-    else:
-        row = selection["rows"][0] if selection["rows"] else st.session_state[_CHOICE]
-    st.session_state[_CHOICE] = row
-    st.session_state[_TABLE] = {"selection": {"rows": [row], "columns": [], "cells": []}}

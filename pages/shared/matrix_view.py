@@ -14,6 +14,7 @@ from pages.shared.explained import NONE
 from pages.shared.matrix_jobs import MatrixJobs, Span, matrix_jobs
 from pages.shared.page_jobs import page_jobs, waiting
 from pages.shared.request import Request
+from pages.shared.row_choice import ROW, words
 from pages.shared.session import session
 from pages.shared.theme import theme
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 Window = tuple[Span, Span]
 FEWEST = 4  # rows or columns of a window
 FILE_SECONDS = 120.0  # of waiting for the download of a matrix; it then comes out empty
-IN_TABLE = 6  # tokens of each read-out
+IN_TABLE = 6  # tokens of each read-out of a column or row
 _ROWS, _COLUMNS = "rows", "columns"
 _READ = {
     "column": ("writes", "What an input dimension writes here: its column, signed as xⱼ is, through the unembedding."),
@@ -192,11 +193,11 @@ def _lines(lines: list[Line], kind: str, key: str) -> None:
         {
             kind: [line.index for line in lines],
             "norm": [line.norm for line in lines],
-            does: ["  ".join(visible_token(token) for token, _ in line.reads[:IN_TABLE]) for line in lines],
+            does: [words(line.reads, IN_TABLE) for line in lines],
         },
         hide_index=True,
         key=key,
-        row_height=28,
+        row_height=ROW,
         column_config={
             kind: st.column_config.NumberColumn(width=60),
             "norm": st.column_config.NumberColumn(format="%.3g", width=60, help=f"Euclidean norm of the {kind}"),

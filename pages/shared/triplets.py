@@ -12,16 +12,14 @@ from eqlin_core.figures import visible_token
 from pages.shared.charts import show
 from pages.shared.explained import Explained
 from pages.shared.inspector import triplet_inspector
+from pages.shared.row_choice import choice_table, chosen_row, words
 from pages.shared.theme import theme
 
 if TYPE_CHECKING:
-    from eqlin_core.readout import Row
     from eqlin_core.runs import SpectrumRun, TokenRun
 
-IN_TABLE = 5  # tokens of each read-out
 TARGETS = 12  # likely next tokens in the inspector
 IN_VIEW = 10  # rows before the table scrolls
-ROW, HEADER = 28, 37  # pixels; Streamlit sets the height of the header, which is here with the table's border
 _TABLE, _CHOICE = "triplets", "triplet"
 
 
@@ -31,24 +29,17 @@ def triplet_table(run: TokenRun, spectra: SpectrumRun, token: int, explained: Ex
     term = float(run.contributions[token] @ explained.direction)
     effects = spectra.S[token] * spectra.projections[token]
     st.header(f"Singular triplets of {visible_token(run.tokens[token])}")
-    k = _chosen(len(shares))
-    st.dataframe(
+    k = chosen_row(_CHOICE, len(shares))
+    choice_table(
         {
             "k": list(range(1, len(shares) + 1)),
             "σ": spectra.S[token],
-            "u reads as": [_words(row) for row in spectra.reads_u[token]],
-            "v reads as": [_words(row) for row in spectra.reads_v[token]],
+            "u reads as": [words(row) for row in spectra.reads_u[token]],
+            "v reads as": [words(row) for row in spectra.reads_v[token]],
             "σ (v · x)": effects,
             "share of the logit": shares,
         },
-        hide_index=True,
-        on_select=_choose,
-        selection_mode=["single-row-required", "single-cell"],
-        selection_default={"selection": {"rows": [k]}},
-        key=_TABLE,
-        row_height=ROW,
-        height=HEADER + IN_VIEW * ROW,
-        column_config={
+        {
             "k": st.column_config.NumberColumn(width=40),
             "σ": st.column_config.NumberColumn(format="%.3g", width=70, help="Singular value"),
             "u reads as": st.column_config.TextColumn(width=260, help="What the triplet writes: u · W_U"),
@@ -58,6 +49,10 @@ def triplet_table(run: TokenRun, spectra: SpectrumRun, token: int, explained: Ex
                 format="%+.3g", width=110, help=f"w · u σ (v · x), its part of the {explained.text}"
             ),
         },
+        key=_TABLE,
+        choice=_CHOICE,
+        row=k,
+        in_view=IN_VIEW,
     )
     targets = run.targets[:TARGETS]
     triplet_inspector(
@@ -89,23 +84,3 @@ def triplet_table(run: TokenRun, spectra: SpectrumRun, token: int, explained: Ex
         f"The shares shown sum to {figures.format_number(float(shares.sum()))} of the token's "
         f"{figures.format_number(term)} ({run.key.dtype}).",
     )
-
-
-def _chosen(kept: int) -> int:
-    """The index of the chosen triplet, which stays chosen from token to token."""
-    return min(st.session_state.setdefault(_CHOICE, 0), kept - 1)
-
-
-def _choose() -> None:
-    """A click anywhere in a row chooses it, not only one on its box."""
-    selection = st.session_state[_TABLE]["selection"]
-    if selection["cells"]:
-        row = selection["cells"][0][0]
-    else:
-        row = selection["rows"][0] if selection["rows"] else st.session_state[_CHOICE]
-    st.session_state[_CHOICE] = row
-    st.session_state[_TABLE] = {"selection": {"rows": [row], "columns": [], "cells": []}}
-
-
-def _words(row: Row) -> str:
-    return "  ".join(visible_token(token) for token, _ in row[:IN_TABLE])

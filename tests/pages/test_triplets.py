@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pages.shared.triplets import _words
 from tests.pages.run_cases import K, spectrum_run, target, token_run
 
 
@@ -49,7 +48,3 @@ def test_what_the_shares_leave_of_the_token_s_term_is_said() -> None:
 @pytest.mark.parametrize(("row", "shown"), [(0, 1), (1, 2), (23, K)])
 def test_the_chosen_row_is_read_out_and_one_beyond_the_table_is_the_last(row: int, shown: int) -> None:
     assert f"Triplet {shown}: full read-out" in [header.value for header in drawn(row=row).header]
-
-
-def test_a_read_out_shows_its_first_tokens_with_visible_spaces() -> None:
-    assert _words([(" a", 0.9), ("\n", 0.8), ("b", 0.7), ("c", 0.6), ("d", 0.5), ("e", 0.4)]) == "·a  ⏎  b  c  d"
