@@ -15,6 +15,7 @@ from pages.shared.theme import theme
 
 if TYPE_CHECKING:
     from eqlin_core.readout import Row
+    from eqlin_core.runs import Target
 
 Vector = np.ndarray[Any, Any]
 
@@ -24,43 +25,49 @@ def triplet_inspector(
     *,
     sigma: float,
     u: Vector,
-    v: Vector,
-    x: Vector,
+    projection: float,
+    own_cosine: float,
     reads_u: Row,
     reads_v: Row,
-    targets: Sequence[str],
-    target_rows: Vector,
+    targets: Sequence[Target],
     dtype: str,
-    projection: float | None = None,
+    x_name: str = "own embedding",
+    note: str = "",
     key: str = "",
 ) -> None:
-    """The triplet sigma u v^T of a map at the embedding x: read-outs with scores, and its effect on the next tokens.
+    """The triplet sigma u v^T of a map at its input x: read-outs with scores, and its effect on the next tokens.
 
-    ``u`` [d_out], ``v`` and ``x`` [d_in], the token's own embedding; ``targets`` are the likely next tokens with their
-    rows [n, d_out] of the unembedding. ``projection`` is v . x where v is only a part of the right vector. ``key`` goes
-    before the names of the two charts, "readout" and "targets", so that one page can hold several inspectors.
+    ``u`` [d_out]; ``projection`` is v . x and ``own_cosine`` the cosine of v with x, which is called ``x_name``. Of
+    ``targets``, the likely next tokens, as many are shown as u is read out with. ``note`` is added to what is said
+    under the read-out. ``key`` goes before the names of the two charts, "readout" and "targets", so that one page can
+    hold several inspectors.
     """
-    along = float(v @ x) if projection is None else projection
-    effect = sigma * along
+    effect = sigma * projection
+    shown = targets[: len(reads_u)]
     readout, effects = equal_heights(
         figures.readout_bars(reads_u, reads_v, theme=theme()),
-        figures.target_effects(targets, effect * (np.asarray(target_rows) @ u), theme=theme()),
+        figures.target_effects(
+            [target.token for target in shown],
+            effect * (np.stack([target.row for target in shown]) @ u.astype(np.float64)),
+            theme=theme(),
+        ),
     )
     left, right = st.columns([6, 5], gap="medium")
     with left:
         st.header(title)
         facts = [
             ("σ", sigma, "Singular value"),
-            ("v · x", along, "How much of what v looks for is in the input"),
+            ("v · x", projection, "How much of what v looks for is in the input"),
             ("σ (v · x)", effect, "How much of u is written here"),
-            ("cos(v, own embedding)", cosine(v, x), "Whether v looks for the token that stands here"),
+            (f"cos(v, {x_name})", own_cosine, "Whether v looks for what stands here"),
         ]
         cells = "".join(
             f'<span class="eq-fact" title="{meaning}"><b>{name}</b> {format_number(value)}</span>'
             for name, value, meaning in facts
         )
         st.html(f'<div class="eq-strip">{cells}</div>')
-        show(readout, f"{key}readout", f"σ = {format_number(sigma)}, signed so that u · y ≥ 0 ({dtype}).")
+        said = f"σ = {format_number(sigma)}, signed so that u · y ≥ 0 ({dtype})."
+        show(readout, f"{key}readout", f"{said} {note}" if note else said)
     with right:
         st.header("Its effect on the likely next tokens")
         st.html('<div class="eq-strip"><span class="eq-fact"><b>w · u σ (v · x)</b></span></div>')

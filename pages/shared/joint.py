@@ -5,19 +5,18 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-import numpy as np
 import streamlit as st
 
 from eqlin_core import figures
 from eqlin_core.figures import format_number, visible_token
 from pages.shared.charts import show
-from pages.shared.inspector import triplet_inspector
+from pages.shared.inspector import cosine, triplet_inspector
 from pages.shared.matrix_jobs import matrix_jobs
 from pages.shared.page_jobs import page_jobs, waiting
 from pages.shared.request import Request
 from pages.shared.row_choice import choice_table, chosen_row, words
 from pages.shared.theme import theme
-from pages.shared.triplets import IN_VIEW, TARGETS
+from pages.shared.triplets import IN_VIEW
 
 if TYPE_CHECKING:
     from eqlin_core.rank_runs import JointRun
@@ -75,19 +74,16 @@ def _table(found: JointRun, k: int) -> None:
 
 def _inspect(found: JointRun, run: TokenRun, k: int) -> None:
     main = int(found.main[k])
-    targets = run.targets[:TARGETS]
     triplet_inspector(
         f"Joint triplet {k + 1}, v on {_name(found, main)}",
         sigma=float(found.S[k]),
         u=found.U[:, k],
-        v=found.V[k],
-        x=run.inputs[main],
+        projection=float(found.projections[k].sum()),
+        own_cosine=cosine(found.V[k], run.inputs[main]),
         reads_u=found.reads_u[k],
         reads_v=found.reads_v[k],
-        targets=[target.token for target in targets],
-        target_rows=np.stack([target.row for target in targets]),
+        targets=run.targets,
         dtype=run.key.dtype,
-        projection=float(found.projections[k].sum()),
         key="joint-",
     )
 

@@ -13,6 +13,7 @@ from eqlin_core import figures
 from eqlin_core.figures import format_number, visible_token
 from eqlin_core.figures.layers import KIND_NAMES
 from pages.shared.charts import clicked, show
+from pages.shared.inspector import triplet_inspector
 from pages.shared.layer_state import MODES
 from pages.shared.theme import theme
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from eqlin_core.runs import TokenRun
 
 MODE_NAMES = {"cumulative": "the embeddings", "layerwise": "the block's input"}
+X_NAMES = {"cumulative": ("own embedding", "all embeddings"), "layerwise": ("own input", "all inputs")}
 SIZE, SPREAD, TURN, EFFECT, OWN = (
     "σ",
     "stable rank",
@@ -127,46 +129,37 @@ def read_out(chosen: Chosen, run: TokenRun) -> None:
 
 
 def inspect(chosen: Chosen, run: TokenRun) -> None:
-    """The open cell's triplet: what u writes and v reads, and what it does to the likely next tokens."""
+    """The choice of the open cell, what is known of its map, and its triplet."""
     sweep, k = chosen.sweep, chosen.triplet
-    names = _column_names(sweep)
     place = (chosen.layer, chosen.place, chosen.column)
-    st.header(
-        f"Triplet {k + 1} of {visible_column(chosen)} at layer {chosen.layer}, {KIND_NAMES[chosen.kind]}",
-    )
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.selectbox("Layer", list(range(sweep.U.shape[0])), key="at_layer", bind="query-params", width=110)
-        st.selectbox("Map of", names, key="column", bind="query-params", width=260)
-        effect = float(sweep.S[place][k] * sweep.projections[place][k])
+        st.selectbox("Map of", _column_names(sweep), key="column", bind="query-params", width=260)
         numbers = {
-            "σ": sweep.S[place][k],
-            "σ (v · x)": effect,
-            "cosine of v with x": sweep.cosines[place][k],
-            "cosine of u with the last layer's": sweep.cosines_with_last(chosen.kind, k)[chosen.layer, chosen.column],
             "stable rank": sweep.stable_rank[place],
+            "cosine of u with the last layer's": sweep.cosines_with_last(chosen.kind, k)[chosen.layer, chosen.column],
         }
         facts = "".join(
             f'<span class="eq-fact"><b>{name}</b> {format_number(float(value))}</span>'
             for name, value in numbers.items()
         )
         st.html(f'<div class="eq-strip">{facts}</div>')
-    left, right = st.columns([6, 5], gap="medium")
-    with left:
-        reads = [sweep.reads(side, chosen.layer, chosen.kind, chosen.column, k) for side in ("u", "v")]
-        show(
-            figures.readout_bars(*reads, theme=theme()),
-            "layer-readout",
-            f"Signed so that u · y ≥ 0 ({sweep.key.dtype}). x is the token's value at the map's source."
-            + (" v is read where it is longest." if chosen.column == len(sweep.tokens) else ""),
-        )
-    with right:
-        u = sweep.U[place][:, k].astype(np.float64)
-        rows = [(t.token, effect * float(t.row @ u)) for t in run.targets[:8]]
-        show(
-            figures.readout_bars(rows, u_title="σ (v · x) w · u, in logits", theme=theme()),
-            "layer-effect",
-            f"What it adds to the likely next tokens when read out at this layer ({sweep.key.dtype}).",
-        )
+    joint = chosen.column == len(sweep.tokens)
+    reads_u, reads_v = (sweep.reads(side, chosen.layer, chosen.kind, chosen.column, k) for side in ("u", "v"))
+    triplet_inspector(
+        f"Triplet {k + 1} of {visible_column(chosen)} at layer {chosen.layer}, {KIND_NAMES[chosen.kind]}",
+        sigma=float(sweep.S[place][k]),
+        u=sweep.U[place][:, k],
+        projection=float(sweep.projections[place][k]),
+        own_cosine=float(sweep.cosines[place][k]),
+        reads_u=reads_u,
+        reads_v=reads_v,
+        targets=run.targets,
+        dtype=sweep.key.dtype,
+        x_name=X_NAMES[sweep.mode][joint],
+        note="Read out at this layer." + (" v is read where it is longest." if joint else ""),
+        key="layer-",
+    )
 
 
 def visible_column(chosen: Chosen) -> str:

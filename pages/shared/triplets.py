@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import streamlit as st
 
 from eqlin_core import figures
 from eqlin_core.figures import visible_token
 from pages.shared.charts import show
 from pages.shared.explained import Explained
-from pages.shared.inspector import triplet_inspector
+from pages.shared.inspector import cosine, triplet_inspector
 from pages.shared.row_choice import choice_table, chosen_row, words
 from pages.shared.theme import theme
 
 if TYPE_CHECKING:
     from eqlin_core.runs import SpectrumRun, TokenRun
 
-TARGETS = 12  # likely next tokens in the inspector
 IN_VIEW = 10  # rows before the table scrolls
 _TABLE, _CHOICE = "triplets", "triplet"
 
@@ -54,17 +52,15 @@ def triplet_table(run: TokenRun, spectra: SpectrumRun, token: int, explained: Ex
         row=k,
         in_view=IN_VIEW,
     )
-    targets = run.targets[:TARGETS]
     triplet_inspector(
         f"Triplet {k + 1}: full read-out",
         sigma=float(spectra.S[token][k]),
         u=spectra.U[token][:, k],
-        v=spectra.Vh[token][k],
-        x=run.inputs[token],
+        projection=float(spectra.projections[token][k]),
+        own_cosine=cosine(spectra.Vh[token][k], run.inputs[token]),
         reads_u=spectra.reads_u[token][k],
         reads_v=spectra.reads_v[token][k],
-        targets=[target.token for target in targets],
-        target_rows=np.stack([target.row for target in targets]),
+        targets=run.targets,
         dtype=run.key.dtype,
     )
     st.header("What each triplet does here")

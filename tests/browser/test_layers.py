@@ -51,14 +51,15 @@ def click_cell(page: Page, key: str, row: int, column: int) -> None:
 
 def test_a_click_in_the_layer_table_opens_the_triplet(layers_page: Page) -> None:
     expect(layers_page.get_by_role("heading", name="Triplet 1 of all tokens together at layer 29")).to_be_visible()
-    before = traces(layers_page, "layer-readout")
+    before = {key: traces(layers_page, key) for key in ("layer-readout", "layer-targets")}
     click_cell(layers_page, "layer-table", 24, 1)
     expect(layers_page.get_by_role("heading", name="Triplet 1 of ·bridge at layer 24, block output")).to_be_visible()
-    after = traces(layers_page, "layer-readout")
-    assert after != before
+    after = {key: traces(layers_page, key) for key in before}
+    assert all(after[key] != before[key] for key in before)
     cells = traces(layers_page, "layer-table")[1]
     clicked = next(entry for entry in cells["customdata"] if entry[:2] == [24, 1])
-    assert clicked[3].split("  ")[0] == after[0]["customdata"][0][0], "the panel reads what the cell shows first"
+    first = after["layer-readout"][0]["customdata"][0][0]
+    assert clicked[3].split("  ")[0] == first, "the panel reads what the cell shows first"
     assert {"at_layer": "24", "column": "1 ·bridge"}.items() <= address(layers_page).items()
     click_cell(layers_page, "layer-table", 3, 4)
     expect(layers_page.get_by_role("heading", name="Triplet 1 of ·Marin at layer 3, block output")).to_be_visible()

@@ -167,7 +167,7 @@ def test_the_page_opens_at_the_joint_map_of_the_last_layer() -> None:
     assert "Triplet 1 of all tokens together at layer 2, block output" in headers(app)
     assert "σ</b> 33.0" in facts(app)
     assert "σ (v · x)</b> -66.0" in facts(app)
-    assert "cosine of v with x</b> -0.500" in facts(app)
+    assert "cos(v, all embeddings)</b> -0.500" in facts(app)
     assert "stable rank</b> 1.50" in facts(app)
 
 
@@ -176,6 +176,7 @@ def test_an_opened_cell_is_read_out() -> None:
     assert "What u₂ writes, layer by layer" in headers(app)
     assert "Triplet 2 of ·bridge at layer 1, block output" in headers(app)
     assert "σ</b> 21.5" in facts(app)
+    assert "cos(v, own embedding)</b> -0.500" in facts(app)
     assert "Singular values, ·bridge" in headers(app)
 
 
@@ -183,6 +184,7 @@ def test_a_place_and_a_mode_are_chosen() -> None:
     app = drawn(map_from="layerwise", place="mlp")
     assert "Triplet 1 of all tokens together at layer 2, MLP" in headers(app)
     assert "stable rank</b> 20.0" in facts(app)
+    assert "cos(v, all inputs)</b> -0.500" in facts(app)
     assert any("from the block's input" in caption.value for caption in app.caption)
 
 
