@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import warnings
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from eqlin_core.audit import audit
 from eqlin_core.families import build_tiny
 from tests.cases import PROMPT, relative
 
-installed = importlib.util.find_spec("bitsandbytes") is not None
 MODEL_TYPES = ["llama", "gpt_neox", "qwen3", "gemma3_text"]
 
 
@@ -52,8 +50,8 @@ def test_the_map_of_a_model_in_four_bits_is_exact_in_float32(model_type: str, tm
     assert run_key(lin) != run_key(eq.linearize(eq.load_model(tmp_path, device="cpu"), token_ids=PROMPT))
 
 
-@pytest.mark.skipif(installed, reason="bitsandbytes is installed")
-def test_without_bitsandbytes_a_sentence_says_what_to_do(tmp_path: Path) -> None:
+def test_without_bitsandbytes_a_sentence_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eqlin_core.four_bit.find_spec", lambda _name: None)
     save(tmp_path)
     with pytest.raises(eq.EqlinError, match="pip install bitsandbytes, or choose float32"):
         eq.load_model(tmp_path, dtype="4bit")
