@@ -11,6 +11,7 @@ import streamlit as st
 from eqlin_core import figures
 from eqlin_core.figures import format_number
 from pages.shared.charts import equal_heights, show
+from pages.shared.facts import fact, strip_of
 from pages.shared.theme import theme
 
 if TYPE_CHECKING:
@@ -61,16 +62,12 @@ def triplet_inspector(
             ("σ (v · x)", effect, "How much of u is written here"),
             (f"cos(v, {x_name})", own_cosine, "Whether v looks for what stands here"),
         ]
-        cells = "".join(
-            f'<span class="eq-fact" title="{meaning}"><b>{name}</b> {format_number(value)}</span>'
-            for name, value, meaning in facts
-        )
-        st.html(f'<div class="eq-strip">{cells}</div>')
+        st.html(strip_of(*(fact(name, format_number(value), meaning) for name, value, meaning in facts)))
         said = f"σ = {format_number(sigma)}, signed so that u · y ≥ 0 ({dtype})."
         show(readout, f"{key}readout", f"{said} {note}" if note else said)
     with right:
         st.header("Its effect on the likely next tokens")
-        st.html('<div class="eq-strip"><span class="eq-fact"><b>w · u σ (v · x)</b></span></div>')
+        st.html(strip_of(fact("w · u σ (v · x)")))
         show(effects, f"{key}targets", f"In logits ({dtype}); w is the token's row of the unembedding.")
 
 

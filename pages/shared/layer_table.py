@@ -13,6 +13,7 @@ from eqlin_core import figures
 from eqlin_core.figures import format_number, visible_token
 from eqlin_core.figures.layers import KIND_NAMES
 from pages.shared.charts import clicked, show
+from pages.shared.facts import fact, strip_of
 from pages.shared.inspector import triplet_inspector
 from pages.shared.layer_state import MODES
 from pages.shared.theme import theme
@@ -139,11 +140,7 @@ def inspect(chosen: Chosen, run: TokenRun) -> None:
             "stable rank": sweep.stable_rank[place],
             "cosine of u with the last layer's": sweep.cosines_with_last(chosen.kind, k)[chosen.layer, chosen.column],
         }
-        facts = "".join(
-            f'<span class="eq-fact"><b>{name}</b> {format_number(float(value))}</span>'
-            for name, value in numbers.items()
-        )
-        st.html(f'<div class="eq-strip">{facts}</div>')
+        st.html(strip_of(*(fact(name, format_number(value)) for name, value in numbers.items())))
     joint = chosen.column == len(sweep.tokens)
     reads_u, reads_v = (sweep.reads(side, chosen.layer, chosen.kind, chosen.column, k) for side in ("u", "v"))
     triplet_inspector(

@@ -11,6 +11,7 @@ from eqlin_core import figures
 from eqlin_core.figures import format_error, format_number, visible_token
 from pages.shared.charts import show
 from pages.shared.engine import KEPT_TRIPLETS
+from pages.shared.facts import fact, strip_of
 from pages.shared.matrix_jobs import matrix_jobs
 from pages.shared.page_jobs import page_jobs, waiting
 from pages.shared.request import Request
@@ -138,9 +139,8 @@ def _numbers(found: RankRun, rank: int) -> None:
         ("‖yᵣ − y‖ / ‖y‖", _small(found.error[rank])),
         (f"probability of {visible_token(true)}", f"{found.chances[rank]:.2%}, true {p:.2%}"),
     ]
-    cells = "".join(f'<span class="eq-fact"><b>{name}</b> {value}</span>' for name, value in facts)
     with st.container(key="rank-facts"):
-        st.html(f'<div class="eq-strip">{cells}</div>')
+        st.html(strip_of(*(fact(name, value) for name, value in facts)))
 
 
 def _top(found: RankRun, rank: int) -> None:

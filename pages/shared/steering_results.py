@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from eqlin_core.figures.steered_text import marked_html
 from eqlin_core.figures.steering import depth_guide, steering_forecast, steering_metrics
 from eqlin_core.steering_results import UNLIKELY, SteeringGrid, SteeringPlan, Text
 from pages.shared.charts import download, show
+from pages.shared.facts import fact, strip_of
 from pages.shared.request import Request
 from pages.shared.steering_form import code
 from pages.shared.steering_jobs import SteeringJobs, steering_jobs
@@ -89,7 +89,7 @@ def _numbers(grid: SteeringGrid, row: int) -> str:
     measured, control = grid.measured, grid.control
     if measured is None:
         return ""
-    said = escape("".join(grid.continuation).strip())
+    said = "".join(grid.continuation).strip()
     facts = [
         (f"log p of “{said}”", measured.concept, None if control is None else control.concept),
         ("KL from unsteered", measured.divergence, None if control is None else control.divergence),
@@ -98,8 +98,8 @@ def _numbers(grid: SteeringGrid, row: int) -> str:
     cells = []
     for name, values, random in facts:
         beside = "" if random is None else f' <span class="eq-p">random {format_number(random[row])}</span>'
-        cells.append(f'<span class="eq-fact"><b>{name}</b> {format_number(values[row])}{beside}</span>')
-    return f'<div class="eq-strip">{"".join(cells)}</div>'
+        cells.append(fact(name, format_number(values[row]), beside=beside))
+    return strip_of(*cells)
 
 
 def _between(state: Steering, grid: SteeringGrid) -> None:

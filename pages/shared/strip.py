@@ -10,6 +10,7 @@ import streamlit as st
 
 from eqlin_core.figures import format_number, visible_token
 from pages.shared.badge import badge
+from pages.shared.facts import fact, strip_of
 from pages.shared.job import Snapshot
 from pages.shared.session import Session, session
 
@@ -61,13 +62,10 @@ def _facts(state: Session, run: TokenRun) -> None:
         f'<span class="eq-chip">{escape(visible_token(t.token))}</span><span class="eq-p">{t.probability:.1%}</span>'
         for t in run.targets[:SHOWN_PREDICTIONS]
     )
-    cells = "".join(
-        f'<span class="eq-fact" title="{escape(_MEANING.get(name, ""))}"><b>{name}</b> {escape(value)}</span>'
-        for name, value in facts
-    )
+    cells = [fact(name, value, _MEANING.get(name, "")) for name, value in facts]
     with st.container(key="strip"):
         wide, narrow = st.columns([5, 1], vertical_alignment="center")
-        wide.html(f'<div class="eq-strip">{cells}<span class="eq-fact"><b>next token</b> {predicted}</span></div>')
+        wide.html(strip_of(*cells, fact("next token", beside=predicted)))
         exactness = exact_now(state)
         with narrow:
             if exactness is not None:

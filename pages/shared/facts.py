@@ -1,0 +1,16 @@
+"""Facts in one line, as HTML: the name of each in grey, and its value."""
+
+from __future__ import annotations
+
+from html import escape
+
+
+def fact(name: str, value: str = "", meaning: str = "", beside: str = "") -> str:
+    """One fact; ``meaning`` is shown under the pointer. All are text, except for ``beside``: HTML after the value."""
+    title = f' title="{escape(meaning)}"' if meaning else ""
+    return f'<span class="eq-fact"{title}><b>{escape(name)}</b> {escape(value)}{beside}</span>'
+
+
+def strip_of(*facts: str) -> str:
+    """The facts side by side, in as many lines as they need."""
+    return f'<div class="eq-strip">{"".join(facts)}</div>'
