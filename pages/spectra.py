@@ -3,7 +3,6 @@
 import streamlit as st
 
 from eqlin_core import figures
-from eqlin_core.figures import visible_token
 from pages.shared.charts import equal_heights, show
 from pages.shared.entry import through_app
 from pages.shared.explained import choose
@@ -12,6 +11,7 @@ from pages.shared.page_jobs import page_jobs, watch
 from pages.shared.ranks import rank_dial
 from pages.shared.session import session
 from pages.shared.theme import theme
+from pages.shared.token_choice import choose_token
 from pages.shared.triplets import triplet_table
 
 through_app(__file__)
@@ -28,11 +28,7 @@ if run is None or spectra is None:
 explained = choose(run)
 controls = st.container(horizontal=True, vertical_alignment="bottom")
 with controls:
-    names = [f"{i} {visible_token(token)}" for i, token in enumerate(run.tokens)]
-    if st.session_state.get("token") not in names:
-        st.session_state.pop("token", None)
-    chosen = st.selectbox("Token", names, index=len(names) - 1, key="token", bind="query-params", width=320)
-    token = names.index(chosen)
+    token = choose_token(run.tokens, width=320)
     scale = st.segmented_control(
         "Scale", ["log", "linear"], default="log", required=True, key="scale", bind="query-params"
     )

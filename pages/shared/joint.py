@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from eqlin_core import figures
-from eqlin_core.figures import format_number, visible_token
+from eqlin_core.figures import format_number
 from pages.shared.charts import show
 from pages.shared.inspector import cosine, triplet_inspector
 from pages.shared.matrix_jobs import matrix_jobs
@@ -16,6 +16,7 @@ from pages.shared.page_jobs import page_jobs, waiting
 from pages.shared.request import Request
 from pages.shared.row_choice import choice_table, chosen_row, words
 from pages.shared.theme import theme
+from pages.shared.token_choice import token_name
 from pages.shared.triplets import IN_VIEW
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def _table(found: JointRun, k: int) -> None:
             "k": list(range(1, len(found.S) + 1)),
             "σ": found.S,
             "u reads as": [words(row) for row in found.reads_u],
-            "reads from": [_name(found, int(i)) for i in found.main],
+            "reads from": [token_name(found.tokens, int(i)) for i in found.main],
             "v · x": found.projections.sum(1),
         },
         {
@@ -75,7 +76,7 @@ def _table(found: JointRun, k: int) -> None:
 def _inspect(found: JointRun, run: TokenRun, k: int) -> None:
     main = int(found.main[k])
     triplet_inspector(
-        f"Joint triplet {k + 1}, v on {_name(found, main)}",
+        f"Joint triplet {k + 1}, v on {token_name(found.tokens, main)}",
         sigma=float(found.S[k]),
         u=found.U[:, k],
         projection=float(found.projections[k].sum()),
@@ -86,7 +87,3 @@ def _inspect(found: JointRun, run: TokenRun, k: int) -> None:
         dtype=run.key.dtype,
         key="joint-",
     )
-
-
-def _name(found: JointRun, position: int) -> str:
-    return f"{position} {visible_token(found.tokens[position])}"

@@ -17,6 +17,7 @@ from pages.shared.facts import fact, strip_of
 from pages.shared.inspector import triplet_inspector
 from pages.shared.layer_state import MODES
 from pages.shared.theme import theme
+from pages.shared.token_choice import token_name
 
 if TYPE_CHECKING:
     from eqlin_core.layer_runs import SweepRun
@@ -178,7 +179,7 @@ def _values(chosen: Chosen) -> dict[str, np.ndarray]:
 
 
 def _column_names(sweep: SweepRun) -> list[str]:
-    return [*(f"{i} {visible_token(token)}" for i, token in enumerate(sweep.tokens)), sweep.columns[-1]]
+    return [*(token_name(sweep.tokens, i) for i in range(len(sweep.tokens))), sweep.columns[-1]]
 
 
 def _open_cell(sweep: SweepRun, names: list[str]) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from pages.shared.request import Request
 from pages.shared.row_choice import ROW, words
 from pages.shared.session import session
 from pages.shared.theme import theme
+from pages.shared.token_choice import choose_token, token_name
 
 if TYPE_CHECKING:
     from eqlin_core.figures import Chart
@@ -36,12 +37,11 @@ _READ = {
 
 def choose_tokens(run: TokenRun) -> list[int]:
     """The position of the chosen token, and of a second one beside it."""
-    names = [f"{i} {visible_token(token)}" for i, token in enumerate(run.tokens)]
-    for key in ("token", "beside"):
-        if st.session_state.get(key) not in names:
-            st.session_state.pop(key, None)
+    names = [token_name(run.tokens, i) for i in range(len(run.tokens))]
+    if st.session_state.get("beside") not in names:
+        st.session_state.pop("beside", None)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        first = st.selectbox("Token", names, index=len(names) - 1, key="token", bind="query-params", width=240)
+        first = choose_token(run.tokens, width=240)
         second = st.selectbox("beside it", [NONE, *names], key="beside", bind="query-params", width=240)
         st.segmented_control(
             "Colours",
@@ -54,7 +54,7 @@ def choose_tokens(run: TokenRun) -> list[int]:
             disabled=second == NONE,
         )
         st.toggle("Inset spectrum", True, key="inset", bind="query-params")
-    return [names.index(first)] + ([] if second in (NONE, None, first) else [names.index(second)])
+    return [first] + ([] if second in (NONE, None, names[first]) else [names.index(second)])
 
 
 def choose_window(width: int) -> Window:
