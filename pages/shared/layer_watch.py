@@ -9,7 +9,7 @@ import streamlit as st
 from eqlin_core.sweep_cost import sweep_cost
 from pages.shared.engine import engine
 from pages.shared.layer_state import MODES, Layers, layers
-from pages.shared.strip import describe
+from pages.shared.progress_line import progress_line
 
 if TYPE_CHECKING:
     from eqlin_core.runs import TokenRun
@@ -31,9 +31,7 @@ def watch(state: Layers) -> None:
             st.rerun(scope="app")
         snapshot = now.snapshot()
         if snapshot is not None:
-            with st.container(horizontal=True, vertical_alignment="center", key="layers_progress"):
-                st.progress(min(snapshot.fraction or 0.0, 1.0), text=describe(snapshot))
-                st.button("Stop", key="stop_layers", on_click=now.stop, disabled=snapshot.cancelling, width="content")
+            progress_line(snapshot, "Stop", now.stop, key="layers_progress", button="stop_layers")
 
     poll()
     if state.error:

@@ -10,8 +10,9 @@ import streamlit as st
 
 from pages.shared.engine import engine
 from pages.shared.job import Snapshot
+from pages.shared.progress_line import progress_line
 from pages.shared.session import PATIENCE, session
-from pages.shared.strip import POLL_SECONDS, describe
+from pages.shared.strip import POLL_SECONDS
 from pages.shared.worker import Job
 
 
@@ -125,8 +126,6 @@ def watch() -> None:
         running = jobs.under_way
         if running and not session().busy:
             shown = next((s for s in running if s.state == "running"), running[0])
-            with st.container(horizontal=True, vertical_alignment="center", key="page_progress"):
-                st.progress(min(shown.fraction or 0.0, 1.0), text=describe(shown))
-                st.button("Cancel", key="page_cancel", on_click=jobs.cancel, width="content")
+            progress_line(shown, "Cancel", jobs.cancel, key="page_progress", button="page_cancel")
 
     poll()

@@ -6,9 +6,9 @@ import streamlit as st
 
 from eqlin_core.figures.steered_text import marked_html
 from pages.shared.engine import engine
+from pages.shared.progress_line import progress_line
 from pages.shared.steering_results import nearest, shown_strength
 from pages.shared.steering_state import Steering, steering
-from pages.shared.strip import describe
 from pages.shared.theme import theme
 
 POLL_SECONDS = 0.35
@@ -30,9 +30,7 @@ def watch(state: Steering) -> None:
         snapshot = None if job is None else job.snapshot(now.visitor)
         if snapshot is None or snapshot.finished:
             return
-        with st.container(horizontal=True, vertical_alignment="center", key="steering_progress"):
-            st.progress(min(snapshot.fraction or 0.0, 1.0), text=describe(snapshot))
-            st.button("Stop", key="stop", on_click=now.stop, disabled=snapshot.cancelling, width="content")
+        progress_line(snapshot, "Stop", now.stop, key="steering_progress", button="stop")
         if now.live is not None and now.shown is not None:
             grid = now.shown
             st.header(f"Steered, λ = {shown_strength(now.live_strength)}")

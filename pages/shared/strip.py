@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from eqlin_core.figures import format_number, visible_token
+from eqlin_core.figures import visible_token
 from pages.shared.badge import badge
 from pages.shared.facts import fact, strip_of
 from pages.shared.job import Snapshot
+from pages.shared.progress_line import progress_line
 from pages.shared.session import Session, session
 
 if TYPE_CHECKING:
@@ -103,31 +104,6 @@ def _progress(state: Session) -> None:
 
 
 def _bar(state: Session, snapshot: Snapshot) -> None:
-    with st.container(horizontal=True, vertical_alignment="center", key="progress"):
-        st.progress(min(snapshot.fraction or 0.0, 1.0), text=describe(snapshot))
-        st.button("Cancel", key="cancel", on_click=state.cancel, disabled=snapshot.cancelling, width="content")
+    progress_line(snapshot, "Cancel", state.cancel, key="progress", button="cancel")
     if plan := snapshot.partial.get("plan"):
         st.caption(plan)
-
-
-def describe(snapshot: Snapshot) -> str:
-    """One line on how a job stands, with its place in the queue or the time left."""
-    if snapshot.cancelling:
-        return "Cancelling"
-    if snapshot.state == "queued":
-        others = "1 other job" if snapshot.ahead == 1 else f"{snapshot.ahead} other jobs"
-        return f"Waiting for {others} to finish, then {snapshot.label}"
-    text = snapshot.message or f"Computing {snapshot.label}"
-    if snapshot.fraction:
-        text += f", {snapshot.fraction:.0%}"
-    if snapshot.seconds_left is not None:
-        text += f", about {_duration(snapshot.seconds_left)} left"
-    return text
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 1:
-        return "a second"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{format_number(seconds / 60)} min"

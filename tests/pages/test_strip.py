@@ -1,58 +1,11 @@
-"""The status strip: the facts of a run, its badge, and one line on how a job is getting on."""
+"""The status strip: the facts of a run, and its badge."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import pytest
 from streamlit.testing.v1 import AppTest
 
 from eqlin_core.exactness import Exactness
-from pages.shared.job import Snapshot
-from pages.shared.strip import describe
 from tests.pages.run_cases import EXACT, LEAKING, token_run
-
-
-def snapshot(**changes: Any) -> Snapshot:
-    values: dict[str, Any] = {
-        "key": "k",
-        "label": "the matrix and its spectra",
-        "state": "running",
-        "position": 0,
-        "ahead": 0,
-        "fraction": None,
-        "message": "",
-        "elapsed": 1.0,
-        "seconds_left": None,
-        "cancelling": False,
-        "result": None,
-        "partial": {},
-        "error": "",
-    }
-    return Snapshot(**(values | changes))
-
-
-@pytest.mark.parametrize(
-    ("changes", "line"),
-    [
-        ({}, "Computing the matrix and its spectra"),
-        ({"fraction": 0.5, "message": "Matrix"}, "Matrix, 50%"),
-        ({"fraction": 0.5, "message": "Matrix", "seconds_left": 12.4}, "Matrix, 50%, about 12 s left"),
-        ({"fraction": 0.99, "message": "Matrix", "seconds_left": 0.2}, "Matrix, 99%, about a second left"),
-        ({"fraction": 0.01, "message": "Matrix", "seconds_left": 600.0}, "Matrix, 1%, about 10.0 min left"),
-        ({"fraction": 0.5, "cancelling": True}, "Cancelling"),
-        (
-            {"state": "queued", "position": 1, "ahead": 1},
-            "Waiting for 1 other job to finish, then the matrix and its spectra",
-        ),
-        (
-            {"state": "queued", "position": 3, "ahead": 3},
-            "Waiting for 3 other jobs to finish, then the matrix and its spectra",
-        ),
-    ],
-)
-def test_one_line_says_how_a_job_stands(changes: dict[str, Any], line: str) -> None:
-    assert describe(snapshot(**changes)) == line
 
 
 def draw_strip(run, error, cancelled):
