@@ -53,6 +53,11 @@ class Chosen:
         return self.sweep.kinds.index(self.kind)
 
     @property
+    def joint(self) -> bool:
+        """Whether the open cell is of the joint map."""
+        return self.column == len(self.sweep.tokens)
+
+    @property
     def column_name(self) -> str:
         """The token of the open cell, or the joint map."""
         return _column_names(self.sweep)[self.column]
@@ -142,7 +147,6 @@ def inspect(chosen: Chosen, run: TokenRun) -> None:
             "cosine of u with the last layer's": sweep.cosines_with_last(chosen.kind, k)[chosen.layer, chosen.column],
         }
         st.html(strip_of(*(fact(name, format_number(value)) for name, value in numbers.items())))
-    joint = chosen.column == len(sweep.tokens)
     reads_u, reads_v = (sweep.reads(side, chosen.layer, chosen.kind, chosen.column, k) for side in ("u", "v"))
     triplet_inspector(
         f"Triplet {k + 1} of {visible_column(chosen)} at layer {chosen.layer}, {KIND_NAMES[chosen.kind]}",
@@ -154,16 +158,15 @@ def inspect(chosen: Chosen, run: TokenRun) -> None:
         reads_v=reads_v,
         targets=run.targets,
         dtype=sweep.key.dtype,
-        x_name=X_NAMES[sweep.mode][joint],
-        note="Read out at this layer." + (" v is read where it is longest." if joint else ""),
+        x_name=X_NAMES[sweep.mode][chosen.joint],
+        note="v is read where it is longest." if chosen.joint else "",
         key="layer-",
     )
 
 
 def visible_column(chosen: Chosen) -> str:
     """The open cell's column in a sentence."""
-    joint = chosen.column == len(chosen.sweep.tokens)
-    return "all tokens together" if joint else visible_token(chosen.sweep.tokens[chosen.column])
+    return "all tokens together" if chosen.joint else visible_token(chosen.sweep.tokens[chosen.column])
 
 
 def _values(chosen: Chosen) -> dict[str, np.ndarray]:
