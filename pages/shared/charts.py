@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from eqlin_core.figures import Chart
+from pages.shared.downloads import download_link
 
 
 def show(chart: Chart, key: str, note: str = "", on_click: Callable[[], None] | None = None) -> None:
@@ -45,14 +46,11 @@ def clicked(key: str) -> list[Any] | None:
 
 def download(chart: Chart, key: str) -> None:
     """A small button that downloads the chart's data at full precision."""
-    st.download_button(
+    download_link(
         "CSV",
-        data=chart.to_csv,
-        file_name=f"{chart.name}.csv",
+        chart.to_csv,
+        f"{chart.name}.csv",
         mime="text/csv",
         key=f"{key}-csv",
-        on_click="ignore",
-        type="tertiary",
-        icon=":material/download:",
         help="The chart's data at full precision. The camera in the chart's corner saves its picture.",
     )

@@ -57,11 +57,6 @@ class Chosen:
         """Whether the open cell is of the joint map."""
         return self.column == len(self.sweep.tokens)
 
-    @property
-    def column_name(self) -> str:
-        """The token of the open cell, or the joint map."""
-        return _column_names(self.sweep)[self.column]
-
 
 def choices(sweeps: Mapping[str, SweepRun], run: TokenRun) -> Chosen | None:
     """Draw the choices above the table; None while there is no sweep to show."""

@@ -10,8 +10,9 @@ import streamlit as st
 from eqlin_core import figures
 from eqlin_core.figures import visible_token
 from pages.shared.charts import download, show
+from pages.shared.downloads import download_job
 from pages.shared.explained import NONE
-from pages.shared.matrix_jobs import MatrixJobs, Span, matrix_jobs
+from pages.shared.matrix_jobs import Span, matrix_jobs
 from pages.shared.page_jobs import page_jobs, waiting
 from pages.shared.request import Request
 from pages.shared.row_choice import ROW, words
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 Window = tuple[Span, Span]
 FEWEST = 4  # rows or columns of a window
-FILE_SECONDS = 120.0  # of waiting for the download of a matrix; it then comes out empty
 IN_TABLE = 6  # tokens of each read-out of a column or row
 _ROWS, _COLUMNS = "rows", "columns"
 _READ = {
@@ -156,15 +156,12 @@ def _under(place: int, run: TokenRun, view: MatrixView, chart: Chart) -> None:
         download(chart, f"heatmap-{place}")
         shown = session().shown
         assert shown is not None
-        st.download_button(
+        download_job(
             "Exact matrix",
-            data=partial(_file, matrix_jobs(), shown, view.token, session().visitor),
-            file_name=f"matrix-{view.token}.npy",
-            mime="application/octet-stream",
+            partial(matrix_jobs().file, shown, view.token),
+            f"matrix-{view.token}.npy",
+            visitor=session().visitor,
             key=f"matrix-file-{place}",
-            on_click="ignore",
-            type="tertiary",
-            icon=":material/download:",
             help="All d × d entries of this token's matrix as a NumPy file, rows first.",
         )
 
@@ -220,14 +217,6 @@ def _view(request: Request, one: MatrixRun, window: Window) -> MatrixView | None
     key = (request, one.token, *window)
     found: MatrixView | None = page_jobs().want(f"view {one.token}", key, partial(matrix_jobs().view, *key))
     return found
-
-
-def _file(jobs: MatrixJobs, request: Request, token: int, visitor: str) -> bytes:
-    """The exact matrix; called on a thread of the download's own, so waiting keeps nobody."""
-    job = jobs.file(request, token, visitor)
-    job.wait(FILE_SECONDS)
-    found = job.snapshot(visitor).result
-    return found if isinstance(found, bytes) else b""
 
 
 def _take_box(drawn: str, width: int) -> None:

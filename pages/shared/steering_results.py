@@ -14,18 +14,16 @@ from eqlin_core import figures
 from eqlin_core.figures import format_number, visible_token
 from eqlin_core.figures.steered_text import marked_html
 from eqlin_core.figures.steering import depth_guide, steering_forecast, steering_metrics
-from eqlin_core.steering_results import UNLIKELY, SteeringGrid, SteeringPlan, Text
+from eqlin_core.steering_results import UNLIKELY, SteeringGrid, Text
 from pages.shared.charts import download, show
+from pages.shared.downloads import download_job
 from pages.shared.facts import fact, strip_of
-from pages.shared.request import Request
 from pages.shared.steering_form import code
-from pages.shared.steering_jobs import SteeringJobs, steering_jobs
+from pages.shared.steering_jobs import steering_jobs
 from pages.shared.steering_state import Steering, steering
 from pages.shared.strengths import Choices, strengths
 from pages.shared.theme import theme
 
-# A download that takes longer has been overtaken by something big; it then comes out empty.
-FILE_SECONDS = 120.0
 # The table of strengths, in pixels: a text of 24 tokens and all 21 rows of a grid are seen whole, at 1280 pixels too.
 NUMBER_WIDTH, TEXT_WIDTH, ROW_HEIGHT, HEADER_HEIGHT, TABLE_ROWS = 64, 660, 28, 38, 21
 
@@ -210,25 +208,14 @@ def _operators(state: Steering, grid: SteeringGrid) -> None:
             f"at {format_number(grid.operators[1].push_angle)}°."
         )
     if state.source is not None:
-        st.download_button(
+        download_job(
             "Operator",
-            data=partial(_file, steering_jobs(), state.source, grid.plan, state.visitor),
-            file_name="operator.safetensors",
-            mime="application/octet-stream",
+            partial(steering_jobs().file, state.source, grid.plan),
+            "operator.safetensors",
+            visitor=state.visitor,
             key="operator-file",
-            on_click="ignore",
-            type="tertiary",
-            icon=":material/download:",
             help="The first concept's operator, for load_operator() in Python. Its header says what it is.",
         )
-
-
-def _file(jobs: SteeringJobs, asked: Request, plan: SteeringPlan, visitor: str) -> bytes:
-    """The operator's file; called on a thread of the download's own, so waiting keeps nobody."""
-    job = jobs.file(asked, plan, visitor)
-    job.wait(FILE_SECONDS)
-    found = job.snapshot(visitor).result
-    return found if isinstance(found, bytes) else b""
 
 
 def _table(grid: SteeringGrid) -> None:

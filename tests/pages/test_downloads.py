@@ -1,0 +1,27 @@
+"""What a download of a computed file holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from eqlin_core import EqlinError
+from pages.shared.downloads import _result
+from pages.shared.worker import Job, Progress, Worker
+
+
+def fail(progress: Progress) -> bytes:
+    raise EqlinError("The matrix is gone; analyse again.")
+
+
+@pytest.mark.parametrize(
+    ("compute", "downloaded"), [(lambda _progress: b"file", b"file"), (fail, b"")], ids=["computed", "failed"]
+)
+def test_the_file_is_what_its_job_ends_in_and_empty_where_that_failed(
+    worker: Worker, compute: Callable[[Progress], bytes], downloaded: bytes
+) -> None:
+    def submit(visitor: str) -> Job:
+        return worker.submit("file", compute, label="the file", visitor=visitor)
+
+    assert _result(submit, "ada") == downloaded
