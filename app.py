@@ -2,13 +2,14 @@
 
 import streamlit as st
 
-from pages.shared import look
+from pages.shared import look, polling
 from pages.shared.entry import enter_app
 from pages.shared.session import session
 from pages.shared.sidebar import sidebar
 from pages.shared.strip import strip
 from pages.shared.theme import follow_theme
 
+polling.begin()
 st.set_page_config(page_title="eqlin", layout="wide", initial_sidebar_state="expanded")
 look.apply()
 st.logo(look.wordmark(), size="large")
@@ -29,3 +30,4 @@ follow_theme()
 enter_app()
 page.run()
 session().make_ready()
+polling.draw_parts()

@@ -13,24 +13,31 @@ from pages.shared.session import session
 
 through_app(__file__)
 
-current = session()
-run = current.tokens
-if run is None or current.shown is None:
-    if not current.error:
-        st.info("The first analysis is on its way: the model is loaded once, then the layers appear here.")
-    st.stop()
 
-st.caption(
-    "The map can end at any layer: at what a block puts out, or at what its attention or its MLP adds to the residual "
-    "stream. Each cell shows what the map of one input token writes there, read through the final norm. Click a cell."
-)
-state = layers()
-if state.follow(current.shown) and affordable(run):
-    state.ask()
-state.advance()
-watch(state)
-chosen = choices(state.sweeps, run)
-if chosen is not None:
-    read_out(chosen, run)
-    charts(chosen, state.sweeps, run)
-heads(state, run, choose(run))
+def page() -> None:
+    """Draw the page, or what to do while there is nothing to draw."""
+    current = session()
+    run = current.tokens
+    if run is None or current.shown is None:
+        if not current.error:
+            st.info("The first analysis is on its way: the model is loaded once, then the layers appear here.")
+        return
+
+    st.caption(
+        "The map can end at any layer: at what a block puts out, or at what its attention or its MLP adds to the "
+        "residual stream. Each cell shows what the map of one input token writes there, read through the final norm. "
+        "Click a cell."
+    )
+    state = layers()
+    if state.follow(current.shown) and affordable(run):
+        state.ask()
+    state.advance()
+    watch(state)
+    chosen = choices(state.sweeps, run)
+    if chosen is not None:
+        read_out(chosen, run)
+        charts(chosen, state.sweeps, run)
+    heads(state, run, choose(run))
+
+
+page()

@@ -4,26 +4,31 @@ import streamlit as st
 
 from pages.shared.entry import through_app
 from pages.shared.matrix_view import choose_tokens, choose_window, draw_matrices
-from pages.shared.page_jobs import page_jobs, watch
+from pages.shared.page_jobs import watch
 from pages.shared.reconstruction import draw_reconstruction
 from pages.shared.session import session
 
 through_app(__file__)
 
-state = session()
-run = state.tokens
-if run is None or state.shown is None:
-    if not state.error:
-        st.info("The first analysis is on its way: the model is loaded once, then the matrices appear here.")
-    st.stop()
 
-st.caption(
-    "At this prompt each input token i has a matrix Jᵢ: it takes the token's embedding xᵢ to the token's part of the "
-    "output embedding, y = Σ Jᵢxᵢ + b. Rows are output dimensions, columns are input dimensions."
-)
-page_jobs().begin()
-chosen = choose_tokens(run)
-window = choose_window(run.width)
-draw_matrices(state.shown, run, chosen, window)
-draw_reconstruction(state.shown, run)
-watch()
+def page() -> None:
+    """Draw the page, or what to do while there is nothing to draw."""
+    state = session()
+    run = state.tokens
+    if run is None or state.shown is None:
+        if not state.error:
+            st.info("The first analysis is on its way: the model is loaded once, then the matrices appear here.")
+        return
+
+    st.caption(
+        "At this prompt each input token i has a matrix Jᵢ: it takes the token's embedding xᵢ to the token's part of "
+        "the output embedding, y = Σ Jᵢxᵢ + b. Rows are output dimensions, columns are input dimensions."
+    )
+    watch()
+    chosen = choose_tokens(run)
+    window = choose_window(run.width)
+    draw_matrices(state.shown, run, chosen, window)
+    draw_reconstruction(state.shown, run)
+
+
+page()

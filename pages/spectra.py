@@ -7,7 +7,7 @@ from pages.shared.charts import equal_heights, show
 from pages.shared.entry import through_app
 from pages.shared.explained import choose
 from pages.shared.joint import joint_triplets
-from pages.shared.page_jobs import page_jobs, watch
+from pages.shared.page_jobs import watch
 from pages.shared.ranks import rank_dial
 from pages.shared.session import session
 from pages.shared.theme import theme
@@ -16,43 +16,48 @@ from pages.shared.triplets import triplet_table
 
 through_app(__file__)
 
-state = session()
-run, spectra = state.tokens, state.spectra
-if run is None or spectra is None:
-    if state.busy:
-        st.info("The spectra need the whole matrix. They appear here when it is finished.")
-    elif not state.error and not state.cancelled:
-        st.info("Type a prompt on the left and choose Analyse: its spectra appear here.")
-    st.stop()
 
-explained = choose(run)
-controls = st.container(horizontal=True, vertical_alignment="bottom")
-with controls:
-    token = choose_token(run.tokens, width=320)
-    scale = st.segmented_control(
-        "Scale", ["log", "linear"], default="log", required=True, key="scale", bind="query-params"
+def page() -> None:
+    """Draw the page, or what to do while there is nothing to draw."""
+    state = session()
+    run, spectra = state.tokens, state.spectra
+    if run is None or spectra is None:
+        if state.busy:
+            st.info("The spectra need the whole matrix. They appear here when it is finished.")
+        elif not state.error and not state.cancelled:
+            st.info("Type a prompt on the left and choose Analyse: its spectra appear here.")
+        return
+
+    explained = choose(run)
+    controls = st.container(horizontal=True, vertical_alignment="bottom")
+    with controls:
+        token = choose_token(run.tokens, width=320)
+        scale = st.segmented_control(
+            "Scale", ["log", "linear"], default="log", required=True, key="scale", bind="query-params"
+        )
+        size = st.segmented_control(
+            "Values", ["absolute", "normalised"], default="absolute", required=True, key="values", bind="query-params"
+        )
+
+    values, ranks = equal_heights(
+        figures.singular_values(
+            spectra.S, run.tokens, log=scale == "log", normalised=size == "normalised", highlight=token, theme=theme()
+        ),
+        figures.stable_ranks(spectra.stable_rank, run.tokens, log=scale == "log", highlight=token, theme=theme()),
     )
-    size = st.segmented_control(
-        "Values", ["absolute", "normalised"], default="absolute", required=True, key="values", bind="query-params"
-    )
+    left, right = st.columns([3, 2], gap="medium")
+    with left:
+        st.header("Singular values of every token's matrix")
+        show(values, "singular-values", f"The {spectra.S.shape[1]} largest of {run.width} ({run.key.dtype}).")
+    with right:
+        st.header("Stable rank")
+        show(ranks, "stable-ranks", f"‖J‖² / σ₁², from the exact Frobenius norm ({run.key.dtype}).")
 
-values, ranks = equal_heights(
-    figures.singular_values(
-        spectra.S, run.tokens, log=scale == "log", normalised=size == "normalised", highlight=token, theme=theme()
-    ),
-    figures.stable_ranks(spectra.stable_rank, run.tokens, log=scale == "log", highlight=token, theme=theme()),
-)
-left, right = st.columns([3, 2], gap="medium")
-with left:
-    st.header("Singular values of every token's matrix")
-    show(values, "singular-values", f"The {spectra.S.shape[1]} largest of {run.width} ({run.key.dtype}).")
-with right:
-    st.header("Stable rank")
-    show(ranks, "stable-ranks", f"‖J‖² / σ₁², from the exact Frobenius norm ({run.key.dtype}).")
+    triplet_table(run, spectra, token, explained)
+    assert state.shown is not None
+    watch()
+    rank_dial(state.shown, run)
+    joint_triplets(state.shown, run)
 
-triplet_table(run, spectra, token, explained)
-assert state.shown is not None
-page_jobs().begin()
-rank_dial(state.shown, run)
-joint_triplets(state.shown, run)
-watch()
+
+page()

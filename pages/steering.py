@@ -11,24 +11,30 @@ from pages.shared.steering_watch import watch
 
 through_app(__file__)
 
-st.caption(
-    "The map of the concept's words is applied to every word of the new prompt, and the result pushes the model while "
-    "it writes. The slider sets how hard."
-)
-run = session().tokens
-if run is None:
-    if not session().error:
-        st.info("The model is being loaded. Then the steered texts appear here.")
-    st.stop()
 
-state = steering()
-plan = form(state, run.n_layers)
-if plan is not None:
-    state.ask(plan)
-state.advance()
-watch(state)
-if state.shown is not None and not state.streaming:
-    texts(state, state.shown)
-    charts(state, state.shown)
-elif not state.busy and not state.error:
-    st.info("Choose a preset, or type a concept and a prompt, and choose Steer.")
+def page() -> None:
+    """Draw the page, or what to do while there is nothing to draw."""
+    st.caption(
+        "The map of the concept's words is applied to every word of the new prompt, and the result pushes the model "
+        "while it writes. The slider sets how hard."
+    )
+    run = session().tokens
+    if run is None:
+        if not session().error:
+            st.info("The model is being loaded. Then the steered texts appear here.")
+        return
+
+    state = steering()
+    plan = form(state, run.n_layers)
+    if plan is not None:
+        state.ask(plan)
+    state.advance()
+    watch(state)
+    if state.shown is not None and not state.streaming:
+        texts(state, state.shown)
+        charts(state, state.shown)
+    elif not state.busy and not state.error:
+        st.info("Choose a preset, or type a concept and a prompt, and choose Steer.")
+
+
+page()

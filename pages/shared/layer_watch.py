@@ -9,31 +9,19 @@ import streamlit as st
 from eqlin_core.sweep_cost import sweep_cost
 from pages.shared.engine import engine
 from pages.shared.layer_state import MODES, Layers, layers
+from pages.shared.polling import poll
 from pages.shared.progress_line import progress_line
 
 if TYPE_CHECKING:
     from eqlin_core.runs import TokenRun
 
-POLL_SECONDS = 0.4
 # Multiplications; the default model at ten tokens takes 1.6e12 of them.
 AT_ONCE = 4_000_000_000_000
 
 
 def watch(state: Layers) -> None:
     """Draw the progress of what is under way, then a sentence on what failed or was stopped."""
-    busy = state.busy
-
-    @st.fragment(run_every=POLL_SECONDS if busy else None)
-    def poll() -> None:
-        now = layers()
-        engine().worker.touch(now.visitor)
-        if busy and (now.advance() or not now.busy):
-            st.rerun(scope="app")
-        snapshot = now.snapshot()
-        if snapshot is not None:
-            progress_line(snapshot, "Stop", now.stop, key="layers_progress", button="stop_layers")
-
-    poll()
+    poll(_follow, going_on=lambda: layers().busy)
     if state.error:
         st.error(state.error, icon=":material/error:")
     missing = [mode for mode in MODES if mode not in state.sweeps]
@@ -42,6 +30,16 @@ def watch(state: Layers) -> None:
             said = "Stopped. " if state.stopped else ""
             st.caption(f"{said}Still to be computed: the {' and the '.join(missing)} maps.")
             st.button("Compute the layers", key="ask_layers", on_click=state.ask, type="primary")
+
+
+def _follow(active: bool) -> None:
+    now = layers()
+    engine().worker.touch(now.visitor)
+    if active and (now.advance() or not now.busy):
+        st.rerun(scope="app")
+    snapshot = now.snapshot()
+    if snapshot is not None:
+        progress_line(snapshot, "Stop", now.stop, key="layers_progress", button="stop_layers")
 
 
 def affordable(run: TokenRun) -> bool:

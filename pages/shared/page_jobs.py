@@ -10,9 +10,9 @@ import streamlit as st
 
 from pages.shared.engine import engine
 from pages.shared.job import Snapshot
+from pages.shared.polling import poll
 from pages.shared.progress_line import progress_line
 from pages.shared.session import PATIENCE, session
-from pages.shared.strip import POLL_SECONDS
 from pages.shared.worker import Job
 
 
@@ -113,19 +113,22 @@ def waiting(name: str, what: str) -> None:
 
 
 def watch() -> None:
-    """Last line of a page: follow its jobs, with progress and a Cancel while the analysis itself is not under way."""
+    """Before a page wants its first result: follow them, with progress and a Cancel while no analysis is under way."""
+    page_jobs().begin()
+    poll(_follow, going_on=_all_wanted)
+
+
+def _all_wanted() -> bool:
     page_jobs().end()
-    busy = bool(page_jobs().under_way)
+    return bool(page_jobs().under_way)
 
-    @st.fragment(run_every=POLL_SECONDS if busy else None)
-    def poll() -> None:
-        jobs = page_jobs()
-        engine().worker.touch(jobs.visitor)
-        if jobs.changed:
-            st.rerun(scope="app")
-        running = jobs.under_way
-        if running and not session().busy:
-            shown = next((s for s in running if s.state == "running"), running[0])
-            progress_line(shown, "Cancel", jobs.cancel, key="page_progress", button="page_cancel")
 
-    poll()
+def _follow(_active: bool) -> None:
+    jobs = page_jobs()
+    engine().worker.touch(jobs.visitor)
+    if jobs.changed:
+        st.rerun(scope="app")
+    running = jobs.under_way
+    if running and not session().busy:
+        shown = next((s for s in running if s.state == "running"), running[0])
+        progress_line(shown, "Cancel", jobs.cancel, key="page_progress", button="page_cancel")

@@ -8,45 +8,47 @@ import streamlit as st
 
 from eqlin_core.figures import format_error
 from pages.shared.engine import engine
+from pages.shared.polling import poll
 from pages.shared.session import session
 from pages.shared.worker import Job
 
 if TYPE_CHECKING:
     from eqlin_core.precision import PrecisionCheck
 
-POLL_SECONDS = 0.5
 _KEY = "precision_check"
 
 
 def check_in_float64() -> None:
     """A button that has the contributions computed once more in float64, then the distance to what is shown."""
+    poll(_follow, going_on=_going_on)
+
+
+def _going_on() -> bool:
     job = _job()
-    going_on = job is not None and not job.snapshot(session().visitor).finished
+    return job is not None and not job.snapshot(session().visitor).finished
 
-    @st.fragment(run_every=POLL_SECONDS if going_on else None)
-    def follow() -> None:
-        now = _job()
-        if now is None:
-            if st.button(
-                "Check in float64",
-                key="precision-button",
-                help="Computes the contributions once more with a float64 copy of the model, without the matrix.",
-            ):
-                _start()
-                st.rerun(scope="app")
-            return
-        engine().worker.touch(session().visitor)
-        snapshot = now.snapshot(session().visitor)
-        if snapshot.state == "done":
-            st.markdown(_sentence(snapshot.result))
-        elif snapshot.finished:
-            st.markdown(snapshot.error or "The check in float64 was cancelled.")
-        else:
-            st.caption(snapshot.message or "Waiting for the check in float64.")
-        if snapshot.finished and going_on:
-            st.rerun(scope="app")  # which ends the polling
 
-    follow()
+def _follow(active: bool) -> None:
+    now = _job()
+    if now is None:
+        if st.button(
+            "Check in float64",
+            key="precision-button",
+            help="Computes the contributions once more with a float64 copy of the model, without the matrix.",
+        ):
+            _start()
+            st.rerun(scope="app")
+        return
+    engine().worker.touch(session().visitor)
+    snapshot = now.snapshot(session().visitor)
+    if snapshot.state == "done":
+        st.markdown(_sentence(snapshot.result))
+    elif snapshot.finished:
+        st.markdown(snapshot.error or "The check in float64 was cancelled.")
+    else:
+        st.caption(snapshot.message or "Waiting for the check in float64.")
+    if snapshot.finished and active:
+        st.rerun(scope="app")  # which ends the polling
 
 
 def _job() -> Job | None:

@@ -6,6 +6,7 @@ import streamlit as st
 
 from eqlin_core.figures.steered_text import marked_html
 from pages.shared.engine import engine
+from pages.shared.polling import poll
 from pages.shared.progress_line import progress_line
 from pages.shared.steering_results import nearest, shown_strength
 from pages.shared.steering_state import Steering, steering
@@ -16,37 +17,35 @@ POLL_SECONDS = 0.35
 
 def watch(state: Steering) -> None:
     """Draw the progress of what is under way, then a sentence on what went wrong or was stopped."""
-    busy = state.busy
-
-    @st.fragment(run_every=POLL_SECONDS if busy else None)
-    def poll() -> None:
-        now = steering()
-        engine().worker.touch(now.visitor)
-        was_streaming = now.streaming
-        if busy and (now.advance() or not now.busy or was_streaming != st.session_state.get("steering_streams")):
-            st.session_state["steering_streams"] = was_streaming
-            st.rerun(scope="app")
-        job = now.live or now.job
-        snapshot = None if job is None else job.snapshot(now.visitor)
-        if snapshot is None or snapshot.finished:
-            return
-        progress_line(snapshot, "Stop", now.stop, key="steering_progress", button="stop")
-        if now.live is not None and now.shown is not None:
-            grid = now.shown
-            st.header(f"Steered, λ = {shown_strength(now.live_strength)}")
-            own = grid.texts[grid.unsteered].text
-            st.html(marked_html(grid.plan.prompt, snapshot.partial.get("text", ""), own, theme()))
-        elif now.streaming:
-            _growing(now, snapshot.partial["texts"])
-
     st.session_state["steering_streams"] = state.streaming
-    poll()
+    poll(_follow, going_on=lambda: steering().busy, seconds=POLL_SECONDS)
     kept = " What you see below is the previous result." if state.shown is not None else ""
     if state.error:
         st.error(state.error + kept, icon=":material/error:")
     elif state.stopped and not state.busy:
         complete = state.shown is not None and state.asked is not None and state.shown.plan == state.asked[1]
         st.caption("Stopped; what had been finished is kept." if complete else f"Stopped.{kept}")
+
+
+def _follow(active: bool) -> None:
+    now = steering()
+    engine().worker.touch(now.visitor)
+    was_streaming = now.streaming
+    if active and (now.advance() or not now.busy or was_streaming != st.session_state.get("steering_streams")):
+        st.session_state["steering_streams"] = was_streaming
+        st.rerun(scope="app")
+    job = now.live or now.job
+    snapshot = None if job is None else job.snapshot(now.visitor)
+    if snapshot is None or snapshot.finished:
+        return
+    progress_line(snapshot, "Stop", now.stop, key="steering_progress", button="stop")
+    if now.live is not None and now.shown is not None:
+        grid = now.shown
+        st.header(f"Steered, λ = {shown_strength(now.live_strength)}")
+        own = grid.texts[grid.unsteered].text
+        st.html(marked_html(grid.plan.prompt, snapshot.partial.get("text", ""), own, theme()))
+    elif now.streaming:
+        _growing(now, snapshot.partial["texts"])
 
 
 def _growing(state: Steering, rows: list[str]) -> None:

@@ -12,6 +12,7 @@ from eqlin_core.figures import visible_token
 from pages.shared.badge import badge
 from pages.shared.facts import fact, strip_of
 from pages.shared.job import Snapshot
+from pages.shared.polling import poll
 from pages.shared.progress_line import progress_line
 from pages.shared.session import Session, session
 
@@ -25,7 +26,6 @@ _MEANING = {
     "saved": "Computed then, on this machine, by this version of eqlin. Analyse computes it again.",
 }
 
-POLL_SECONDS = 0.4
 SHOWN_PREDICTIONS = 5
 
 
@@ -76,16 +76,7 @@ def _facts(state: Session, run: TokenRun) -> None:
 
 
 def _progress(state: Session) -> None:
-    @st.fragment(run_every=POLL_SECONDS if state.busy else None)
-    def poll() -> None:
-        now = session()
-        if now.busy and now.advance():
-            st.rerun(scope="app")
-        snapshot = now.snapshot("tokens") or now.snapshot("spectra")
-        if snapshot is not None:
-            _bar(now, snapshot)
-
-    poll()
+    poll(_follow, going_on=lambda: session().busy)
     if state.cancelled and not state.busy:
         complete = state.shown == state.asked and state.tokens is not None and state.tokens.complete
         with st.container(horizontal=True, vertical_alignment="center"):
@@ -101,6 +92,15 @@ def _progress(state: Session) -> None:
                 type="tertiary",
                 icon=":material/replay:",
             )
+
+
+def _follow(_active: bool) -> None:
+    now = session()
+    if now.busy and now.advance():
+        st.rerun(scope="app")
+    snapshot = now.snapshot("tokens") or now.snapshot("spectra")
+    if snapshot is not None:
+        _bar(now, snapshot)
 
 
 def _bar(state: Session, snapshot: Snapshot) -> None:
