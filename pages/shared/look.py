@@ -39,6 +39,8 @@ def apply() -> None:
         .eq-modules .eq-m {{ font-family: {MONO}; font-size: 0.8rem; }}
         .eq-modules .eq-leak td {{ font-weight: 600; }}
         .st-key-strip {{ border-bottom: 1px solid {colours.grid}; padding-bottom: 0.5rem; }}
+        [data-testid="stLayoutWrapper"]:has(> [data-testid="stVerticalBlock"]:empty) {{ display: none; }}
+        .st-key-theme_watch {{ position: absolute; }}
         h2 {{ font-size: 1.15rem !important; font-weight: 600 !important; padding-bottom: 0 !important; }}
         </style>"""
     )
