@@ -28,6 +28,7 @@ from eqlin_core.leaks import GraphNames, find_leaks, reachable
 from eqlin_core.leaves import FrozenLeaves
 from eqlin_core.models import LanguageModel
 from eqlin_core.norms import probe_norm
+from eqlin_core.offloading import brought_again
 from eqlin_core.sites import Site, Source, Target
 
 # What is frozen; leaving one out is how tests see that the audit would notice.
@@ -100,7 +101,7 @@ class FrozenNetwork:
         self._graph = GraphNames()
         self._produced: dict[str, list[Any]] = defaultdict(list)
         self._leaf_names: set[str] = set()
-        with torch.enable_grad():
+        with torch.enable_grad(), brought_again(self.lm.model, self.paused):
             values, self.leaf = self._run(embeddings[None])
             self.inputs, self.values = self.leaf.detach()[0], values[0]
         nodes = reachable(self.values)
@@ -138,7 +139,7 @@ class FrozenNetwork:
 
     def traced(self, v: Float[Tensor, "batch tokens d"]) -> Float[Tensor, "batch tokens d_out"]:
         """The same with its autograd graph, where ``v`` requires gradients: a linear function at any ``v``."""
-        with torch.enable_grad():
+        with torch.enable_grad(), brought_again(self.lm.model, self.paused):
             return self._run(v)[0]
 
     def _run(self, v: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import time
 from dataclasses import dataclass
 from typing import Literal
@@ -13,11 +14,14 @@ from eqlin_core import budget
 from eqlin_core.errors import EqlinError
 from eqlin_core.models import LanguageModel
 from eqlin_core.norms import coefficient_dtype
+from eqlin_core.offloading import Share, shares
 from eqlin_core.scratch import free_disk
+from eqlin_core.sites import find_layers
 
 Place = Literal["device", "host", "scratch file"]
 
 _GIB = 2**30
+_BROUGHT_A_SECOND = 1e9  # bytes, of weights that are elsewhere: what a common disk reads
 _MATRIX_SHARE = 0.5  # of the memory that is free: the rest is for the passes, and for everybody else
 _CPU = torch.device("cpu")
 # Projections whose output only makes coefficients: a reverse pass never meets their weights.
@@ -32,8 +36,10 @@ class Plan:
 
     ``chunk``: rows of the matrix computed together. ``matrix_bytes`` live at ``place``; ``recorded_bytes`` are the
     coefficients of the frozen network, ``working_bytes`` one chunk's reverse pass. ``device_bytes`` and ``host_bytes``
-    are the peaks beyond the loaded model (the same memory on a CPU, counted once as host). ``seconds`` from the
-    arithmetic and the speed of a matrix product measured here.
+    are the peaks beyond the loaded model (the same memory on a CPU, counted once as host); of a model on several
+    devices, those of the busiest one, ``device``. ``shares``: which device computes how many blocks, and how much of
+    their weights is brought from main memory or the disk for every pass. ``seconds`` from the arithmetic, the speed of
+    a matrix product measured here, and a gigabyte a second for what is brought.
     """
 
     tokens: int
@@ -48,6 +54,7 @@ class Plan:
     device_bytes: int
     host_bytes: int
     seconds: float
+    shares: tuple[Share, ...] = ()
 
     def sentence(self) -> str:
         """One line for people."""
@@ -57,6 +64,7 @@ class Plan:
             f"Plan for {self.tokens} token{'s' if self.tokens > 1 else ''}: about {_duration(self.seconds)} for the "
             f"matrix of {_size(self.matrix_bytes)}, kept {where}; at most "
             f"{_size(max(self.device_bytes, self.host_bytes))} of memory beside the model."
+            f"{_spread_sentence(self.shares)}"
         )
 
 
@@ -66,16 +74,19 @@ def plan_run(lm: LanguageModel, tokens: int, *, memory_budget: int | None = None
     Raises EqlinError for a run that cannot fit, with the nearest one that does.
     """
     require_room(lm, tokens)
-    device = _device(lm)
-    recorded = recorded_bytes(lm, tokens)
+    spread = _shares(lm)
+    device = max(spread, key=lambda share: share.blocks).device
+    part = max(share.blocks for share in spread) / lm.n_layers
+    recorded = int(recorded_bytes(lm, tokens) * part)
     matrix = tokens * lm.width * lm.width * lm.dtype.itemsize
     place = matrix_place(matrix, device, memory_budget)
     chunk = min(lm.width, chunk_rows(lm, tokens, device, memory_budget))
     working = max(chunk * row_bytes(lm, tokens), SVD_COPIES * lm.width**2 * max(4, lm.dtype.itemsize))
-    on_device = max(recording_bytes(lm, tokens), recorded + working + (matrix if place == "device" else 0))
+    on_device = max(int(recording_bytes(lm, tokens) * part), recorded + working + (matrix if place == "device" else 0))
     host = on_device if device.type == "cpu" else 0
     host += matrix if place == "host" else 0
     flop = 2 * lm.width * tokens * path_weights(lm)
+    brought = sum(share.brought_bytes for share in spread) * math.ceil(lm.width / chunk)
     return Plan(
         tokens=tokens,
         width=lm.width,
@@ -88,16 +99,18 @@ def plan_run(lm: LanguageModel, tokens: int, *, memory_budget: int | None = None
         working_bytes=working,
         device_bytes=0 if device.type == "cpu" else on_device,
         host_bytes=host,
-        seconds=flop / product_rate(device, lm.dtype),
+        seconds=flop / product_rate(device, lm.dtype) + brought / _BROUGHT_A_SECOND,
+        shares=tuple(spread),
     )
 
 
 def require_room(lm: LanguageModel, tokens: int) -> None:
     """Raise EqlinError, with what would fit, when the coefficients and one row's pass do not fit in free memory."""
-    device = _device(lm)
-    free, needed = budget.free_bytes(device), _least(lm, tokens)
-    if needed > free:
-        raise EqlinError(_refusal(lm, tokens, needed, free, device))
+    for share in _shares(lm):
+        part = share.blocks / lm.n_layers
+        free, needed = budget.free_bytes(share.device), _least(lm, tokens, part)
+        if needed > free:
+            raise EqlinError(_refusal(lm, tokens, needed, free, share.device, part))
 
 
 def row_bytes(lm: LanguageModel, tokens: int) -> int:
@@ -173,24 +186,37 @@ def product_rate(device: torch.device, dtype: torch.dtype) -> float:
     return best
 
 
-def _least(lm: LanguageModel, tokens: int) -> int:
-    return max(recording_bytes(lm, tokens), recorded_bytes(lm, tokens) + row_bytes(lm, tokens))
+def _least(lm: LanguageModel, tokens: int, part: float) -> int:
+    """Bytes that a device which computes this part of the blocks needs at least."""
+    recorded = int(recorded_bytes(lm, tokens) * part)
+    return max(int(recording_bytes(lm, tokens) * part), recorded + row_bytes(lm, tokens))
 
 
-def _device(lm: LanguageModel) -> torch.device:
-    """Where passes run: an offloaded model, whose weights are on no device, computes on the CPU."""
-    return _CPU if lm.device.type == "meta" else lm.device
+def _shares(lm: LanguageModel) -> list[Share]:
+    return shares(find_layers(lm.model.get_decoder(), lm.n_layers), lm.device)
 
 
-def _refusal(lm: LanguageModel, tokens: int, needed: int, free: int, device: torch.device) -> str:
+def _spread_sentence(spread: tuple[Share, ...]) -> str:
+    """Which device computes what, for a model that is not in one place; nothing for one that is."""
+    brought = sum(share.brought_bytes for share in spread)
+    if len(spread) < 2 and not brought:
+        return ""
+    said = " and ".join(
+        f"{share.blocks} block{'s run' if share.blocks > 1 else ' runs'} on {share.device}" for share in spread
+    )
+    kept = f"; {_size(brought)} of weights are brought from main memory or the disk for every pass" if brought else ""
+    return f" {said[0].upper()}{said[1:]}{kept}."
+
+
+def _refusal(lm: LanguageModel, tokens: int, needed: int, free: int, device: torch.device, part: float) -> str:
     dtype = str(lm.dtype).removeprefix("torch.")
     said = f"{tokens} tokens in {dtype} need {_size(needed)} and {_size(free)} are free on {device}"
     low, high = 1, tokens
     while low < high:  # the longest prompt that fits: memory only grows with the tokens
         middle = (low + high + 1) // 2
-        fits = _least(lm, middle) <= free
+        fits = _least(lm, middle, part) <= free
         low, high = (middle, high) if fits else (low, middle - 1)
-    if _least(lm, low) > free:
+    if _least(lm, low, part) > free:
         return f"{said}, too little for a single token; choose a smaller model or close other programs."
     halves = lm.dtype == torch.float64 and needed / 2 <= free
     other = "float32 fits, or " if halves else ""
