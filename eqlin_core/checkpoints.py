@@ -11,7 +11,7 @@ import math
 import re
 import struct
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,6 +48,7 @@ class Wanted:
     device: torch.device
     four_bit: bool = False
     spread: Mapping[str, Any] = field(default_factory=dict)  # accelerate's device_map and what belongs to it
+    found: Callable[[], None] = lambda: None  # called when the files are there, before memory is looked at
 
 
 def from_directory(
@@ -57,6 +58,7 @@ def from_directory(
     config = _config(directory, wanted.name)
     parameters = sum(_parameters(file) for file in weight_files(directory, wanted.name))
     quantise: dict[str, Any] = {}
+    wanted.found()
     if getattr(config, "quantization_config", None) is None:
         if not wanted.spread:
             require_memory(parameters, wanted)
@@ -84,6 +86,7 @@ def from_gguf(path: Path, wanted: Wanted, report: Progress) -> tuple[PreTrainedM
             parameters = sum(int(tensor.n_elements) for tensor in gguf.GGUFReader(str(path)).tensors)
         except Exception as error:
             raise EqlinError(f"{path} is damaged or cut short: download it again.") from error
+        wanted.found()
         require_memory(parameters, wanted, GGUF_BYTES_BESIDE)
         model = _read(path.parent, wanted, **bundled.gguf_options(path))
         tokenizer = _tokenizer(path.parent, wanted.name, gguf_file=path.name)

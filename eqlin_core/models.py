@@ -5,7 +5,7 @@ import contextlib
 import difflib
 import errno
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -168,6 +168,7 @@ def load_model(
     device_map: str | Mapping[str, Any] | None = None,
     max_memory: Mapping[int | str, int | str] | None = None,
     progress: Progress | None = None,
+    found: Callable[[], None] | None = None,
 ) -> LanguageModel:
     """The model of this name: the bundled default, a preset, a folder, a .gguf file or a hub id (with a `revision`).
 
@@ -175,11 +176,15 @@ def load_model(
     A model bigger than one device: `device_map="auto"` (or a map of accelerate's) spreads it over the devices, main
     memory and the disk, within `max_memory` for each, as {0: "20GiB", "cpu": "60GiB"}.
     `progress(fraction, message)` is called all along (fraction None: unknown); it cancels by raising `Cancelled`.
+    `found()` is called when the model's files are there and can be read, before the memory for it is looked at: the
+    moment to let go of another model.
     Raises EqlinError with one sentence that says what to do; too little memory is found before the weights are read.
     """
     report = progress or (lambda _fraction, _message: None)
     spread = _spread(device_map, max_memory)
-    wanted = Wanted(str(name), _dtype(dtype), _device(device, _dtype(dtype)), str(dtype) == four_bit.NAME, spread)
+    where = _device(device, _dtype(dtype))
+    in_four_bit = str(dtype) == four_bit.NAME
+    wanted = Wanted(str(name), _dtype(dtype), where, in_four_bit, spread, found or (lambda: None))
     bits = f"-{four_bit.NAME}" if wanted.four_bit else ""
     path = None if wanted.name == bundled.NAME else _local(wanted.name)
     if revision is not None and (path or wanted.name == bundled.NAME):

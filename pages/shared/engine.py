@@ -141,9 +141,13 @@ class Engine:
             progress(None, f"Loading {request.model}")
             from eqlin_core import load_model  # noqa: PLC0415
 
-            self._model = self._map = None  # released first: two models never share the memory
-            self._model = (wanted, load_model(request.model, dtype=request.dtype, progress=progress))
+            # Two models never share the memory, and a name that leads nowhere costs nobody the model that is loaded.
+            model = load_model(request.model, dtype=request.dtype, progress=progress, found=self._release)
+            self._model = (wanted, model)
         return self._model[1]
+
+    def _release(self) -> None:
+        self._model = self._map = None
 
 
 @st.cache_resource(show_spinner=False)
