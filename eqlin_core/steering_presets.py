@@ -18,10 +18,11 @@ class SteeringPreset:
 
 STEERING_PRESETS = {
     "Golden Gate": SteeringPreset("The Golden Gate Bridge", "Here is a painting of the", 20, False, 1.0),
-    "Dragon": SteeringPreset("A dragon", "Once upon a time there was a little", 20, False, 1.3),
-    "Ocean": SteeringPreset("The ocean", "In the morning I looked out of the window and saw the", 20, False, 1.0),
-    "War": SteeringPreset("The war", "He wrote a long book about the", 20, False, 0.8),
-    "Cat": SteeringPreset("The cat", "In the garden I saw a", 20, False, 0.5),
+    "Dragon": SteeringPreset("A dragon", "Scientists have discovered a new", 20, False, 0.5),
+    "Ocean": SteeringPreset("The ocean", "The book tells the story of a", 20, False, 0.7),
+    "Paris": SteeringPreset("The Eiffel Tower in Paris", "Once upon a time there was a little", 20, False, 0.6),
+    "Soldier": SteeringPreset("The war", "Once upon a time there was a little", 16, False, 0.3),
+    "Cat": SteeringPreset("The cat", "Tell me about the", 20, False, 0.4),
     "Tallest bridge": SteeringPreset(
         "The Golden Gate Bridge", "The tallest building in the city is the", 20, False, 1.0
     ),

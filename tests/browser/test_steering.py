@@ -193,11 +193,11 @@ def test_two_concepts_have_two_sliders_and_an_angle(page: Page) -> None:
 
 def test_a_preset_loads_and_a_generation_starts_and_stops(page: Page) -> None:
     page.get_by_text("Dragon", exact=True).click()
-    expect(page.get_by_role("textbox", name="New prompt")).to_have_value("Once upon a time there was a little")
+    expect(page.get_by_role("textbox", name="New prompt")).to_have_value("Scientists have discovered a new")
     expect(page.get_by_role("textbox", name="Concept", exact=True)).to_be_enabled()
-    expect(steered(page)).to_contain_text("Once upon a time", timeout=PATIENT)
-    expect(page).to_have_url(re.compile(r"onto=Once"))
-    expect(page).to_have_url(re.compile(r"lambda=1\.3(&|$)"))
+    expect(steered(page)).to_contain_text("Scientists have", timeout=PATIENT)
+    expect(page).to_have_url(re.compile(r"onto=Scientists"))
+    expect(page).to_have_url(re.compile(r"lambda=0\.5(&|$)"))
     page.get_by_role("button", name="Settings").click()
     page.get_by_role("spinbutton", name="New tokens").fill("150")  # it shall not be finished before it is stopped
     page.keyboard.press("Enter")
@@ -207,7 +207,7 @@ def test_a_preset_loads_and_a_generation_starts_and_stops(page: Page) -> None:
     page.get_by_role("button", name="Stop", exact=True).click(timeout=60_000)
     expect(page.get_by_text("Stopped")).to_be_visible(timeout=60_000)
     expect(page.locator('[data-testid="stProgress"]')).to_have_count(0)
-    expect(steered(page)).to_contain_text("Once upon a time")
+    expect(steered(page)).to_contain_text("Scientists have")
 
 
 def test_an_address_that_asks_for_what_does_not_exist_is_mended(open_page: OpenPage) -> None:

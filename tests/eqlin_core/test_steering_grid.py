@@ -78,15 +78,23 @@ def test_the_guide_reads_every_depth(default_model_float32: eq.LanguageModel) ->
 
 
 def test_every_preset_changes_the_text(default_model_float32: eq.LanguageModel) -> None:
-    # Two of the presets; the others are as long and were looked at when they were chosen.
-    expected = {"Cat": " cat", "War": " war"}
+    expected = {
+        "Golden Gate": "Bridge",
+        "Dragon": "dragon",
+        "Ocean": "ocean",
+        "Paris": "Paris",
+        "Soldier": "soldier",
+        "Cat": "cat",
+        "Tallest bridge": "bridge",
+    }
+    assert set(expected) == set(STEERING_PRESETS)
     for name, word in expected.items():
         preset = STEERING_PRESETS[name]
         op = steering_operator(default_model_float32, preset.concept, preset.layers, final_norm=preset.final_norm)
-        made = steer(default_model_float32, preset.prompt, operator=op, strength=preset.strength, max_new_tokens=4)
-        plain = steer(default_model_float32, preset.prompt, max_new_tokens=4)
-        assert made.text.startswith(word)
-        assert not plain.text.startswith(word)
+        made = steer(default_model_float32, preset.prompt, operator=op, strength=preset.strength, max_new_tokens=12)
+        plain = steer(default_model_float32, preset.prompt, max_new_tokens=12)
+        assert word in made.text
+        assert word not in plain.text
 
 
 def test_the_chat_template_frames_the_prompt_and_the_answer_ends(default_model_float32: eq.LanguageModel) -> None:
