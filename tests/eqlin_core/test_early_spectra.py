@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -36,10 +38,10 @@ def test_one_token_s_map_is_its_matrix_though_positions_are_left_out(name: str, 
     alone, matrix = TokenMap(lin, token), lin.jacobian()[token]
     assert alone.positions == (len(PROMPT) - token if lin.network.causal else len(PROMPT))
     rows = torch.randn(5, lin.width, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    close = {"rtol": 1e-12, "atol": 1e-12}
-    torch.testing.assert_close(alone.apply(rows), rows @ matrix.T, **close)
-    torch.testing.assert_close(alone.adjoint(rows), rows @ matrix, **close)
-    torch.testing.assert_close(alone.apply(rows[:1]), rows[:1] @ matrix.T, **close)  # the second time as well
+    close = partial(torch.testing.assert_close, rtol=1e-12, atol=1e-12)
+    close(alone.apply(rows), rows @ matrix.T)
+    close(alone.adjoint(rows), rows @ matrix)
+    close(alone.apply(rows[:1]), rows[:1] @ matrix.T)  # the second time as well
 
 
 def test_a_token_behind_the_position_has_no_map() -> None:
@@ -140,7 +142,8 @@ def test_a_token_that_is_not_found_in_time_is_left_out(monkeypatch: pytest.Monke
 
 
 def test_it_is_cancelled_between_two_steps_and_the_map_stays_usable() -> None:
-    lin, told = tiny(), []
+    lin = tiny()
+    told: list[tuple[float, str]] = []
 
     def stop_at_the_second_token(fraction: float, message: str) -> bool:
         told.append((fraction, message))
