@@ -33,14 +33,16 @@ _ROWS = 64  # a pass of fewer positions takes as long, so that blocks of late to
 def early_tokens(lin: LinearMap, k: int = TRIPLETS, progress: Progress | None = None) -> list[int]:
     """The tokens whose triplets are worth having before the matrix, the one that takes longest last.
 
-    None at all where the matrix is there or soon will be, in half precision, or where memory is scarce; and none that
-    would delay the matrix, together with the others, by more than about a fifth.
+    None at all where the matrix is there or soon will be, in half precision, and where memory is scarce or weights are
+    offloaded; and none that would delay the matrix, together with the others, by more than about a fifth.
     """
     pointless = lin.has_jacobian or lin.inputs.dtype not in _TOLERANCE or k > lin.width
     if pointless or plan.matrix_seconds(lin.lm, lin.n_tokens) < WORTHWHILE:
         return []
-    if plan.recorded_bytes(lin.lm, lin.n_tokens) > budget.free_bytes(lin.inputs.device) // 4:
-        return []  # each token's reverse passes need a graph of their own
+    # Each token's reverse passes need a graph of their own, which would hold offloaded weights once more.
+    offloaded = any(parameter.is_meta for parameter in lin.lm.model.parameters())
+    if offloaded or plan.recorded_bytes(lin.lm, lin.n_tokens) > budget.free_bytes(lin.inputs.device) // 4:
+        return []
     ranked = lin.contributions(progress).norm(dim=1).argsort(descending=True)[:RANKED].tolist()
     left = SHARE * lin.width * lin.n_tokens
     chosen: list[int] = []

@@ -7,10 +7,12 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from accelerate import cpu_offload
 
 import eqlin_core as eq
 from eqlin_core import early_spectra as early
 from eqlin_core.analysis import spectrum_run
+from eqlin_core.families import tiny_model
 from eqlin_core.krylov import top_triplets
 from eqlin_core.linear_map import LinearMap
 from eqlin_core.token_map import TokenMap
@@ -132,6 +134,12 @@ def test_nothing_comes_early_where_the_matrix_is_quick_there_or_cheap(
         assert early.early_tokens(lin, 1) == []
     lin.jacobian()
     assert early.early_tokens(lin, 1) == []
+
+
+def test_nothing_comes_early_of_a_model_whose_weights_are_offloaded(slow: None) -> None:
+    lm = tiny_model("llama", torch.float64)
+    cpu_offload(lm.model, execution_device=torch.device("cpu"))
+    assert early.early_tokens(eq.linearize(lm, token_ids=PROMPT * 4), 1) == []
 
 
 def test_a_token_that_is_not_found_in_time_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
