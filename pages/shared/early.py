@@ -21,10 +21,10 @@ HEADER = "Singular values of the first tokens' matrices"
 def come_first(early: EarlySpectra) -> None:
     """Which tokens' triplets are there, how exactly, and when the others follow."""
     st.header("These tokens come first")
-    chips = " ".join(
+    chips = "".join(
         f'<span class="eq-chip">{escape(token_name(early.tokens, position))}</span>' for position in early.there
     )
-    st.html(strip_of(fact("", beside=chips)))
+    st.html(strip_of(fact("so far" if session().busy else "found", beside=chips)))
     count = f"{len(early.there)} token{'s' if len(early.there) > 1 else ''}"
     left = early.awaited - len(early.there)
     st.caption(
