@@ -152,9 +152,10 @@ def test_a_long_prompt_shows_its_most_important_tokens_before_the_matrix_is_ther
     page = open_page(f"/spectra?prompt={quote(LONG)}")
     expect(page.get_by_role("heading", name="These tokens come first")).to_be_visible(timeout=120_000)
     expect(page.get_by_role("heading", name="Triplet 1: full read-out")).to_be_visible()
-    early = lines_by_position(page)
+    wait_idle(page)
+    early = [(line["name"], line["y"]) for line in traces(page, "singular-values")]
     assert 1 <= len(early) <= 4
-    assert {len(values) for values in early.values()} == {6}
+    assert {len(values) for _, values in early} == {6}
     assert page.get_by_role("heading", name="Stable rank").count() == 0
     assert page.get_by_test_id("stProgress").count() == 1, "the matrix is still under way"
     choose(page, "Token", "63 ·sailed")
@@ -162,19 +163,14 @@ def test_a_long_prompt_shows_its_most_important_tokens_before_the_matrix_is_ther
 
     expect(page.get_by_role("heading", name="Stable rank")).to_be_visible(timeout=280_000)
     wait_idle(page, timeout=120)
-    full = lines_by_position(page)
-    assert len(full) > 60
-    for position, values in early.items():
-        assert full[position][:6] == pytest.approx(values, rel=1e-3)
+    full = [(line["name"], line["y"]) for line in traces(page, "singular-values") if line["name"]]
+    assert len(full) == 65
+    for name, values in early:
+        assert pytest.approx(values, rel=1e-3) in [line[:6] for other, line in full if other == name]
     assert page.get_by_role("heading", name="These tokens come first").count() == 0
     expect(page.get_by_role("heading", name="Singular triplets of ·sailed")).to_be_visible()
     assert errors(page) == []
     assert tracebacks(page) == 0
-
-
-def lines_by_position(page: Page) -> dict[int, list[float]]:
-    """The singular values of every token that is drawn; words may come twice, positions do not."""
-    return {line["legendrank"] - 1: line["y"] for line in traces(page, "singular-values") if "legendrank" in line}
 
 
 def choose_triplet(page: Page, k: int) -> None:
