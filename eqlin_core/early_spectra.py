@@ -25,7 +25,7 @@ RANKED = 8  # they are chosen among so many tokens with the largest contribution
 SHARE = 0.2  # of the matrix's passes that all of them may take together
 WORTHWHILE = 10.0  # seconds that the matrix takes at least
 # Relative residuals: the error of a singular value is about their square. Lower precisions hold no equation so well.
-_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}
+_TOLERANCE = {torch.float64: 1e-6, torch.float32: 2e-4}
 _BLOCK = 3
 _ROWS = 64  # a pass of fewer positions takes as long, so that blocks of late tokens are wider
 
@@ -37,9 +37,9 @@ def early_tokens(lin: LinearMap, k: int = TRIPLETS, progress: Progress | None = 
     offloaded; and none that would delay the matrix, together with the others, by more than about a fifth.
     """
     pointless = lin.has_jacobian or lin.inputs.dtype not in _TOLERANCE or k > lin.width
-    if pointless or plan.matrix_seconds(lin.lm, lin.n_tokens) < WORTHWHILE:
+    if pointless or plan.matrix_seconds(lin.lm, lin.n_tokens, lin.inputs.device) < WORTHWHILE:
         return []
-    # Each token's reverse passes need a graph of their own, which would hold offloaded weights once more.
+    # Narrow passes would bring offloaded weights each time, and each token needs a graph of its own.
     offloaded = any(parameter.is_meta for parameter in lin.lm.model.parameters())
     if offloaded or plan.recorded_bytes(lin.lm, lin.n_tokens) > budget.free_bytes(lin.inputs.device) // 4:
         return []

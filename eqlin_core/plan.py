@@ -98,14 +98,14 @@ def plan_run(lm: LanguageModel, tokens: int, *, memory_budget: int | None = None
         working_bytes=working,
         device_bytes=0 if device.type == "cpu" else on_device,
         host_bytes=host,
-        seconds=matrix_seconds(lm, tokens) + brought / _BROUGHT_A_SECOND,
+        seconds=matrix_seconds(lm, tokens, device) + brought / _BROUGHT_A_SECOND,
         shares=tuple(spread),
     )
 
 
-def matrix_seconds(lm: LanguageModel, tokens: int) -> float:
+def matrix_seconds(lm: LanguageModel, tokens: int, device: torch.device) -> float:
     """About how long the matrix of so many tokens takes, from its arithmetic and the speed of a product here."""
-    return 2 * lm.width * tokens * path_weights(lm) / product_rate(_device(lm), lm.dtype)
+    return 2 * lm.width * tokens * path_weights(lm) / product_rate(device, lm.dtype)
 
 
 def require_room(lm: LanguageModel, tokens: int) -> None:
