@@ -17,10 +17,11 @@ from torch import Tensor
 from eqlin_core.errors import EqlinError
 from eqlin_core.linear_map import LinearMap
 from eqlin_core.progress import report
+from eqlin_core.token_map import TokenMap
 
 # Relative residuals asked for: the error of a singular value is about their square over the gap to the next.
 _TOLERANCE = {torch.float64: 1e-10, torch.float32: 2e-4}
-_SPARE = 4  # vectors in a block beyond k: a value that is repeated up to k times is found that often
+_SPARE = 4  # vectors in a block beyond k unless it is given: a value that is repeated up to k times is found that often
 _SEED = 0
 
 
@@ -46,32 +47,30 @@ def top_triplets(
     *,
     token: int | None = None,
     tolerance: float | None = None,
+    block: int | None = None,
+    most: int | None = None,
     progress: Callable[[float, str], Any] | None = None,
 ) -> Triplets:
     """The k largest triplets of [J_1 ... J_T], or of J_i for one ``token`` i, by passes alone: no matrix is formed.
 
-    Takes about 10 k passes; Vh is [k, T d], or [k, d] for one token. U is signed so that u . y >= 0. ``tolerance``
-    bounds the residuals over sigma_1 (default 1e-10 in float64, 2e-4 below). Raises EqlinError for a k outside
-    1..d or a token that does not exist.
+    Takes about 10 k passes, for one token of a causal network only over the positions that it reaches; Vh is [k, T d],
+    or [k, d] for one token. U is signed so that u . y >= 0. ``tolerance`` bounds the residuals over sigma_1 (default
+    1e-10 in float64, 2e-4 below); after ``most`` passes it is given up. ``block`` vectors go together (default k + 4):
+    fewer take fewer passes, and find a value that is repeated more often than that only so often. Raises EqlinError
+    for a k outside 1..d or a token that does not exist.
     """
     if not 1 <= k <= lin.width:
         raise EqlinError(f"k is between 1 and the width {lin.width}, not {k}.")
     if token is not None and not -lin.n_tokens <= token < lin.n_tokens:
         raise EqlinError(f"Token {token} does not exist: the prompt has {lin.n_tokens} tokens.")
     dtype = torch.float64 if lin.inputs.dtype == torch.float64 else torch.float32
-    shape = lin.inputs.shape
+    alone = None if token is None else TokenMap(lin, token)
 
     def forward(rows: Tensor) -> Tensor:
-        values = rows.to(lin.inputs)
-        if token is None:
-            return lin.apply(values.reshape(-1, *shape)).to(dtype)
-        alone = values.new_zeros(len(rows), *shape)
-        alone[:, token] = values
-        return lin.apply(alone).to(dtype)
+        return (lin.apply(rows.unflatten(1, lin.inputs.shape)) if alone is None else alone.apply(rows)).to(dtype)
 
     def reverse(rows: Tensor) -> Tensor:
-        found = lin.adjoint(rows.to(lin.output))
-        return (found.flatten(1) if token is None else found[:, token]).to(dtype)
+        return (lin.adjoint(rows).flatten(1) if alone is None else alone.adjoint(rows)).to(dtype)
 
     found = block_krylov(
         forward,
@@ -80,6 +79,8 @@ def top_triplets(
         k,
         _TOLERANCE[dtype] if tolerance is None else tolerance,
         progress,
+        block=block,
+        most=most,
     )
     sign = torch.where(lin.output.to(dtype) @ found.U < 0, -1.0, 1.0).to(dtype)
     return Triplets(found.U * sign, found.S, found.Vh * sign[:, None], found.residuals, found.converged, found.passes)
@@ -92,11 +93,15 @@ def block_krylov(
     k: int,
     tolerance: float,
     progress: Callable[[float, str], Any] | None = None,
+    *,
+    block: int | None = None,
+    most: int | None = None,
 ) -> Triplets:
     """The k largest triplets of the m x n map with ``forward`` [b, n] -> [b, m] and ``reverse`` [b, m] -> [b, n].
 
     ``like`` [m] gives the left side's width, dtype and device. The basis grows until every residual over sigma_1 is
-    below ``tolerance`` or it spans the whole left side, where the result is exact.
+    below ``tolerance`` or it spans the whole left side, where the result is exact. After ``most`` passes it ends as it
+    is: ``converged`` says whether that is enough. ``block`` vectors go together, k + 4 unless given.
     """
     m = len(like)
     generator = torch.Generator().manual_seed(_SEED)
@@ -105,13 +110,14 @@ def block_krylov(
         return torch.randn(rows, m, generator=generator, dtype=torch.float64).to(like)
 
     basis = like.new_zeros(0, m)  # orthonormal rows on the left side
-    block, passes = _orthonormal(draw(min(m, k + _SPARE)), basis, draw), 0
+    width = min(m, k + _SPARE if block is None else block)
+    rows, passes = _orthonormal(draw(width), basis, draw), 0
     images, twice = [], []  # reverse and then forward of the basis, block by block
     while True:
-        report(progress, min(0.95, len(basis) / min(m, 8 * (k + _SPARE))), "Largest singular triplets")
-        images.append(reverse(block))
+        report(progress, min(0.95, len(basis) / min(m, expected_passes(k, width) // 2)), "Largest singular triplets")
+        images.append(reverse(rows))
         twice.append(forward(images[-1]))
-        basis, passes = torch.cat([basis, block]), passes + 2 * len(block)
+        basis, passes = torch.cat([basis, rows]), passes + 2 * len(rows)
         # reverse(basis) = R^T Q^T, so the map on the basis is R^T, small: its triplets are those of the whole.
         q, r = torch.linalg.qr(torch.cat(images).mT)
         u, S, vh = torch.linalg.svd(r.mT, full_matrices=False)
@@ -122,13 +128,20 @@ def block_krylov(
         floor = _floor(S) * S[0]
         if len(basis) == m or (len(S) == k and bool((left <= tolerance * S[0] * S.maximum(floor)).all())):
             break
-        block = _orthonormal(twice[-1][: m - len(basis)], basis, draw)
+        if most is not None and passes + 2 * (len(rows) + k) > most and len(S) == k:
+            break
+        rows = _orthonormal(twice[-1][: m - len(basis)], basis, draw)
     Vh = vh @ q.mT
     left, right = forward(Vh) - S[:, None] * U, reverse(U) - S[:, None] * Vh
     residuals = torch.stack([left.norm(dim=1), right.norm(dim=1)], 1) / S[0].clamp_min(torch.finfo(S.dtype).tiny)
     report(progress, 1.0, "Largest singular triplets")
     converged = bool((residuals <= max(tolerance, _floor(S))).all())
     return Triplets(U.mT, S, Vh, residuals, converged, passes + 2 * len(S))
+
+
+def expected_passes(k: int, block: int) -> int:
+    """About how many passes k triplets take with so many vectors in a block, as measured on the default model."""
+    return 2 * (4 * k + 3 * block) + 2 * k
 
 
 def _orthonormal(rows: Tensor, basis: Tensor, draw: Callable[[int], Tensor]) -> Tensor:

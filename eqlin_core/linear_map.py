@@ -168,6 +168,11 @@ class LinearMap:
             self._jacobian = matrix
         return self._jacobian
 
+    @property
+    def has_jacobian(self) -> bool:
+        """Whether the matrix has been computed."""
+        return self._jacobian is not None
+
     def logit_split(self, directions: Float[Tensor, "m d"]) -> tuple[Float[Tensor, "m tokens"], Float[Tensor, " m"]]:
         """(w . J_i x_i for every direction w and token i, w . b): the exact parts of each w . y."""
         directions = directions.to(self.output)

@@ -85,7 +85,6 @@ def plan_run(lm: LanguageModel, tokens: int, *, memory_budget: int | None = None
     on_device = max(int(recording_bytes(lm, tokens) * part), recorded + working + (matrix if place == "device" else 0))
     host = on_device if device.type == "cpu" else 0
     host += matrix if place == "host" else 0
-    flop = 2 * lm.width * tokens * path_weights(lm)
     brought = sum(share.brought_bytes for share in spread) * math.ceil(lm.width / chunk)
     return Plan(
         tokens=tokens,
@@ -99,9 +98,14 @@ def plan_run(lm: LanguageModel, tokens: int, *, memory_budget: int | None = None
         working_bytes=working,
         device_bytes=0 if device.type == "cpu" else on_device,
         host_bytes=host,
-        seconds=flop / product_rate(device, lm.dtype) + brought / _BROUGHT_A_SECOND,
+        seconds=matrix_seconds(lm, tokens, device) + brought / _BROUGHT_A_SECOND,
         shares=tuple(spread),
     )
+
+
+def matrix_seconds(lm: LanguageModel, tokens: int, device: torch.device) -> float:
+    """About how long the matrix of so many tokens takes, from its arithmetic and the speed of a product here."""
+    return 2 * lm.width * tokens * path_weights(lm) / product_rate(device, lm.dtype)
 
 
 def require_room(lm: LanguageModel, tokens: int) -> None:

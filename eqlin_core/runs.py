@@ -103,3 +103,17 @@ class SpectrumRun:
     def shares(self, token: int, direction: Float[Array, " d"]) -> Float[Array, " k"]:
         """w . u_k sigma_k (v_k . x_i): the part of token i's term of the logit that triplet k carries."""
         return (direction @ self.U[token]) * self.S[token] * self.projections[token]
+
+
+@dataclass(frozen=True)
+class EarlySpectra(SpectrumRun):
+    """The largest triplets of a few tokens, found by passes before the matrix was there.
+
+    They are those of the tokens ``there``, of ``awaited`` tokens that come early. Everything else is NaN or empty, and
+    so is every stable rank, which needs the exact Frobenius norm. ``residual``: the largest of ||J v - sigma u|| and
+    ||J^T u - sigma v|| over sigma_1. ``exactness`` is that of the contributions.
+    """
+
+    there: tuple[int, ...] = ()
+    awaited: int = 0
+    residual: float = 0.0

@@ -3,7 +3,9 @@
 import streamlit as st
 
 from eqlin_core import figures
+from eqlin_core.runs import EarlySpectra
 from pages.shared.charts import equal_heights, show
+from pages.shared.early import HEADER, come_first, still_to_come
 from pages.shared.entry import through_app
 from pages.shared.explained import choose
 from pages.shared.joint import joint_triplets
@@ -20,7 +22,7 @@ through_app(__file__)
 def page() -> None:
     """Draw the page, or what to do while there is nothing to draw."""
     state = session()
-    run, spectra = state.tokens, state.spectra
+    run, spectra = state.tokens, state.spectra or state.early
     if run is None or spectra is None:
         if state.busy:
             st.info("The spectra need the whole matrix. They appear here when it is finished.")
@@ -47,8 +49,14 @@ def page() -> None:
     )
     left, right = st.columns([3, 2], gap="medium")
     with left:
-        st.header("Singular values of every token's matrix")
+        st.header(HEADER if isinstance(spectra, EarlySpectra) else "Singular values of every token's matrix")
         show(values, "singular-values", f"The {spectra.S.shape[1]} largest of {run.width} ({run.key.dtype}).")
+    if isinstance(spectra, EarlySpectra):
+        with right:
+            come_first(spectra)
+        if not still_to_come(spectra, token):
+            triplet_table(run, spectra, token, explained)
+        return
     with right:
         st.header("Stable rank")
         show(ranks, "stable-ranks", f"‖J‖² / σ₁², from the exact Frobenius norm ({run.key.dtype}).")

@@ -28,21 +28,23 @@ def singular_values(
     """The singular values sigma_1..sigma_k of every token's matrix, as one line a token.
 
     `normalised` divides each line by its sigma_1; `highlight` is the position of the token whose line stands out.
+    Tokens whose values are NaN are not known yet, and left out.
     """
     absolute = np.asarray(S, dtype=np.float64)
     T, k = absolute.shape
     if len(tokens) != T:
         raise ValueError(f"{T} spectra for {len(tokens)} tokens.")
+    there = [i for i in range(T) if not np.isnan(absolute[i]).any()]
     first = absolute[:, :1]
     relative = np.divide(absolute, first, out=np.zeros_like(absolute), where=first > 0)
     drawn = relative if normalised else absolute
     shown = np.where(drawn > 0, drawn, np.nan) if log else drawn
     hovered = np.frompyfunc(printed, 1, 1)(np.stack([absolute, relative], axis=-1))  # [tokens, k, 2]
-    data = _lines(shown, hovered, tokens, highlight, theme)
-    if T > LEGEND_TOKENS:
+    data = _lines(shown, hovered, tokens, there, highlight if highlight in there else None, theme)
+    if len(there) > LEGEND_TOKENS:
         data.append(_position_bar(T, theme))
     layout = base_layout(theme, "singular-values", tokens, height=440) | {
-        "showlegend": 1 < T <= LEGEND_TOKENS,
+        "showlegend": T > 1 and len(there) <= LEGEND_TOKENS,
         "legend": _legend(theme),
         "xaxis": value_axis(theme, "index k of the singular value", zeroline=False) | _index_ticks(k),
         "yaxis": value_axis(
@@ -53,11 +55,11 @@ def singular_values(
         ),
     }
     table: dict[str, list[Any]] = {
-        "position": [i for i in range(T) for _ in range(k)],
-        "token": [tokens[i] for i in range(T) for _ in range(k)],
-        "k": [j + 1 for _ in range(T) for j in range(k)],
-        "sigma": absolute.ravel().tolist(),
-        "sigma_over_sigma_1": relative.ravel().tolist(),
+        "position": [i for i in there for _ in range(k)],
+        "token": [tokens[i] for i in there for _ in range(k)],
+        "k": [j + 1 for _ in there for j in range(k)],
+        "sigma": absolute[there].ravel().tolist(),
+        "sigma_over_sigma_1": relative[there].ravel().tolist(),
     }
     return Chart("singular-values", go.Figure(data=data, layout=layout), table)
 
@@ -124,18 +126,24 @@ def stable_ranks(
 
 
 def _lines(
-    shown: np.ndarray, hovered: np.ndarray, tokens: Sequence[str], highlight: int | None, theme: Theme
+    shown: np.ndarray,
+    hovered: np.ndarray,
+    tokens: Sequence[str],
+    there: Sequence[int],
+    highlight: int | None,
+    theme: Theme,
 ) -> list[dict[str, Any]]:
-    """One line a token, the highlighted one last, so that it lies on top."""
+    """One line for each token that is there, the highlighted one last, so that it lies on top."""
     T, k = shown.shape
+    lines = len(there)
     colours = token_colours(T, theme)
     hover, labels = hover_tokens(tokens), token_labels(tokens)
-    few = T <= LEGEND_TOKENS
+    few = lines <= LEGEND_TOKENS
     index = np.arange(1, k + 1)
     # many lines over one another add up: the more there are, the fainter each one is
-    crowd = (FADED if highlight is not None else 0.8) / max(1.0, T / 100)
+    crowd = (FADED if highlight is not None else 0.8) / max(1.0, lines / 100)
     traces = []
-    for i in sorted(range(T), key=lambda position: position == highlight):
+    for i in sorted(there, key=lambda position: position == highlight):
         chosen = i == highlight
         traces.append(
             {
@@ -143,7 +151,7 @@ def _lines(
                 "mode": "lines+markers" if few or chosen or k == 1 else "lines",
                 "x": index,
                 "y": shown[i],
-                "line": {"color": colours[i], "width": 3 if chosen else 1.75 if few else 1.25 if T <= 60 else 1},
+                "line": {"color": colours[i], "width": 3 if chosen else 1.75 if few else 1.25 if lines <= 60 else 1},
                 "marker": {"color": colours[i], "size": 7 if chosen else 5},
                 "opacity": 1.0 if chosen or (few and highlight is None) else crowd,
                 "name": labels[i],

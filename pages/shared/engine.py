@@ -43,7 +43,7 @@ class Engine:
         )
 
     def spectra(self, request: Request, visitor: str, fresh: bool = False) -> Job:
-        """The job that ends in a SpectrumRun: the matrix and its singular triplets."""
+        """The job that ends in a SpectrumRun: the matrix and its singular triplets; a few tokens' may come early."""
         return self.worker.submit(
             ("spectra", request, fresh),
             lambda progress: self._spectra(request, progress, fresh),
@@ -97,8 +97,12 @@ class Engine:
         if not fresh and (saved := self._saved.spectra(request)) is not None:
             return saved
         from eqlin_core.analysis import spectrum_run  # noqa: PLC0415
+        from eqlin_core.early_spectra import early_spectra, early_tokens  # noqa: PLC0415
 
-        run = spectrum_run(self._linear_map(request, progress), KEPT_TRIPLETS, progress)
+        lin = self._linear_map(request, progress)
+        for early in early_spectra(lin, early_tokens(lin, progress=progress), progress=progress):
+            progress.publish("early", early)
+        run = spectrum_run(lin, KEPT_TRIPLETS, progress)
         self._saved.keep("spectra", request, run)
         return run
 

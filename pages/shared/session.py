@@ -14,7 +14,7 @@ from pages.shared.request import Request
 from pages.shared.worker import Job
 
 if TYPE_CHECKING:
-    from eqlin_core.runs import SpectrumRun, Target, TokenRun
+    from eqlin_core.runs import EarlySpectra, SpectrumRun, Target, TokenRun
 
 # A warm analysis takes less than this: waiting for it on the first run saves the page a flash of progress bars.
 PATIENCE = 0.4
@@ -30,6 +30,7 @@ class Session:
     shown: Request | None = None
     tokens: TokenRun | None = None
     spectra: SpectrumRun | None = None
+    early: EarlySpectra | None = None  # of what is shown, while there are no spectra
     error: str = ""
     cancelled: bool = False
     lookups: dict[str, Job] = field(default_factory=dict)
@@ -100,18 +101,26 @@ class Session:
                 self.cancelled = True
             elif name == "tokens":
                 if self.shown != self.asked:
-                    self.spectra = None
+                    self.spectra = self.early = None
                 self.shown, self.tokens = self.asked, snapshot.result
             elif self.shown == self.asked:
-                self.spectra = snapshot.result
+                self.spectra, self.early = snapshot.result, None
         return changed
 
     def _preview(self, snapshot: Snapshot | None) -> bool:
         """Show the first numbers of an unfinished analysis. True when they are new."""
-        preview = snapshot.partial.get("preview") if snapshot is not None else None
-        if preview is None or self.shown == self.asked:
+        partial = snapshot.partial if snapshot is not None else {}
+        if "preview" in partial and self.shown != self.asked:
+            self.shown, self.tokens = self.asked, partial["preview"]
+            self.spectra = self.early = None
+            return True
+        early: EarlySpectra | None = partial.get("early")
+        if early is None or self.shown != self.asked or self.spectra is not None:
             return False
-        self.shown, self.tokens, self.spectra = self.asked, preview, None
+        # computed again after a cancellation, it has fewer tokens at first
+        if self.early is not None and len(self.early.there) >= len(early.there):
+            return False
+        self.early = early
         return True
 
     def snapshot(self, name: str) -> Snapshot | None:

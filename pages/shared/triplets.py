@@ -50,7 +50,7 @@ def triplet_table(run: TokenRun, spectra: SpectrumRun, token: int, explained: Ex
         key=_TABLE,
         choice=_CHOICE,
         row=k,
-        in_view=IN_VIEW,
+        in_view=min(IN_VIEW, len(shares)),
     )
     triplet_inspector(
         f"Triplet {k + 1}: full read-out",

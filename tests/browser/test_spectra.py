@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -33,6 +34,11 @@ TOKENS = ["The", "·bridge", "·out", "·of", "·Marin", "·is", "·the"]
 # Measured with the engine in float64 and in float32: the largest singular value and the stable rank of every token.
 FIRST_SINGULAR_VALUES = [63.93, 4.45, 2.99, 4.53, 13.13, 4.11, 5.10]
 STABLE_RANKS = [1.01, 10.36, 2.26, 1.78, 8.80, 1.39, 1.30]
+LONG = (
+    "The bridge out of Marin is the longest in the world and was built by people who loved the sea. In the summer of "
+    "1937 the workers opened it to the city, and the fog came in from the ocean every morning, while painters climbed "
+    "the tall red towers and looked down on the ships that sailed below"
+)
 HEADER, ROW = 35, 28  # heights in the triplet table
 
 
@@ -140,6 +146,31 @@ def test_the_first_visitor_s_link_to_the_spectra_opens_the_whole_app(chromium: B
         assert re.search(r"/spectra\?", page.url)
         page.context.close()
     assert problems == []
+
+
+def test_a_long_prompt_shows_its_most_important_tokens_before_the_matrix_is_there(open_page: OpenPage) -> None:
+    page = open_page(f"/spectra?prompt={quote(LONG)}")
+    expect(page.get_by_role("heading", name="These tokens come first")).to_be_visible(timeout=120_000)
+    expect(page.get_by_role("heading", name="Triplet 1: full read-out")).to_be_visible()
+    wait_idle(page)
+    early = [(line["name"], line["y"]) for line in traces(page, "singular-values")]
+    assert 1 <= len(early) <= 4
+    assert {len(values) for _, values in early} == {6}
+    assert page.get_by_role("heading", name="Stable rank").count() == 0
+    assert page.get_by_test_id("stProgress").count() == 1, "the matrix is still under way"
+    choose(page, "Token", "63 ·sailed")
+    expect(page.get_by_role("heading", name="Singular triplets of ·sailed")).to_be_visible()
+
+    expect(page.get_by_role("heading", name="Stable rank")).to_be_visible(timeout=280_000)
+    wait_idle(page, timeout=120)
+    full = [(line["name"], line["y"]) for line in traces(page, "singular-values") if line["name"]]
+    assert len(full) == 65
+    for name, values in early:
+        assert pytest.approx(values, rel=1e-3) in [line[:6] for other, line in full if other == name]
+    assert page.get_by_role("heading", name="These tokens come first").count() == 0
+    expect(page.get_by_role("heading", name="Singular triplets of ·sailed")).to_be_visible()
+    assert errors(page) == []
+    assert tracebacks(page) == 0
 
 
 def choose_triplet(page: Page, k: int) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from eqlin_core.errors import EqlinError
 from eqlin_core.exactness import Exactness
-from eqlin_core.runs import RunKey, SpectrumRun, Target, TokenRun
+from eqlin_core.runs import EarlySpectra, RunKey, SpectrumRun, Target, TokenRun
 from eqlin_core.treatments import Treatment
 from pages.shared.request import Request
 from pages.shared.worker import Job, Worker
@@ -69,13 +69,33 @@ def spectrum_run(run: TokenRun) -> SpectrumRun:
     )
 
 
+def early_run(run: TokenRun, *there: int) -> EarlySpectra:
+    """The triplets of some tokens, before the spectra of all."""
+    whole, T = spectrum_run(run), len(run.tokens)
+    missing = [token for token in range(T) if token not in there]
+    parts = {name: np.array(getattr(whole, name)) for name in ("U", "S", "Vh", "stable_rank", "projections")}
+    for part in parts.values():
+        part[missing] = np.nan
+    parts["stable_rank"][:] = np.nan
+    reads = {
+        name: [rows if token in there else [] for token, rows in enumerate(getattr(whole, name))]
+        for name in ("reads_u", "reads_v")
+    }
+    rest = {"key": run.key, "tokens": run.tokens, "exactness": whole.exactness}
+    return EarlySpectra(**parts, **reads, **rest, there=there, awaited=2, residual=3e-4)  # type: ignore[arg-type]
+
+
 class MadeUpEngine:
-    """What `engine()` gives, with results that are known; a prompt that says so fails, or has its spectra held up."""
+    """What `engine()` gives, with results that are known; a prompt that says so fails, or has its spectra held up.
+
+    The spectra of a "wide" prompt are published early for the last token, and then for both.
+    """
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
         self.computed: list[tuple[str, str]] = []
         self.hold: Any = None  # a Gate that spectra wait at
+        self.between: Any = None  # one that the second early result waits at
         self.saved: set[Request] = set()
         self.readied: list[Request] = []
 
@@ -106,6 +126,11 @@ class MadeUpEngine:
             if request in self.saved and not fresh:
                 return spectrum_run(token_run(request.prompt))
             self.computed.append(("spectra", request.prompt))
+            if "wide" in request.prompt:
+                progress.publish("early", early_run(token_run(request.prompt), 1))
+                if self.between is not None:
+                    self.between(progress)
+                progress.publish("early", early_run(token_run(request.prompt), 0, 1))
             if self.hold is not None:
                 self.hold(progress)
             return spectrum_run(token_run(request.prompt))

@@ -255,3 +255,80 @@ def test_a_fresh_run_needs_nothing_made_ready(engine: MadeUpEngine) -> None:
     finished(BRIDGE).make_ready()
     assert engine.worker.queue() == []
     assert engine.readied == []
+
+
+WIDE = Request("a wide model")
+
+
+def test_early_spectra_are_shown_as_they_arrive_and_replaced_by_the_full_ones(engine: MadeUpEngine, gate: Gate) -> None:
+    engine.between = Gate()
+    session = Session()
+    session.ask(WIDE)
+    assert engine.between.entered.wait(5)
+    assert session.advance()
+    assert session.early is not None
+    assert session.early.there == (1,)
+    assert session.tokens is not None
+    assert session.spectra is None, "what needs all tokens sees nothing of it"
+    assert not session.advance(), "the same early spectra are not new again"
+    engine.between.open.set()
+    assert gate.entered.wait(5)
+    assert session.advance()
+    assert session.early.there == (0, 1)
+    session.ask(WIDE)
+    assert session.busy, "an early result is not a finished one"
+    assert engine.computed.count(("spectra", WIDE.prompt)) == 1
+    gate.open.set()
+    settle(session)
+    assert session.spectra is not None
+    assert session.early is None
+
+
+def test_early_spectra_outlive_a_cancellation_and_lose_no_token_when_it_is_resumed(
+    engine: MadeUpEngine, gate: Gate
+) -> None:
+    session = Session()
+    session.ask(WIDE)
+    assert gate.entered.wait(5)
+    session.advance()
+    session.cancel()
+    settle(session)
+    assert session.cancelled
+    assert session.early is not None
+    assert session.early.there == (0, 1)
+    engine.between = Gate()
+    session.resume()
+    assert engine.between.entered.wait(5)
+    session.advance()
+    assert session.early.there == (0, 1)
+    engine.between.open.set()
+    gate.open.set()
+    settle(session)
+    assert session.spectra is not None
+
+
+def test_early_spectra_go_with_their_prompt(engine: MadeUpEngine, gate: Gate) -> None:
+    session = Session()
+    session.ask(WIDE)
+    assert gate.entered.wait(5)
+    session.advance()
+    assert session.early is not None
+    session.ask(TOWER)
+    assert session.jobs["tokens"].wait(5)
+    session.advance()
+    assert session.shown == TOWER
+    assert session.early is None
+
+
+def test_a_saved_run_is_never_replaced_by_early_spectra(engine: MadeUpEngine, gate: Gate) -> None:
+    engine.saved.add(WIDE)
+    gate.open.set()
+    session = finished(WIDE)
+    full = session.spectra
+    gate.open.clear()
+    session.ask(WIDE)
+    session.jobs["tokens"].wait(5)
+    assert gate.entered.wait(5)
+    session.advance()
+    assert session.spectra is full
+    assert session.early is None

@@ -52,6 +52,17 @@ def test_a_legend_names_few_tokens_and_a_colour_bar_counts_many():
     assert (many.data[-1].marker.cmin, many.data[-1].marker.cmax) == (0, 399)
 
 
+def test_tokens_that_are_not_known_yet_have_no_line_no_row_and_no_highlight():
+    S = spectra(60)
+    S[[i for i in range(60) if i not in (3, 59)]] = np.nan
+    chart = singular_values(S, prompt(60), highlight=5)
+    assert [line.legendrank for line in chart.figure.data] == [4, 60]
+    assert len({line.opacity for line in chart.figure.data}) == 1
+    assert chart.figure.layout.showlegend, "two lines are named, however long the prompt is"
+    assert sorted(set(chart.table["position"])) == [3, 59]
+    assert chart.table["sigma"] == [*S[3], *S[59]]
+
+
 @pytest.mark.parametrize("T", [7, 400])
 def test_the_highlighted_line_is_on_top_and_the_others_fade(T):
     lines = [t for t in singular_values(spectra(T), prompt(T), highlight=3).figure.data if t.hoverinfo != "skip"]
