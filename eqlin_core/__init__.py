@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from eqlin_core.errors import Cancelled, EqlinError
 
 if TYPE_CHECKING:
+    from eqlin_core.analysis import spectrum_run, token_run
     from eqlin_core.exactness import Exactness
     from eqlin_core.heads import DirectContributions, direct_contributions, head_contributions
     from eqlin_core.krylov import Triplets, top_triplets
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from eqlin_core.plan import Plan, plan_run
     from eqlin_core.precision import PrecisionCheck, precision_check
     from eqlin_core.readout import read_input, read_output
+    from eqlin_core.saved_runs import load_run, save_run
     from eqlin_core.sites import Site
     from eqlin_core.spectra import Spectrum, spectrum
     from eqlin_core.steering import SteeringSweep, steer, steering_sweep
@@ -66,6 +68,10 @@ _HOME = {
     "load_model": "models",
     "read_input": "readout",
     "read_output": "readout",
+    "token_run": "analysis",
+    "spectrum_run": "analysis",
+    "load_run": "saved_runs",
+    "save_run": "saved_runs",
     "Spectrum": "spectra",
     "spectrum": "spectra",
     "PartlyFrozen": "partial_freezing",
@@ -99,6 +105,7 @@ __all__ = [
     "linearize",
     "load_model",
     "load_operator",
+    "load_run",
     "operator_angle",
     "ordinary_jacobian",
     "partly_frozen",
@@ -107,10 +114,13 @@ __all__ = [
     "random_operator",
     "read_input",
     "read_output",
+    "save_run",
     "spectrum",
+    "spectrum_run",
     "steer",
     "steering_operator",
     "steering_sweep",
+    "token_run",
     "top_triplets",
     "truncate",
 ]

@@ -131,16 +131,21 @@ class FrozenNetwork:
         With ``first``, ``v`` and the result begin at that position: what earlier ones would add is left out, biases
         included. Only where ``causal`` is true.
         """
+        with self._from_position(first):
+            return self._run(v)[0]
+
+    def traced(self, v: Float[Tensor, "batch tokens d"], first: int = 0) -> Float[Tensor, "batch tokens d_out"]:
+        """The same with its autograd graph, where ``v`` requires gradients: a linear function at any ``v``."""
+        with self._from_position(first), torch.enable_grad(), brought_again(self.lm.model, self.paused):
+            return self._run(v)[0]
+
+    @contextmanager
+    def _from_position(self, first: int) -> Iterator[None]:
         self._functions.tokens, self._functions.first = self.n_tokens, first
         try:
-            return self._run(v)[0]
+            yield
         finally:
             self._functions.first = 0
-
-    def traced(self, v: Float[Tensor, "batch tokens d"]) -> Float[Tensor, "batch tokens d_out"]:
-        """The same with its autograd graph, where ``v`` requires gradients: a linear function at any ``v``."""
-        with torch.enable_grad(), brought_again(self.lm.model, self.paused):
-            return self._run(v)[0]
 
     def _run(self, v: Tensor) -> tuple[Tensor, Tensor]:
         """(target [batch, T, d], leaf at the source) of one pass under hooks."""

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -74,19 +71,9 @@ class TokenMap:
                     self._graph = lin.network.leaf, lin.network.values[lin.position]
             else:
                 leaf = lin.inputs[self._first :][None].clone().requires_grad_()
-                with self._from_first(), torch.enable_grad():
-                    self._graph = leaf, lin.network.traced(leaf)[0, lin.position - self._first]
+                with torch.enable_grad():
+                    self._graph = leaf, lin.network.traced(leaf, self._first)[0, lin.position - self._first]
         return self._graph
-
-    @contextmanager
-    def _from_first(self) -> Iterator[None]:
-        """Within the context the network runs from the token on, as in ``FrozenNetwork.replay``."""
-        functions = self._lin.network._functions
-        functions.tokens, functions.first = self._lin.n_tokens, self._first
-        try:
-            yield
-        finally:
-            functions.first = 0
 
     def _chunk(self) -> int:
         lin = self._lin
