@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from pages.shared.presence import connected
 from pages.shared.request import Request
 from pages.shared.saved_analyses import SavedAnalyses
 from pages.shared.worker import Job, Progress, Worker
@@ -26,7 +27,7 @@ class Engine:
     """One worker, at most one model, and the linear map that was made last: all owned by the worker's thread."""
 
     def __init__(self) -> None:
-        self.worker = Worker()
+        self.worker = Worker(connected=connected)
         self._saved = SavedAnalyses()
         self._model: tuple[tuple[str, str], LanguageModel] | None = None
         self._map: tuple[Request, LinearMap] | None = None

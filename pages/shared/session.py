@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 import streamlit as st
 
 from pages.shared.engine import engine
 from pages.shared.job import Snapshot
+from pages.shared.presence import visitor
 from pages.shared.request import Request
 from pages.shared.worker import Job
 
@@ -24,7 +24,7 @@ PATIENCE = 0.4
 class Session:
     """The state behind one browser tab."""
 
-    visitor: str = field(default_factory=lambda: uuid4().hex)
+    visitor: str = field(default_factory=visitor)
     asked: Request | None = None
     jobs: dict[str, Job] = field(default_factory=dict)
     shown: Request | None = None

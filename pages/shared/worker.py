@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 # Browsers let a hidden tab's timers fire once a minute, so a shorter patience would cancel the jobs of hidden tabs.
 PATIENCE_SECONDS = 90.0
+# A browser whose connection broke comes back within a moment; one that was reloaded comes back as another visitor.
+RETURN_SECONDS = 5.0
 CACHE_BYTES = 1 << 30
 
 
@@ -81,7 +83,8 @@ class Worker:
 
     Nothing interrupts a running job except its cancellation, at its next progress report. Results of finished jobs are
     kept, the least recently asked for dropped first, while they take less than `cache_bytes`; the newest always stays.
-    A job that is not interactive is cancelled when none of its visitors was seen for `patience` seconds.
+    A job that is not interactive is cancelled when none of its visitors was seen for `patience` seconds, or when none
+    is `connected` and was seen for `RETURN_SECONDS`.
     """
 
     def __init__(
@@ -90,8 +93,9 @@ class Worker:
         cache_bytes: int = CACHE_BYTES,
         patience: float = PATIENCE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
+        connected: Callable[[str], bool] = lambda _visitor: True,
     ) -> None:
-        self._cache_bytes, self._patience, self._clock = cache_bytes, patience, clock
+        self._cache_bytes, self._patience, self._clock, self._connected = cache_bytes, patience, clock, connected
         self._lock = threading.Condition(threading.RLock())
         self._queue: list[Job] = []
         self._running: Job | None = None
@@ -159,8 +163,7 @@ class Worker:
     def reap(self) -> list[Job]:
         """Cancel the jobs whose visitors have all gone, interactive ones excepted, and return them."""
         with self._lock:
-            oldest = self._clock() - self._patience
-            self._last_seen = {visitor: seen for visitor, seen in self._last_seen.items() if seen >= oldest}
+            self._last_seen = {visitor: at for visitor, at in self._last_seen.items() if self._is_here(visitor, at)}
             orphans = [
                 job
                 for job in self._wanted.values()
@@ -169,6 +172,10 @@ class Worker:
             for job in orphans:
                 self._stop(job)
             return orphans
+
+    def _is_here(self, visitor: str, seen: float) -> bool:
+        away = self._clock() - seen
+        return away <= (self._patience if self._connected(visitor) else min(self._patience, RETURN_SECONDS))
 
     def shutdown(self, timeout: float | None = 5.0) -> bool:
         """Cancel everything and end the thread. True when it ended within `timeout` seconds."""

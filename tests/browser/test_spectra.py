@@ -148,6 +148,7 @@ def test_the_first_visitor_s_link_to_the_spectra_opens_the_whole_app(chromium: B
     assert problems == []
 
 
+@pytest.mark.slow
 def test_a_long_prompt_shows_its_most_important_tokens_before_the_matrix_is_there(open_page: OpenPage) -> None:
     page = open_page(f"/spectra?prompt={quote(LONG)}")
     expect(page.get_by_role("heading", name="These tokens come first")).to_be_visible(timeout=120_000)

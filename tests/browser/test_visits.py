@@ -66,6 +66,17 @@ def test_a_long_matrix_can_be_cancelled_and_resumed_and_the_contributions_stay(f
     cancel(first_page)
 
 
+@pytest.mark.slow
+def test_a_reloaded_page_does_not_wait_for_what_was_asked_before(first_page: Page) -> None:
+    ask(first_page, LONG * 4)
+    wait_for_tokens(first_page, 193)
+    expect(first_page.locator(".st-key-progress")).to_contain_text(re.compile(r"Matrix, \d+%"), timeout=PATIENT)
+    first_page.goto(f"{first_page.url.partition('?')[0]}?prompt=Hello+world")
+    wait_for_tokens(first_page, 2)
+    wait_finished(first_page, timeout=60)  # the matrix of 193 tokens takes minutes
+    assert errors(first_page) == []
+
+
 def test_a_second_visitor_sees_that_the_worker_is_busy_and_then_gets_an_analysis(
     first_page: Page, open_page: OpenPage
 ) -> None:

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from eqlin_core.errors import Cancelled, EqlinError
-from pages.shared.worker import Progress, Worker
+from pages.shared.worker import RETURN_SECONDS, Progress, Worker
 from tests.pages.worker_cases import PATIENCE, Clock, Gate, giving, raising, result_of, submit
 
 
@@ -192,6 +192,28 @@ def test_a_running_job_stops_by_itself_when_everybody_has_gone(worker: Worker, c
     clock.now += PATIENCE + 1
     assert job.wait(5)
     assert job.snapshot().state == "cancelled"
+
+
+def test_a_visitor_whose_connection_ended_keeps_the_job_for_a_moment_only(clock: Clock) -> None:
+    here = {"ada"}
+    worker = Worker(patience=PATIENCE, clock=clock, connected=here.__contains__)
+    inner = Gate()
+    try:
+        job = submit(worker, "long", inner, "reloaded")
+        shared = submit(worker, "shared", giving(None), "reloaded")
+        submit(worker, "shared", giving(None), "ada")
+        assert inner.entered.wait(5)
+        clock.now += RETURN_SECONDS - 1
+        assert worker.reap() == [], "a broken connection may come back"
+        clock.now += 2
+        worker.touch("ada")
+        assert job.wait(5)
+        assert job.snapshot().state == "cancelled"
+        assert shared.wait(5)
+        assert shared.snapshot().state == "done"
+    finally:
+        inner.open.set()
+        assert worker.shutdown()
 
 
 def test_shutting_down_cancels_what_runs_and_what_waits_and_takes_no_more(worker: Worker, gate: Gate) -> None:

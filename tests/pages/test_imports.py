@@ -1,0 +1,28 @@
+"""What a page loads before anything is computed: neither torch nor transformers, which belong to the worker."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+PAGES = Path(__file__).resolve().parents[2] / "pages"
+
+
+def test_no_page_loads_torch_on_its_own_thread() -> None:
+    shared = [f"pages.shared.{file.stem}" for file in sorted((PAGES / "shared").glob("*.py"))]
+    pages = [f"pages.{file.stem}" for file in sorted(PAGES.glob("*.py"))]
+    assert len(pages) == 5
+    # A page outside the app only hands over to it, so its imports are all that it does here.
+    program = (
+        "import importlib, sys\n"
+        "from pages.shared import entry\n"
+        "entry.through_app = lambda file: sys.exit()\n"
+        f"for name in {shared}: importlib.import_module(name)\n"
+        f"for name in {pages}:\n"
+        "    try: importlib.import_module(name)\n"
+        "    except SystemExit: pass\n"
+        "print(sorted({'torch', 'transformers'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=PAGES.parent)
+    assert done.stdout.strip() == "[]"
