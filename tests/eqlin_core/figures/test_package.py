@@ -3,6 +3,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from eqlin_core import figures
 
 from .cases import charts
@@ -26,6 +28,7 @@ def test_every_public_name_is_there():
     assert all(hasattr(figures, name) for name in figures.__all__)
 
 
+@pytest.mark.slow
 def test_a_short_prompts_charts_are_built_within_a_blink():
     charts(10)  # the first call pays for Plotly's lazy imports
     best = min(_seconds() for _ in range(5))
