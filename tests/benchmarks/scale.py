@@ -66,7 +66,7 @@ def main() -> None:
 def report(lm: eq.LanguageModel, lengths: Sequence[int], published_up_to: int) -> str:
     """The table, a line of growth exponents, and what it was measured on, as Markdown."""
     warm = eq.linearize(lm, token_ids=prompt(lm, 4))
-    warm.jacobian()
+    warm.adjoint(torch.eye(64, lm.width))
     names = ["contributions", "matrix", f"top-{KEPT} spectra", f"joint top-{JOINT}", "published matrix"]
     columns: dict[str, list[Cell | None]] = {name: [] for name in names}
     rows = []
