@@ -96,10 +96,11 @@ def report(lm: eq.LanguageModel, lengths: Sequence[int], published_up_to: int) -
         gc.collect()
     header = ["tokens", *names, *(["of the matrix products' rate"] if lm.width > 600 else [])]
     exponents = ", ".join(f"{name} {growth(lengths, columns[name]):.2f}" for name in names[:4])
+    grows = f"Time grows with the tokens to the power of: {exponents} (fitted from 16 tokens on).\n\n"
     where = torch.cuda.get_device_name(lm.device) if lm.device.type == "cuda" else "CPU"
     return (
-        f"{markdown(header, rows)}\n\nTime grows with the tokens to the power of: {exponents} (fitted from 16 tokens "
-        f"on).\n\n{machine()}; {lm.name}, {str(lm.dtype).removeprefix('torch.')}, {where}."
+        f"{markdown(header, rows)}\n\n{'' if 'nan' in exponents else grows}"
+        f"{machine()}; {lm.name}, {str(lm.dtype).removeprefix('torch.')}, {where}."
     )
 
 
