@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from eqlin_core.errors import Cancelled, EqlinError
-from eqlin_core.version import __version__
+from eqlin_core.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from eqlin_core.analysis import spectrum_run, token_run
