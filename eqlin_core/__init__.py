@@ -11,7 +11,6 @@ from eqlin_core.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from eqlin_core.analysis import spectrum_run, token_run
-    from eqlin_core.exactness import Exactness
     from eqlin_core.heads import DirectContributions, direct_contributions, head_contributions
     from eqlin_core.krylov import Triplets, top_triplets
     from eqlin_core.layers import layer_sweep
@@ -29,7 +28,8 @@ if TYPE_CHECKING:
     from eqlin_core.plan import Plan, plan_run
     from eqlin_core.precision import PrecisionCheck, precision_check
     from eqlin_core.readout import read_input, read_output
-    from eqlin_core.saved_runs import load_run, save_run
+    from eqlin_core.runs.exactness import Exactness
+    from eqlin_core.runs.files import load_run, save_run
     from eqlin_core.sites import Site
     from eqlin_core.spectra import Spectrum, spectrum
     from eqlin_core.steering import SteeringSweep, steer, steering_sweep
@@ -59,7 +59,7 @@ _HOME = {
     "LayerSweep": "sweep_results",
     "layer_sweep": "layers",
     "Site": "sites",
-    "Exactness": "exactness",
+    "Exactness": "runs.exactness",
     "LinearMap": "linear_map",
     "linearize": "linear_map",
     "ordinary_jacobian": "ordinary",
@@ -69,8 +69,8 @@ _HOME = {
     "read_output": "readout",
     "token_run": "analysis",
     "spectrum_run": "analysis",
-    "load_run": "saved_runs",
-    "save_run": "saved_runs",
+    "load_run": "runs.files",
+    "save_run": "runs.files",
     "Spectrum": "spectra",
     "spectrum": "spectra",
     "PartlyFrozen": "partial_freezing",

@@ -12,12 +12,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eqlin_core.errors import EqlinError
-from eqlin_core.exactness import BOUNDS, Exactness
 from eqlin_core.experts import eager_experts
 from eqlin_core.linear_map import LinearMap
 from eqlin_core.models import LanguageModel
 from eqlin_core.readout import read_input, read_output
-from eqlin_core.runs import Array, RunKey, SpectrumRun, Target, TokenRun
+from eqlin_core.runs.exactness import BOUNDS, Exactness
+from eqlin_core.runs.prompt import Array, RunKey, SpectrumRun, Target, TokenRun
 from eqlin_core.spectra import spectrum
 from eqlin_core.treatments import treatments
 

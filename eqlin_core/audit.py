@@ -15,11 +15,11 @@ from typing import NoReturn
 from eqlin_core import bundled, four_bit
 from eqlin_core.checkpoints import DTYPES
 from eqlin_core.errors import EqlinError
-from eqlin_core.exactness import BOUNDS, Exactness
 from eqlin_core.exactness_table import family_rows, markdown
 from eqlin_core.linear_map import LinearMap, linearize
 from eqlin_core.models import LanguageModel, load_model
 from eqlin_core.prompts import prompt_ids
+from eqlin_core.runs.exactness import BOUNDS, Exactness
 from eqlin_core.treatments import Treatment, gated, treatments
 
 CONVENTIONS = ("up", "gate")

@@ -17,7 +17,7 @@ from eqlin_core.krylov import Triplets, expected_passes, top_triplets
 from eqlin_core.linear_map import LinearMap
 from eqlin_core.progress import Progress
 from eqlin_core.readout import read_input, read_output
-from eqlin_core.runs import EarlySpectra, Row
+from eqlin_core.runs.prompt import EarlySpectra, Row
 
 TRIPLETS = 6
 TOKENS = 4

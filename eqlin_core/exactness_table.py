@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import torch
 
-from eqlin_core.exactness import BOUNDS, Exactness
 from eqlin_core.families import FAMILIES, tiny_model, tiny_prompt
 from eqlin_core.linear_map import linearize
+from eqlin_core.runs.exactness import BOUNDS, Exactness
 
 _CONVENTIONS = ("up", "gate")
 DTYPES = ("float64", "float32", "bfloat16", "float16")

@@ -10,9 +10,9 @@ from eqlin_core.generation import read_prompt
 from eqlin_core.models import LanguageModel
 from eqlin_core.operators import SteeringOperator
 from eqlin_core.progress import Progress, report
+from eqlin_core.runs.steering import Flip
 from eqlin_core.steering import MAX_STRENGTH, Form
 from eqlin_core.steering_metrics import steered_logits
-from eqlin_core.steering_results import Flip
 
 # Strengths looked at in one batch: of the first scan, and of each refinement, which narrows the gap by one more.
 _SCAN, _SECTIONS = 41, 7

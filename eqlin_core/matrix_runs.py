@@ -17,12 +17,12 @@ from torch import Tensor
 
 from eqlin_core.analysis import READ, run_key
 from eqlin_core.errors import EqlinError
-from eqlin_core.exactness import BOUNDS
 from eqlin_core.linear_map import LinearMap
 from eqlin_core.norms import coefficient_dtype
 from eqlin_core.partial_freezing import partly_frozen
 from eqlin_core.readout import Row, read_input, read_output
-from eqlin_core.runs import Array, RunKey
+from eqlin_core.runs.exactness import BOUNDS
+from eqlin_core.runs.prompt import Array, RunKey
 
 # About as many cells a side as half a page has pixels to tell apart.
 CELLS = 288

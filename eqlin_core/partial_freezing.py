@@ -13,10 +13,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eqlin_core.errors import EqlinError
-from eqlin_core.exactness import BOUNDS
 from eqlin_core.freezing import FrozenNetwork
 from eqlin_core.linear_map import LinearMap
 from eqlin_core.progress import Progress, report
+from eqlin_core.runs.exactness import BOUNDS
 
 # The rules that can be switched off, and what of the freezing each one stands for.
 PARTS = {

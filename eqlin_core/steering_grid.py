@@ -20,12 +20,7 @@ from eqlin_core.models import LanguageModel
 from eqlin_core.operators import SteeringOperator, check_block, check_depth, operator_angle, random_operator
 from eqlin_core.progress import Progress, report
 from eqlin_core.readout import Row, read_output
-from eqlin_core.sites import find_final_norm, find_layers
-from eqlin_core.spectra import stable_rank, truncated_svd
-from eqlin_core.steering import RunningSum, SteeringSweep, steer, steering_sweep
-from eqlin_core.steering_forecast import Forecast, steering_forecast
-from eqlin_core.steering_metrics import SteeringMetrics, concept_continuation, steering_metrics
-from eqlin_core.steering_results import (
+from eqlin_core.runs.steering import (
     ForecastRun,
     Measured,
     OperatorFacts,
@@ -33,6 +28,11 @@ from eqlin_core.steering_results import (
     SteeringPlan,
     Text,
 )
+from eqlin_core.sites import find_final_norm, find_layers
+from eqlin_core.spectra import stable_rank, truncated_svd
+from eqlin_core.steering import RunningSum, SteeringSweep, steer, steering_sweep
+from eqlin_core.steering_forecast import Forecast, steering_forecast
+from eqlin_core.steering_metrics import SteeringMetrics, concept_continuation, steering_metrics
 
 READ = 8
 

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from eqlin_core import figures
-from eqlin_core.runs import EarlySpectra
+from eqlin_core.runs.prompt import EarlySpectra
 from pages.shared.charts import equal_heights, show
 from pages.shared.early import HEADER, come_first, still_to_come
 from pages.shared.entry import through_app

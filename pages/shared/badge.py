@@ -12,8 +12,8 @@ from eqlin_core.treatments import Treatment, gated
 from pages.shared.precision import check_in_float64
 
 if TYPE_CHECKING:
-    from eqlin_core.exactness import Exactness
-    from eqlin_core.runs import TokenRun
+    from eqlin_core.runs.exactness import Exactness
+    from eqlin_core.runs.prompt import TokenRun
 
 _HELD = {
     "up": "Linear path **up**: in every gated MLP act(gate) is held at its value, and up(x) stays linear.",

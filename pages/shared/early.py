@@ -13,7 +13,7 @@ from pages.shared.session import session
 from pages.shared.token_choice import token_name
 
 if TYPE_CHECKING:
-    from eqlin_core.runs import EarlySpectra
+    from eqlin_core.runs.prompt import EarlySpectra
 
 HEADER = "Singular values of the first tokens' matrices"
 

@@ -14,7 +14,7 @@ from pages.shared.worker import Job, Progress, Worker
 
 if TYPE_CHECKING:
     from eqlin_core import LanguageModel, LinearMap, PrecisionCheck
-    from eqlin_core.runs import SpectrumRun, Target, TokenRun
+    from eqlin_core.runs.prompt import SpectrumRun, Target, TokenRun
 
 KEPT_TRIPLETS = 24
 # From so many tokens on, the split of 20 logits is there much sooner than the contributions as vectors.

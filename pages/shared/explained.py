@@ -14,7 +14,7 @@ from eqlin_core.figures import visible_token
 from pages.shared.session import session
 
 if TYPE_CHECKING:
-    from eqlin_core.runs import Target, TokenRun
+    from eqlin_core.runs.prompt import Target, TokenRun
 
 ECHO_SECONDS = 3.0
 NONE = "nothing"

@@ -16,7 +16,7 @@ from pages.shared.theme import theme
 
 if TYPE_CHECKING:
     from eqlin_core.readout import Row
-    from eqlin_core.runs import Target
+    from eqlin_core.runs.prompt import Target
 
 Vector = np.ndarray[Any, Any]
 

@@ -21,7 +21,7 @@ from pages.shared.triplets import IN_VIEW
 
 if TYPE_CHECKING:
     from eqlin_core.rank_runs import JointRun
-    from eqlin_core.runs import TokenRun
+    from eqlin_core.runs.prompt import TokenRun
 
 _TABLE, _CHOICE = "joint-triplets", "joint-triplet"
 

@@ -16,7 +16,7 @@ from pages.shared.theme import theme
 
 if TYPE_CHECKING:
     from eqlin_core.layer_runs import SweepRun
-    from eqlin_core.runs import TokenRun
+    from eqlin_core.runs.prompt import TokenRun
 
 WITHIN = (1, 3, 8)
 

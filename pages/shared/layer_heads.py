@@ -15,7 +15,7 @@ from pages.shared.layer_state import Layers
 from pages.shared.theme import theme
 
 if TYPE_CHECKING:
-    from eqlin_core.runs import TokenRun
+    from eqlin_core.runs.prompt import TokenRun
 
 _TABLE, _CHOICE = "heads-table", "head"
 

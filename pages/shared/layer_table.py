@@ -21,7 +21,7 @@ from pages.shared.token_choice import token_name
 
 if TYPE_CHECKING:
     from eqlin_core.layer_runs import SweepRun
-    from eqlin_core.runs import TokenRun
+    from eqlin_core.runs.prompt import TokenRun
 
 MODE_NAMES = {"cumulative": "the embeddings", "layerwise": "the block's input"}
 X_NAMES = {"cumulative": ("own embedding", "all embeddings"), "layerwise": ("own input", "all inputs")}

@@ -13,7 +13,7 @@ from pages.shared.polling import poll
 from pages.shared.progress_line import progress_line
 
 if TYPE_CHECKING:
-    from eqlin_core.runs import TokenRun
+    from eqlin_core.runs.prompt import TokenRun
 
 # Multiplications; the default model at ten tokens takes 1.6e12 of them.
 AT_ONCE = 4_000_000_000_000

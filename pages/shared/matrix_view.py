@@ -23,7 +23,7 @@ from pages.shared.token_choice import choose_token, token_name
 if TYPE_CHECKING:
     from eqlin_core.figures import Chart
     from eqlin_core.matrix_runs import Line, MatrixRun, MatrixView
-    from eqlin_core.runs import TokenRun
+    from eqlin_core.runs.prompt import TokenRun
 
 Window = tuple[Span, Span]
 FEWEST = 4  # rows or columns of a window

@@ -19,7 +19,7 @@ from pages.shared.theme import theme
 
 if TYPE_CHECKING:
     from eqlin_core.rank_runs import RankRun
-    from eqlin_core.runs import TokenRun
+    from eqlin_core.runs.prompt import TokenRun
 
 # Decomposing every matrix in full takes about 20 d^3 operations a token: up to this T d^3 it is a matter of seconds.
 QUICK = 4e9

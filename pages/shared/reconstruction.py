@@ -17,7 +17,7 @@ from pages.shared.theme import theme
 
 if TYPE_CHECKING:
     from eqlin_core.matrix_runs import Reconstruction
-    from eqlin_core.runs import TokenRun
+    from eqlin_core.runs.prompt import TokenRun
 
 # The rules of eqlin_core.partial_freezing, which is imported on the worker's thread only, and what each one holds.
 RULES = {

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from eqlin_core.bundled import REVISION
-from eqlin_core.runs import SpectrumRun, TokenRun
-from eqlin_core.saved_runs import RunStore
+from eqlin_core.runs.files import RunStore
+from eqlin_core.runs.prompt import SpectrumRun, TokenRun
 from pages.shared.request import DEFAULT_MODEL, Request
 
 SWITCH = "EQLIN_SAVED_RUNS"

@@ -14,7 +14,7 @@ from pages.shared.request import Request
 from pages.shared.worker import Job
 
 if TYPE_CHECKING:
-    from eqlin_core.runs import EarlySpectra, SpectrumRun, Target, TokenRun
+    from eqlin_core.runs.prompt import EarlySpectra, SpectrumRun, Target, TokenRun
 
 # A warm analysis takes less than this: waiting for it on the first run saves the page a flash of progress bars.
 PATIENCE = 0.4

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from eqlin_core import LanguageModel
     from eqlin_core.operators import SteeringOperator
     from eqlin_core.readout import Row
-    from eqlin_core.steering_results import OperatorFile, SteeringGrid, SteeringPlan, Text
+    from eqlin_core.runs.steering import OperatorFile, SteeringGrid, SteeringPlan, Text
 
 KEPT_OPERATORS = 6
 # The share of a grid's time that goes into its operators, of which there are one or two.

@@ -14,7 +14,7 @@ from eqlin_core import figures
 from eqlin_core.figures import format_number, visible_token
 from eqlin_core.figures.steered_text import marked_html
 from eqlin_core.figures.steering import depth_guide, steering_forecast, steering_metrics
-from eqlin_core.steering_results import UNLIKELY, SteeringGrid, Text
+from eqlin_core.runs.steering import UNLIKELY, SteeringGrid, Text
 from pages.shared.charts import download, show
 from pages.shared.downloads import download_job
 from pages.shared.facts import fact, strip_of

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from eqlin_core.steering_results import SteeringGrid, SteeringPlan
+from eqlin_core.runs.steering import SteeringGrid, SteeringPlan
 from pages.shared.request import Request
 from pages.shared.session import PATIENCE, session
 from pages.shared.steering_jobs import Guide, steering_jobs
 from pages.shared.worker import Job
 
 if TYPE_CHECKING:
-    from eqlin_core.steering_results import Text
+    from eqlin_core.runs.steering import Text
 
 Asked = tuple[Request, SteeringPlan]
 

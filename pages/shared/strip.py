@@ -17,8 +17,8 @@ from pages.shared.progress_line import progress_line
 from pages.shared.session import Session, session
 
 if TYPE_CHECKING:
-    from eqlin_core.exactness import Exactness
-    from eqlin_core.runs import TokenRun
+    from eqlin_core.runs.exactness import Exactness
+    from eqlin_core.runs.prompt import TokenRun
 
 _MEANING = {
     "dtype": "The precision of every number on this page.",

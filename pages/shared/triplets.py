@@ -15,7 +15,7 @@ from pages.shared.row_choice import choice_table, chosen_row, words
 from pages.shared.theme import theme
 
 if TYPE_CHECKING:
-    from eqlin_core.runs import SpectrumRun, TokenRun
+    from eqlin_core.runs.prompt import SpectrumRun, TokenRun
 
 IN_VIEW = 10  # rows before the table scrolls
 _TABLE, _CHOICE = "triplets", "triplet"

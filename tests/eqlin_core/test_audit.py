@@ -15,9 +15,9 @@ from torch import Tensor, nn
 import eqlin_core as eq
 from eqlin_core import audit as command
 from eqlin_core.audit import Audit, audit, report
-from eqlin_core.exactness import BOUNDS
 from eqlin_core.exactness_table import DTYPES, family_rows, markdown
 from eqlin_core.families import FAMILIES, build_tiny, tiny_model
+from eqlin_core.runs.exactness import BOUNDS
 from eqlin_core.treatments import gated, treatments
 from tests.cases import FAMILY_NAMES, MARIN, PROMPT, default_model, family, stock_outputs
 

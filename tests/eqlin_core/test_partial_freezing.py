@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import eqlin_core as eq
-from eqlin_core.exactness import BOUNDS
 from eqlin_core.partial_freezing import PARTS
+from eqlin_core.runs.exactness import BOUNDS
 from tests.cases import MARIN, PROMPT, default_model, family, llama, relative
 from tests.eqlin_core.test_freezing import hooks
 

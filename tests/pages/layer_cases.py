@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from eqlin_core.layer_runs import HeadsRun, SweepRun
-from eqlin_core.runs import TokenRun
+from eqlin_core.runs.prompt import TokenRun
 from pages.shared.request import Request
 from pages.shared.worker import Job, Progress, Worker
 from tests.pages.run_cases import D, token_run

@@ -10,7 +10,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from eqlin_core.early_spectra import early_spectra
-from eqlin_core.saved_runs import load_run, save_run
+from eqlin_core.runs.files import load_run, save_run
 from pages.shared.token_choice import token_name
 from tests.pages.tiny_cases import REQUEST, TinyEngine, finished_visit, settled, tiny_engine
 

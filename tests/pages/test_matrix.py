@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 import eqlin_core as eq
 from eqlin_core.rank_runs import RankRun, rank_run
-from eqlin_core.runs import RunKey
+from eqlin_core.runs.prompt import RunKey
 from pages.shared.inspector import cosine
 from pages.shared.matrix_jobs import MatrixJobs
 from pages.shared.matrix_view import _inside, _take_box

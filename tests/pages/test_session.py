@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from eqlin_core.runs import Target
+from eqlin_core.runs.prompt import Target
 from pages.shared import session as session_module
 from pages.shared.request import Request
 from pages.shared.session import Session

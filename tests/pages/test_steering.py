@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from eqlin_core import EqlinError
-from eqlin_core.steering_results import SteeringGrid, SteeringPlan, Text
+from eqlin_core.runs.steering import SteeringGrid, SteeringPlan, Text
 from pages.shared import steering_state
 from pages.shared.request import Request
 from pages.shared.steering_results import nearest

@@ -10,7 +10,7 @@ import torch
 
 from eqlin_core.families import tiny_model
 from eqlin_core.operators import operator_from_bytes
-from eqlin_core.steering_results import OperatorFile, SteeringPlan
+from eqlin_core.runs.steering import OperatorFile, SteeringPlan
 from pages.shared.job import Snapshot
 from pages.shared.request import Request
 from pages.shared.steering_jobs import SteeringJobs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from streamlit.testing.v1 import AppTest
 
-from eqlin_core.exactness import Exactness
+from eqlin_core.runs.exactness import Exactness
 from tests.pages.run_cases import EXACT, LEAKING, token_run
 
 

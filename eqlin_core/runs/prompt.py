@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float
 
-from eqlin_core.exactness import Exactness
+from eqlin_core.runs.exactness import Exactness
 from eqlin_core.treatments import Treatment
 
 # Raised when a change of the engine changes numbers, so that older results are not taken for new ones.

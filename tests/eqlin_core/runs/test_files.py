@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eqlin_core import EqlinError, saved_runs
-from eqlin_core.saved_runs import RunStore, load_run, save_run
+from eqlin_core import EqlinError
+from eqlin_core.runs.files import RunStore, load_run, save_run
+from eqlin_core.runs.prompt import files as saved_runs
 from tests.pages.run_cases import LEAKING, spectrum_run, token_run
 
 
@@ -150,7 +151,7 @@ def test_a_store_that_cannot_write_says_nothing(tmp_path: Path) -> None:
 def test_reading_a_run_needs_no_torch(tmp_path: Path) -> None:
     save_run(token_run(), tmp_path / "run.npz")
     program = (
-        "import sys; from eqlin_core.saved_runs import load_run; load_run(sys.argv[1]); "
+        "import sys; from eqlin_core.runs.files import load_run; load_run(sys.argv[1]); "
         "sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", program, tmp_path / "run.npz"], check=False).returncode == 0
