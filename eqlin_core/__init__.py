@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from eqlin_core.krylov import Triplets, top_triplets
     from eqlin_core.layers import layer_sweep
     from eqlin_core.linear_map import LinearMap, linearize
-    from eqlin_core.models import LanguageModel, load_model
+    from eqlin_core.models.language_model import LanguageModel, load_model
+    from eqlin_core.models.readout import read_input, read_output
+    from eqlin_core.models.sites import Site
     from eqlin_core.operators import (
         SteeringOperator,
         load_operator,
@@ -27,10 +29,8 @@ if TYPE_CHECKING:
     from eqlin_core.partial_freezing import PartlyFrozen, partly_frozen
     from eqlin_core.plan import Plan, plan_run
     from eqlin_core.precision import PrecisionCheck, precision_check
-    from eqlin_core.readout import read_input, read_output
     from eqlin_core.runs.exactness import Exactness
     from eqlin_core.runs.files import load_run, save_run
-    from eqlin_core.sites import Site
     from eqlin_core.spectra import Spectrum, spectrum
     from eqlin_core.steering import SteeringSweep, steer, steering_sweep
     from eqlin_core.sweep_results import LayerSweep
@@ -58,15 +58,15 @@ _HOME = {
     "head_contributions": "heads",
     "LayerSweep": "sweep_results",
     "layer_sweep": "layers",
-    "Site": "sites",
+    "Site": "models.sites",
     "Exactness": "runs.exactness",
     "LinearMap": "linear_map",
     "linearize": "linear_map",
     "ordinary_jacobian": "ordinary",
-    "LanguageModel": "models",
-    "load_model": "models",
-    "read_input": "readout",
-    "read_output": "readout",
+    "LanguageModel": "models.language_model",
+    "load_model": "models.language_model",
+    "read_input": "models.readout",
+    "read_output": "models.readout",
     "token_run": "analysis",
     "spectrum_run": "analysis",
     "load_run": "runs.files",

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from eqlin_core.errors import EqlinError
-from eqlin_core.models import LanguageModel
+from eqlin_core.models.language_model import LanguageModel
 
 # Positions that a query still sees in the sliding-window layers of a tiny model; prompts are twice as long.
 WINDOW = 4

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from eqlin_core.errors import EqlinError
 from eqlin_core.generation import read_prompt
-from eqlin_core.models import LanguageModel
+from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.operators import SteeringOperator
 from eqlin_core.progress import Progress, report
 from eqlin_core.runs.steering import Flip

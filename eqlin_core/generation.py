@@ -14,10 +14,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eqlin_core.errors import EqlinError
-from eqlin_core.experts import fitting_experts
-from eqlin_core.models import LanguageModel
+from eqlin_core.models.experts import fitting_experts
+from eqlin_core.models.language_model import LanguageModel
+from eqlin_core.models.prompts import prompt_ids
 from eqlin_core.progress import Progress, report
-from eqlin_core.prompts import prompt_ids
 
 
 @dataclass(frozen=True, eq=False)

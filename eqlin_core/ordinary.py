@@ -9,10 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eqlin_core import budget
-from eqlin_core.experts import eager_experts
-from eqlin_core.models import LanguageModel
+from eqlin_core.models.experts import eager_experts
+from eqlin_core.models.language_model import LanguageModel
+from eqlin_core.models.prompts import prompt_ids, token_tensor
 from eqlin_core.progress import Progress, report
-from eqlin_core.prompts import prompt_ids, token_tensor
 
 
 def ordinary_jacobian(

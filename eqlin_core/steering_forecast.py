@@ -15,12 +15,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eqlin_core.errors import EqlinError
-from eqlin_core.experts import fitting_experts
 from eqlin_core.linear_map import linearize
-from eqlin_core.models import LanguageModel
+from eqlin_core.models.experts import fitting_experts
+from eqlin_core.models.language_model import LanguageModel
+from eqlin_core.models.sites import Site
 from eqlin_core.operators import SteeringOperator
 from eqlin_core.progress import Progress, report
-from eqlin_core.sites import Site
 from eqlin_core.steering import Form, Injection, RunningSum, delta
 
 # Half the step of the central difference: small beside the curvature of real models, large beside float32's rounding.

@@ -13,13 +13,14 @@ import torch
 from torch import Tensor
 
 from eqlin_core.errors import EqlinError
-from eqlin_core.experts import fitting_experts
 from eqlin_core.flips import flip_strength
 from eqlin_core.generation import Generation, Sampling, read_prompt, text_of
-from eqlin_core.models import LanguageModel
+from eqlin_core.models.experts import fitting_experts
+from eqlin_core.models.language_model import LanguageModel
+from eqlin_core.models.readout import Row, read_output
+from eqlin_core.models.sites import find_final_norm, find_layers
 from eqlin_core.operators import SteeringOperator, check_block, check_depth, operator_angle, random_operator
 from eqlin_core.progress import Progress, report
-from eqlin_core.readout import Row, read_output
 from eqlin_core.runs.steering import (
     ForecastRun,
     Measured,
@@ -28,7 +29,6 @@ from eqlin_core.runs.steering import (
     SteeringPlan,
     Text,
 )
-from eqlin_core.sites import find_final_norm, find_layers
 from eqlin_core.spectra import stable_rank, truncated_svd
 from eqlin_core.steering import RunningSum, SteeringSweep, steer, steering_sweep
 from eqlin_core.steering_forecast import Forecast, steering_forecast

@@ -14,8 +14,8 @@ from torch import Tensor
 from eqlin_core import budget
 from eqlin_core.errors import EqlinError
 from eqlin_core.linear_map import LinearMap
+from eqlin_core.models.readout import Row, next_token_logits
 from eqlin_core.progress import Progress, report
-from eqlin_core.readout import Row, next_token_logits
 from eqlin_core.spectra import Spectrum, truncated_svd
 
 

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from eqlin_core.bundled import cache_directory
 from eqlin_core.errors import EqlinError
+from eqlin_core.models.bundled import cache_directory
 from eqlin_core.runs.exactness import Exactness
 from eqlin_core.runs.prompt import RunKey, SpectrumRun, Target, TokenRun
 from eqlin_core.treatments import Treatment

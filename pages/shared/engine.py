@@ -126,7 +126,7 @@ class Engine:
 
     def _linear_map(self, request: Request, progress: Progress) -> Any:
         from eqlin_core import linearize, plan_run  # noqa: PLC0415
-        from eqlin_core.prompts import prompt_ids  # noqa: PLC0415
+        from eqlin_core.models.prompts import prompt_ids  # noqa: PLC0415
 
         if self._map is None or self._map[0] != request:
             model = self._load(request, progress)

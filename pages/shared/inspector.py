@@ -15,7 +15,7 @@ from pages.shared.facts import fact, strip_of
 from pages.shared.theme import theme
 
 if TYPE_CHECKING:
-    from eqlin_core.readout import Row
+    from eqlin_core.models.readout import Row
     from eqlin_core.runs.prompt import Target
 
 Vector = np.ndarray[Any, Any]

@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from eqlin_core.bundled import REVISION
+from eqlin_core.models.bundled import REVISION
 from eqlin_core.runs.files import RunStore
 from eqlin_core.runs.prompt import SpectrumRun, TokenRun
 from pages.shared.request import DEFAULT_MODEL, Request

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from eqlin_core.presets import PRESETS
+from eqlin_core.models.presets import PRESETS
 from pages.shared.request import CONVENTIONS, DEFAULT_MODEL, EXAMPLES, PRECISIONS, Request
 
 

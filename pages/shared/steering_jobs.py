@@ -14,8 +14,8 @@ from pages.shared.worker import Job, Progress
 
 if TYPE_CHECKING:
     from eqlin_core import LanguageModel
+    from eqlin_core.models.readout import Row
     from eqlin_core.operators import SteeringOperator
-    from eqlin_core.readout import Row
     from eqlin_core.runs.steering import OperatorFile, SteeringGrid, SteeringPlan, Text
 
 KEPT_OPERATORS = 6

@@ -17,7 +17,7 @@ from eqlin_core.blocks import OpenNetwork
 from eqlin_core.layer_maps import forward_maps
 from eqlin_core.layers import _decompose, sweep_map
 from eqlin_core.linear_map import LinearMap
-from eqlin_core.readout import top_tokens
+from eqlin_core.models.readout import top_tokens
 from eqlin_core.sweep_results import KINDS
 from tests.benchmarks.measure import MIB, Measured, machine, markdown, measure
 

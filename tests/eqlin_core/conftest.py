@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from eqlin_core import bundled
-from tests.eqlin_core.bundled_cases import WHEEL, Index, write_wheel
+from eqlin_core.models import bundled
+from tests.eqlin_core.models.bundled_cases import WHEEL, Index, write_wheel
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    from tests.eqlin_core.model_cases import tiny_llama  # and with it torch, which the figures' tests do without
+    from tests.eqlin_core.models.model_cases import tiny_llama  # and with it torch, which the figures' tests do without
 
     tiny_llama().save_pretrained(tmp_path / "tiny")
     return tmp_path / "tiny"
@@ -21,7 +21,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tests.eqlin_core.model_cases import write_tiny_gguf
+    from tests.eqlin_core.models.model_cases import write_tiny_gguf
 
     return write_tiny_gguf(tmp_path_factory.mktemp("gguf") / "tiny.gguf")
 

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from eqlin_core.experts import eager_experts
-from eqlin_core.models import LanguageModel
+from eqlin_core.models.experts import eager_experts
+from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.operators import SteeringOperator, steering_operator
 from tests.cases import PROMPT, llama
 

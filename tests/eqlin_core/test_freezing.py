@@ -13,7 +13,7 @@ from torch import nn
 import eqlin_core as eq
 from eqlin_core.families import tiny_model
 from eqlin_core.freezing import FrozenNetwork
-from eqlin_core.models import LanguageModel
+from eqlin_core.models.language_model import LanguageModel
 from tests.cases import PROMPT, llama, stock_outputs
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import eqlin_core as eq
-from eqlin_core.sites import Site
+from eqlin_core.models.sites import Site
 from tests.cases import PROMPT, family, llama, relative, stock_outputs, stock_residual_stream
 
 KINDS: tuple[Literal["attn", "mlp", "layer"], ...] = ("attn", "mlp", "layer")

@@ -13,10 +13,10 @@ from accelerate import disk_offload
 import eqlin_core as eq
 from eqlin_core import plan
 from eqlin_core.families import tiny_model
-from eqlin_core.offloading import Share, shares
-from eqlin_core.sites import find_layers
+from eqlin_core.models.offloading import Share, shares
+from eqlin_core.models.sites import find_layers
 from tests.cases import PROMPT, family
-from tests.eqlin_core.test_offloading import offload
+from tests.eqlin_core.models.test_offloading import offload
 
 CPU = torch.device("cpu")
 PATH = ("v_proj", "o_proj", "up_proj", "down_proj")

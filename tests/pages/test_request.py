@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 
-from eqlin_core.models import DTYPES
-from eqlin_core.presets import PRESETS
+from eqlin_core.models.language_model import DTYPES
+from eqlin_core.models.presets import PRESETS
 from pages.shared.request import CONVENTIONS, DEFAULT_MODEL, EXAMPLES, PRECISIONS, Request
 
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from eqlin_core import bundled
 from eqlin_core.errors import Cancelled, EqlinError
-from eqlin_core.models import LanguageModel, load_model
-from tests.eqlin_core.model_cases import refusal, tiny_llama
+from eqlin_core.models import bundled
+from eqlin_core.models.language_model import LanguageModel, load_model
+from tests.eqlin_core.models.model_cases import refusal, tiny_llama
 
 PROMPT = "The bridge out of Marin is the"
 

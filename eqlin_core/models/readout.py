@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from eqlin_core.experts import eager_experts
-from eqlin_core.models import LanguageModel
+from eqlin_core.models.experts import eager_experts
+from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.runs.prompt import Row
 
 # Vocabulary rows scored at a time: bounds memory at a few hundred MB for a 260,000-token vocabulary in float32.

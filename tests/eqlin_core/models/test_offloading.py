@@ -13,7 +13,7 @@ from torch import nn
 import eqlin_core as eq
 from eqlin_core.analysis import spectrum_run, token_run
 from eqlin_core.families import tiny_model
-from eqlin_core.sites import find_layers
+from eqlin_core.models.sites import find_layers
 from tests.cases import FAMILY_NAMES, MARIN, PROMPT, default_model, family
 
 # The families that hold weights in other places than linear layers and norms, and one of each other kind.

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from eqlin_core.models import LanguageModel
-from tests.eqlin_core.model_cases import byte_level_tokenizer, tiny_llama
+from eqlin_core.models.language_model import LanguageModel
+from tests.eqlin_core.models.model_cases import byte_level_tokenizer, tiny_llama
 
 
 def sentencepiece_tokenizer() -> Any:

@@ -51,14 +51,14 @@ def test_the_map_of_a_model_in_four_bits_is_exact_in_float32(model_type: str, tm
 
 
 def test_without_bitsandbytes_a_sentence_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eqlin_core.four_bit.find_spec", lambda _name: None)
+    monkeypatch.setattr("eqlin_core.models.four_bit.find_spec", lambda _name: None)
     save(tmp_path)
     with pytest.raises(eq.EqlinError, match="pip install bitsandbytes, or choose float32"):
         eq.load_model(tmp_path, dtype="4bit")
 
 
 def test_a_gguf_file_is_not_quantised_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eqlin_core.four_bit.require_bitsandbytes", lambda: None)
+    monkeypatch.setattr("eqlin_core.models.four_bit.require_bitsandbytes", lambda: None)
     (tmp_path / "some.gguf").write_bytes(b"GGUF")
     with pytest.raises(eq.EqlinError, match="is quantised already: choose float32"):
         eq.load_model(tmp_path / "some.gguf", dtype="4bit")

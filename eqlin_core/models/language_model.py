@@ -14,9 +14,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eqlin_core import bundled, four_bit
-from eqlin_core.bundled import Progress
-from eqlin_core.checkpoints import (
+from eqlin_core.errors import EqlinError
+from eqlin_core.models import bundled, four_bit
+from eqlin_core.models.bundled import Progress
+from eqlin_core.models.checkpoints import (
     DTYPES,
     DamagedModelError,
     Wanted,
@@ -26,9 +27,8 @@ from eqlin_core.checkpoints import (
     listed,
     quiet,
 )
-from eqlin_core.errors import EqlinError
-from eqlin_core.hub import hub_directory
-from eqlin_core.presets import PRESETS
+from eqlin_core.models.hub import hub_directory
+from eqlin_core.models.presets import PRESETS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import eqlin_core as eq
-from eqlin_core import readout
+from eqlin_core.models import readout
 from tests.cases import default_model, llama
 
 VOCAB, D = 61, 8

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from eqlin_core.errors import Cancelled
-from eqlin_core.models import load_model
-from tests.eqlin_core.model_cases import refusal
+from eqlin_core.models.language_model import load_model
+from tests.eqlin_core.models.model_cases import refusal
 
 
 def test_a_gguf_file_gives_the_logits_that_transformers_gives(tiny_gguf: Path) -> None:

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from eqlin_core.errors import EqlinError
-from eqlin_core.models import load_model
-from tests.eqlin_core.model_cases import byte_level_tokenizer, refusal, tiny_llama
+from eqlin_core.models.language_model import load_model
+from tests.eqlin_core.models.model_cases import byte_level_tokenizer, refusal, tiny_llama
 
 
 def change_config(folder: Path, **changes: Any) -> None:

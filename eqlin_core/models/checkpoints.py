@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import torch
 
-from eqlin_core import bundled, four_bit
-from eqlin_core.bundled import Progress
 from eqlin_core.errors import EqlinError
+from eqlin_core.models import bundled, four_bit
+from eqlin_core.models.bundled import Progress
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from eqlin_core import bundled
 from eqlin_core.errors import EqlinError
-from tests.eqlin_core.bundled_cases import Index, entries, forbid_processes, python_that, write_wheel
+from eqlin_core.models import bundled
+from tests.eqlin_core.models.bundled_cases import Index, entries, forbid_processes, python_that, write_wheel
 
 
 def failure(cache: Path) -> str:

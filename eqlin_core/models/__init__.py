@@ -1,0 +1,1 @@
+"""Language models: found, fetched, read, and their places, tokens and read-outs."""
