@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     )
     from eqlin_core.ordinary import ordinary_jacobian
     from eqlin_core.partial_freezing import PartlyFrozen, partly_frozen
-    from eqlin_core.plan import Plan, plan_run
     from eqlin_core.precision import PrecisionCheck, precision_check
+    from eqlin_core.resources.plan import Plan, plan_run
     from eqlin_core.runs.exactness import Exactness
     from eqlin_core.runs.files import load_run, save_run
     from eqlin_core.spectra import Spectrum, spectrum
@@ -47,8 +47,8 @@ _HOME = {
     "SteeringSweep": "steering",
     "steer": "steering",
     "steering_sweep": "steering",
-    "Plan": "plan",
-    "plan_run": "plan",
+    "Plan": "resources.plan",
+    "plan_run": "resources.plan",
     "PrecisionCheck": "precision",
     "precision_check": "precision",
     "Triplets": "krylov",

@@ -11,12 +11,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from eqlin_core import budget, plan
 from eqlin_core.analysis import READ, run_key
 from eqlin_core.krylov import Triplets, expected_passes, top_triplets
 from eqlin_core.linear_map import LinearMap
 from eqlin_core.models.readout import read_input, read_output
 from eqlin_core.progress import Progress
+from eqlin_core.resources import budget, plan
 from eqlin_core.runs.prompt import EarlySpectra, Row
 
 TRIPLETS = 6

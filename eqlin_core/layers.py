@@ -13,7 +13,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eqlin_core import budget
 from eqlin_core.blocks import Block, OpenNetwork
 from eqlin_core.errors import EqlinError
 from eqlin_core.layer_maps import Maps, block_maps, forward_maps, reverse_maps
@@ -21,6 +20,7 @@ from eqlin_core.linear_map import LinearMap, linearize
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.readout import top_tokens
 from eqlin_core.progress import Progress, report
+from eqlin_core.resources import budget
 from eqlin_core.runs.exactness import BOUNDS
 from eqlin_core.spectra import stable_rank, truncated_svd
 from eqlin_core.sweep_cost import SweepCost, sweep_cost

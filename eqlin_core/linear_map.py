@@ -12,7 +12,6 @@ from jaxtyping import Float
 from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
-from eqlin_core import budget, plan
 from eqlin_core.errors import EqlinError
 from eqlin_core.freezing import FrozenNetwork
 from eqlin_core.models import sites
@@ -21,8 +20,9 @@ from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.prompts import prompt_ids, token_tensor
 from eqlin_core.models.sites import Site, Source, Target
 from eqlin_core.progress import Progress, report
+from eqlin_core.resources import budget, plan
+from eqlin_core.resources.scratch import scratch_tensor
 from eqlin_core.runs.exactness import BOUNDS, Exactness, relative_error
-from eqlin_core.scratch import scratch_tensor
 from eqlin_core.superposition import find_hidden_leaks
 
 

@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eqlin_core import budget
 from eqlin_core.models.experts import eager_experts
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.prompts import prompt_ids, token_tensor
 from eqlin_core.progress import Progress, report
+from eqlin_core.resources import budget
 
 
 def ordinary_jacobian(

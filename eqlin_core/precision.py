@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from eqlin_core import budget
 from eqlin_core.errors import EqlinError
 from eqlin_core.linear_map import LinearMap, linearize
+from eqlin_core.resources import budget
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eqlin_core import budget, plan
 from eqlin_core.linear_map import LinearMap
+from eqlin_core.resources import budget, plan
 
 
 class TokenMap:

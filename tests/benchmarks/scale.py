@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 import eqlin_core as eq
-from eqlin_core import budget, plan
+from eqlin_core.resources import budget, plan
 from tests.benchmarks.engine import frozen_function, plain_products
 from tests.benchmarks.measure import MIB, machine, markdown, peak_memory
 

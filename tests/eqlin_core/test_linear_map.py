@@ -8,7 +8,7 @@ import torch
 from scipy.sparse.linalg import svds
 
 import eqlin_core as eq
-from eqlin_core import budget
+from eqlin_core.resources import budget
 from tests.cases import LLAMAS, PROMPT, llama, relative
 
 pytestmark = pytest.mark.parametrize("variant", LLAMAS)

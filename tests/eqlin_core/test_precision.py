@@ -34,6 +34,6 @@ def test_a_check_that_does_not_fit_or_has_no_meaning_is_refused(monkeypatch: pyt
     with pytest.raises(eq.EqlinError, match="from the embeddings to the output"):
         precision_check(lin)
     whole = eq.linearize(llama(), token_ids=PROMPT)
-    monkeypatch.setattr("eqlin_core.budget.free_bytes", lambda device: 1000)
+    monkeypatch.setattr("eqlin_core.resources.budget.free_bytes", lambda device: 1000)
     with pytest.raises(eq.EqlinError, match="float64 copy"):
         precision_check(whole)

@@ -43,8 +43,8 @@ def test_a_prompt_without_a_tokenizer_is_refused_and_token_ids_are_taken() -> No
 
 def test_a_matrix_that_fits_nowhere_is_refused_before_it_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     lin = eq.linearize(llama(), token_ids=PROMPT)
-    monkeypatch.setattr("eqlin_core.budget.free_bytes", lambda device: 1000)
-    monkeypatch.setattr("eqlin_core.plan.free_disk", lambda: 2000)
+    monkeypatch.setattr("eqlin_core.resources.budget.free_bytes", lambda device: 1000)
+    monkeypatch.setattr("eqlin_core.resources.plan.free_disk", lambda: 2000)
     with pytest.raises(eq.EqlinError, match=r"needs .* MiB, more than the free memory, and .* are free on the disk"):
         lin.jacobian()
     assert lin.exactness().exact, "contributions need no matrix"

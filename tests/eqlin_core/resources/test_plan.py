@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import eqlin_core as eq
-from eqlin_core import budget, plan
+from eqlin_core.resources import budget, plan
 from tests.benchmarks.measure import peak_memory
 from tests.cases import PROMPT, default_model, llama
 
@@ -55,7 +55,7 @@ def test_a_small_budget_puts_the_matrix_in_a_scratch_file_and_changes_no_number(
 
 def test_what_cannot_fit_is_refused_at_once_with_what_does(monkeypatch: pytest.MonkeyPatch) -> None:
     lm = default_model("float32")
-    monkeypatch.setattr("eqlin_core.budget.free_bytes", lambda device: 2**28)
+    monkeypatch.setattr("eqlin_core.resources.budget.free_bytes", lambda device: 2**28)
     with pytest.raises(eq.EqlinError, match=r"4000 tokens in float32 need .* GiB and .* are free on cpu; a prompt of"):
         plan.plan_run(lm, 4000)
     with pytest.raises(eq.EqlinError, match=r"a prompt of (\d+) tokens fits"):
@@ -105,8 +105,8 @@ def test_no_memory_for_a_single_row_is_said() -> None:
 
 def test_a_device_hands_its_matrix_to_main_memory_and_that_to_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     free = {"cuda": 8 * GIB, "cpu": 32 * GIB}
-    monkeypatch.setattr("eqlin_core.budget.free_bytes", lambda device: free[device.type])
-    monkeypatch.setattr("eqlin_core.plan.free_disk", lambda: 100 * GIB)
+    monkeypatch.setattr("eqlin_core.resources.budget.free_bytes", lambda device: free[device.type])
+    monkeypatch.setattr("eqlin_core.resources.plan.free_disk", lambda: 100 * GIB)
     cuda = torch.device("cuda")
     assert plan.matrix_place(2 * GIB, cuda) == "device"
     assert plan.matrix_place(10 * GIB, cuda) == "host"

@@ -11,10 +11,10 @@ import torch
 from accelerate import disk_offload
 
 import eqlin_core as eq
-from eqlin_core import plan
 from eqlin_core.families import tiny_model
 from eqlin_core.models.offloading import Share, shares
 from eqlin_core.models.sites import find_layers
+from eqlin_core.resources import plan
 from tests.cases import PROMPT, family
 from tests.eqlin_core.models.test_offloading import offload
 
@@ -84,7 +84,7 @@ def test_each_device_needs_room_for_its_own_blocks(monkeypatch: pytest.MonkeyPat
     first, second = torch.device("cuda", 0), torch.device("cuda", 1)
     free = {first: 10**9, second: 10**9, CPU: 10**9}
     monkeypatch.setattr(plan, "_shares", lambda lm: [Share(first, 1, 0), Share(second, lm.n_layers - 1, 0)])
-    monkeypatch.setattr("eqlin_core.budget.free_bytes", lambda device: free[device])
+    monkeypatch.setattr("eqlin_core.resources.budget.free_bytes", lambda device: free[device])
     monkeypatch.setattr(plan, "product_rate", lambda device, dtype: 1e12)
     planned = plan.plan_run(lm, 5)
     assert planned.device == "cuda:1"

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 import eqlin_core as eq
-from eqlin_core import scratch
+from eqlin_core.resources import scratch
 
 HOLD = """
 import sys, time, pathlib, torch
-from eqlin_core.scratch import scratch_tensor
+from eqlin_core.resources.scratch import scratch_tensor
 if sys.argv[2] == "named":
     pathlib.Path.unlink = lambda self, missing_ok=False: None  # a system that keeps the names of open files
 held = scratch_tensor((4, 1000), torch.float32, pathlib.Path(sys.argv[1]))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import eqlin_core as eq
-from eqlin_core import budget
+from eqlin_core.resources import budget
 
 CPU = torch.device("cpu")
 

@@ -1,0 +1,1 @@
+"""What a run takes of time, memory and disk, and how it stays within what there is."""
