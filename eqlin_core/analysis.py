@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eqlin_core.errors import EqlinError
+from eqlin_core.freezing.treatments import treatments
 from eqlin_core.linear_map import LinearMap
 from eqlin_core.models.experts import eager_experts
 from eqlin_core.models.language_model import LanguageModel
@@ -19,7 +20,6 @@ from eqlin_core.models.readout import read_input, read_output
 from eqlin_core.runs.exactness import BOUNDS, Exactness
 from eqlin_core.runs.prompt import Array, RunKey, SpectrumRun, Target, TokenRun
 from eqlin_core.spectra import spectrum
-from eqlin_core.treatments import treatments
 
 TARGETS = 20
 READ = 12

@@ -14,13 +14,13 @@ from typing import NoReturn
 
 from eqlin_core.errors import EqlinError
 from eqlin_core.exactness_table import family_rows, markdown
+from eqlin_core.freezing.treatments import Treatment, gated, treatments
 from eqlin_core.linear_map import LinearMap, linearize
 from eqlin_core.models import bundled, four_bit
 from eqlin_core.models.checkpoints import DTYPES
 from eqlin_core.models.language_model import LanguageModel, load_model
 from eqlin_core.models.prompts import prompt_ids
 from eqlin_core.runs.exactness import BOUNDS, Exactness
-from eqlin_core.treatments import Treatment, gated, treatments
 
 CONVENTIONS = ("up", "gate")
 PROMPT = "The bridge out of Marin is the"

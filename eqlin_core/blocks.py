@@ -16,10 +16,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eqlin_core.errors import EqlinError
-from eqlin_core.leaks import reachable
+from eqlin_core.freezing.leaks import reachable
+from eqlin_core.freezing.norms import NormRule, coefficient_dtype, probe_norm
 from eqlin_core.linear_map import LinearMap
 from eqlin_core.models import sites
-from eqlin_core.norms import NormRule, coefficient_dtype, probe_norm
 
 Check = Callable[[], Any]  # called between chunks; ends the computation by raising
 

@@ -13,7 +13,8 @@ from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
 from eqlin_core.errors import EqlinError
-from eqlin_core.freezing import FrozenNetwork
+from eqlin_core.freezing.hidden_leaks import find_hidden_leaks
+from eqlin_core.freezing.network import FrozenNetwork
 from eqlin_core.models import sites
 from eqlin_core.models.experts import eager_experts
 from eqlin_core.models.language_model import LanguageModel
@@ -23,7 +24,6 @@ from eqlin_core.progress import Progress, report
 from eqlin_core.resources import budget, plan
 from eqlin_core.resources.scratch import scratch_tensor
 from eqlin_core.runs.exactness import BOUNDS, Exactness, relative_error
-from eqlin_core.superposition import find_hidden_leaks
 
 
 class LinearMap:

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eqlin_core.errors import EqlinError
-from eqlin_core.freezing import FrozenNetwork
+from eqlin_core.freezing.network import FrozenNetwork
 from eqlin_core.linear_map import LinearMap
 from eqlin_core.progress import Progress, report
 from eqlin_core.runs.exactness import BOUNDS

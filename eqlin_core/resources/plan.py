@@ -11,10 +11,10 @@ from typing import Literal
 import torch
 
 from eqlin_core.errors import EqlinError
+from eqlin_core.freezing.norms import coefficient_dtype
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.offloading import Share, shares
 from eqlin_core.models.sites import find_layers
-from eqlin_core.norms import coefficient_dtype
 from eqlin_core.resources import budget
 from eqlin_core.resources.scratch import free_disk
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float
 
+from eqlin_core.freezing.treatments import Treatment
 from eqlin_core.runs.exactness import Exactness
-from eqlin_core.treatments import Treatment
 
 # Raised when a change of the engine changes numbers, so that older results are not taken for new ones.
 ENGINE_VERSION = "1"

@@ -17,8 +17,8 @@ from eqlin_core import audit as command
 from eqlin_core.audit import Audit, audit, report
 from eqlin_core.exactness_table import DTYPES, family_rows, markdown
 from eqlin_core.families import FAMILIES, build_tiny, tiny_model
+from eqlin_core.freezing.treatments import gated, treatments
 from eqlin_core.runs.exactness import BOUNDS
-from eqlin_core.treatments import gated, treatments
 from tests.cases import FAMILY_NAMES, MARIN, PROMPT, default_model, family, stock_outputs
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")

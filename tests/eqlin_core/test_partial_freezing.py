@@ -9,7 +9,7 @@ import eqlin_core as eq
 from eqlin_core.partial_freezing import PARTS
 from eqlin_core.runs.exactness import BOUNDS
 from tests.cases import MARIN, PROMPT, default_model, family, llama, relative
-from tests.eqlin_core.test_freezing import hooks
+from tests.eqlin_core.freezing.test_network import hooks
 
 EVERY = tuple(PARTS)
 # Each kind of norm, attention and gate once: experts, soft-capping, LayerNorm, activations without a gate.

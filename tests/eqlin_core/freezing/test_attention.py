@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import eqlin_core as eq
-from eqlin_core.attention import IMPLEMENTATION, attention_weights, frozen_attention, mix
 from eqlin_core.families import tiny_model
+from eqlin_core.freezing.attention import IMPLEMENTATION, attention_weights, frozen_attention, mix
 from tests.cases import PROMPT, stock_outputs
 
 T, HEADS, KV, E = 5, 4, 2, 8

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import eqlin_core as eq
 from eqlin_core.families import tiny_model
-from eqlin_core.leaks import GraphNames, find_leaks, reachable
+from eqlin_core.freezing.leaks import GraphNames, find_leaks, reachable
 from tests.cases import PROMPT
 
 X = torch.randn(3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))

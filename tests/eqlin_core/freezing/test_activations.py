@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers.activations import ACT2FN
 
-from eqlin_core.activations import probe_activation
+from eqlin_core.freezing.activations import probe_activation
 
 CPU = torch.device("cpu")
 X = torch.cat([torch.linspace(-30, 30, 601), torch.tensor([0.0, -0.0, 1e-12, -1e-12, 1e4])]).double()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from eqlin_core.freezing import FrozenNetwork
+    from eqlin_core.freezing.network import FrozenNetwork
 else:  # for annotations only; freezing imports nothing from here
     FrozenNetwork = Any
 

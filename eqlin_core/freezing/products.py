@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from eqlin_core.leaks import BILINEAR, LINEAR, PRODUCT_FIRST
+from eqlin_core.freezing.leaks import BILINEAR, LINEAR, PRODUCT_FIRST
 
 
 class Role(Enum):

@@ -19,17 +19,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from eqlin_core.attention import frozen_attention, mix
 from eqlin_core.errors import EqlinError
-from eqlin_core.functions import FrozenFunctions
-from eqlin_core.leaks import GraphNames, find_leaks, reachable
-from eqlin_core.leaves import FrozenLeaves
+from eqlin_core.freezing.attention import frozen_attention, mix
+from eqlin_core.freezing.functions import FrozenFunctions
+from eqlin_core.freezing.leaks import GraphNames, find_leaks, reachable
+from eqlin_core.freezing.leaves import FrozenLeaves
+from eqlin_core.freezing.norms import probe_norm
 from eqlin_core.models import sites
 from eqlin_core.models.experts import chooses_experts, eager_experts, prompt_by_prompt, token_by_token
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.offloading import brought_again
 from eqlin_core.models.sites import Site, Source, Target
-from eqlin_core.norms import probe_norm
 
 # What is frozen; leaving one out is how tests see that the audit would notice.
 RULES = frozenset({"attention", "norms", "gates", "router"})

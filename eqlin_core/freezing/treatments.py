@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import nn
 
-    from eqlin_core.freezing import FrozenNetwork
+    from eqlin_core.freezing.network import FrozenNetwork
 else:  # for annotations only: a page that shows the table waits neither for torch nor for transformers
     FrozenNetwork = Any
 
@@ -87,5 +87,5 @@ def _as_is(module: nn.Module) -> str:
 
 
 _LINEAR_PARTS = "sum of its parts"
-# What eqlin_core.functions notes for the two conventions.
+# What eqlin_core.freezing.functions notes for the two conventions.
 _GATED = ("gate held whole, up linear", "up held, gate linear")

@@ -1,0 +1,1 @@
+"""A decoder with its coefficients held: recorded once, replayed, audited."""
