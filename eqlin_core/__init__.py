@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from eqlin_core.heads import DirectContributions, direct_contributions, head_contributions
     from eqlin_core.krylov import Triplets, top_triplets
     from eqlin_core.layers import layer_sweep
-    from eqlin_core.linear_map import LinearMap, linearize
+    from eqlin_core.maps.linear_map import LinearMap, linearize
+    from eqlin_core.maps.ordinary import ordinary_jacobian
+    from eqlin_core.maps.partial_freezing import PartlyFrozen, partly_frozen
+    from eqlin_core.maps.precision import PrecisionCheck, precision_check
     from eqlin_core.models.language_model import LanguageModel, load_model
     from eqlin_core.models.readout import read_input, read_output
     from eqlin_core.models.sites import Site
@@ -25,9 +28,6 @@ if TYPE_CHECKING:
         random_operator,
         steering_operator,
     )
-    from eqlin_core.ordinary import ordinary_jacobian
-    from eqlin_core.partial_freezing import PartlyFrozen, partly_frozen
-    from eqlin_core.precision import PrecisionCheck, precision_check
     from eqlin_core.resources.plan import Plan, plan_run
     from eqlin_core.runs.exactness import Exactness
     from eqlin_core.runs.files import load_run, save_run
@@ -49,8 +49,8 @@ _HOME = {
     "steering_sweep": "steering",
     "Plan": "resources.plan",
     "plan_run": "resources.plan",
-    "PrecisionCheck": "precision",
-    "precision_check": "precision",
+    "PrecisionCheck": "maps.precision",
+    "precision_check": "maps.precision",
     "Triplets": "krylov",
     "top_triplets": "krylov",
     "DirectContributions": "heads",
@@ -60,9 +60,9 @@ _HOME = {
     "layer_sweep": "layers",
     "Site": "models.sites",
     "Exactness": "runs.exactness",
-    "LinearMap": "linear_map",
-    "linearize": "linear_map",
-    "ordinary_jacobian": "ordinary",
+    "LinearMap": "maps.linear_map",
+    "linearize": "maps.linear_map",
+    "ordinary_jacobian": "maps.ordinary",
     "LanguageModel": "models.language_model",
     "load_model": "models.language_model",
     "read_input": "models.readout",
@@ -73,8 +73,8 @@ _HOME = {
     "save_run": "runs.files",
     "Spectrum": "spectra",
     "spectrum": "spectra",
-    "PartlyFrozen": "partial_freezing",
-    "partly_frozen": "partial_freezing",
+    "PartlyFrozen": "maps.partial_freezing",
+    "partly_frozen": "maps.partial_freezing",
     "Truncation": "truncation",
     "truncate": "truncation",
 }

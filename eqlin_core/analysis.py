@@ -13,7 +13,7 @@ from torch import Tensor
 
 from eqlin_core.errors import EqlinError
 from eqlin_core.freezing.treatments import treatments
-from eqlin_core.linear_map import LinearMap
+from eqlin_core.maps.linear_map import LinearMap
 from eqlin_core.models.experts import eager_experts
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.readout import read_input, read_output

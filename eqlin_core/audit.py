@@ -15,7 +15,7 @@ from typing import NoReturn
 from eqlin_core.errors import EqlinError
 from eqlin_core.exactness_table import family_rows, markdown
 from eqlin_core.freezing.treatments import Treatment, gated, treatments
-from eqlin_core.linear_map import LinearMap, linearize
+from eqlin_core.maps.linear_map import LinearMap, linearize
 from eqlin_core.models import bundled, four_bit
 from eqlin_core.models.checkpoints import DTYPES
 from eqlin_core.models.language_model import LanguageModel, load_model

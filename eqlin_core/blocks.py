@@ -18,7 +18,7 @@ from torch import Tensor
 from eqlin_core.errors import EqlinError
 from eqlin_core.freezing.leaks import reachable
 from eqlin_core.freezing.norms import NormRule, coefficient_dtype, probe_norm
-from eqlin_core.linear_map import LinearMap
+from eqlin_core.maps.linear_map import LinearMap
 from eqlin_core.models import sites
 
 Check = Callable[[], Any]  # called between chunks; ends the computation by raising

@@ -13,7 +13,7 @@ import torch
 
 from eqlin_core.analysis import READ, run_key
 from eqlin_core.krylov import Triplets, expected_passes, top_triplets
-from eqlin_core.linear_map import LinearMap
+from eqlin_core.maps.linear_map import LinearMap
 from eqlin_core.models.readout import read_input, read_output
 from eqlin_core.progress import Progress
 from eqlin_core.resources import budget, plan

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from eqlin_core.blocks import Block, OpenNetwork
 from eqlin_core.errors import EqlinError
-from eqlin_core.linear_map import LinearMap
+from eqlin_core.maps.linear_map import LinearMap
 from eqlin_core.progress import Progress, report
 
 

@@ -15,9 +15,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eqlin_core.errors import EqlinError
-from eqlin_core.linear_map import LinearMap
+from eqlin_core.maps.linear_map import LinearMap
+from eqlin_core.maps.token_map import TokenMap
 from eqlin_core.progress import report
-from eqlin_core.token_map import TokenMap
 
 # Relative residuals asked for: the error of a singular value is about their square over the gap to the next.
 _TOLERANCE = {torch.float64: 1e-10, torch.float32: 2e-4}

@@ -16,7 +16,7 @@ from torch import Tensor
 from eqlin_core.blocks import Block, OpenNetwork
 from eqlin_core.errors import EqlinError
 from eqlin_core.layer_maps import Maps, block_maps, forward_maps, reverse_maps
-from eqlin_core.linear_map import LinearMap, linearize
+from eqlin_core.maps.linear_map import LinearMap, linearize
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.readout import top_tokens
 from eqlin_core.progress import Progress, report

@@ -18,9 +18,9 @@ from torch import Tensor
 from eqlin_core.analysis import READ, run_key
 from eqlin_core.errors import EqlinError
 from eqlin_core.freezing.norms import coefficient_dtype
-from eqlin_core.linear_map import LinearMap
+from eqlin_core.maps.linear_map import LinearMap
+from eqlin_core.maps.partial_freezing import partly_frozen
 from eqlin_core.models.readout import Row, read_input, read_output
-from eqlin_core.partial_freezing import partly_frozen
 from eqlin_core.runs.exactness import BOUNDS
 from eqlin_core.runs.prompt import Array, RunKey
 

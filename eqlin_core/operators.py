@@ -19,7 +19,7 @@ from torch import Tensor
 
 from eqlin_core.errors import EqlinError
 from eqlin_core.generation import is_whole
-from eqlin_core.linear_map import linearize
+from eqlin_core.maps.linear_map import linearize
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.sites import Site
 from eqlin_core.version import __version__

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from eqlin_core.errors import EqlinError
 from eqlin_core.krylov import block_krylov
-from eqlin_core.linear_map import LinearMap
+from eqlin_core.maps.linear_map import LinearMap
 from eqlin_core.progress import report
 from eqlin_core.resources import budget
 

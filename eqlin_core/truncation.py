@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eqlin_core.errors import EqlinError
-from eqlin_core.linear_map import LinearMap
+from eqlin_core.maps.linear_map import LinearMap
 from eqlin_core.models.readout import Row, next_token_logits
 from eqlin_core.progress import Progress, report
 from eqlin_core.resources import budget

@@ -120,7 +120,7 @@ class Engine:
         return typed_target(self._linear_map(request, progress), text)
 
     def _precision(self, request: Request, progress: Progress) -> PrecisionCheck:
-        from eqlin_core.precision import precision_check  # noqa: PLC0415
+        from eqlin_core.maps.precision import precision_check  # noqa: PLC0415
 
         return precision_check(self._linear_map(request, progress), progress)
 

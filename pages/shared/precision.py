@@ -13,7 +13,7 @@ from pages.shared.session import session
 from pages.shared.worker import Job
 
 if TYPE_CHECKING:
-    from eqlin_core.precision import PrecisionCheck
+    from eqlin_core.maps.precision import PrecisionCheck
 
 _KEY = "precision_check"
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from eqlin_core.matrix_runs import Reconstruction
     from eqlin_core.runs.prompt import TokenRun
 
-# The rules of eqlin_core.partial_freezing, which is imported on the worker's thread only, and what each one holds.
+# The rules of eqlin_core.maps.partial_freezing, which is imported on the worker's thread only, and what each one holds.
 RULES = {
     "attention": ("attention", "The softmax weights of every head are held at their values for this prompt."),
     "norms": ("norms", "The denominators of all normalisations are held."),

@@ -14,7 +14,7 @@ import torch
 from sklearn.utils.extmath import randomized_svd
 
 import eqlin_core as eq
-from eqlin_core.linear_map import LinearMap
+from eqlin_core.maps.linear_map import LinearMap
 from eqlin_core.spectra import truncated_svd
 from tests.benchmarks.measure import MIB, machine, markdown, measure
 

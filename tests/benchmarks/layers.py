@@ -16,7 +16,7 @@ import eqlin_core as eq
 from eqlin_core.blocks import OpenNetwork
 from eqlin_core.layer_maps import forward_maps
 from eqlin_core.layers import _decompose, sweep_map
-from eqlin_core.linear_map import LinearMap
+from eqlin_core.maps.linear_map import LinearMap
 from eqlin_core.models.readout import top_tokens
 from eqlin_core.sweep_results import KINDS
 from tests.benchmarks.measure import MIB, Measured, machine, markdown, measure

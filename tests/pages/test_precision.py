@@ -9,7 +9,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from eqlin_core import EqlinError
-from eqlin_core.precision import PrecisionCheck
+from eqlin_core.maps.precision import PrecisionCheck
 from pages.shared import precision
 from pages.shared.request import Request
 from pages.shared.worker import Job, Progress, Worker

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from eqlin_core.errors import EqlinError
-from eqlin_core.linear_map import LinearMap, linearize
+from eqlin_core.maps.linear_map import LinearMap, linearize
 from eqlin_core.resources import budget
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from eqlin_core.errors import EqlinError
 from eqlin_core.freezing.network import FrozenNetwork
-from eqlin_core.linear_map import LinearMap
+from eqlin_core.maps.linear_map import LinearMap
 from eqlin_core.progress import Progress, report
 from eqlin_core.runs.exactness import BOUNDS
 

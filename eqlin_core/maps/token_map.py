@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eqlin_core.linear_map import LinearMap
+from eqlin_core.maps.linear_map import LinearMap
 from eqlin_core.resources import budget, plan
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import eqlin_core as eq
-from eqlin_core.partial_freezing import PARTS
+from eqlin_core.maps.partial_freezing import PARTS
 from eqlin_core.runs.exactness import BOUNDS
 from tests.cases import MARIN, PROMPT, default_model, family, llama, relative
 from tests.eqlin_core.freezing.test_network import hooks

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import eqlin_core as eq
-from eqlin_core.precision import precision_check
+from eqlin_core.maps.precision import precision_check
 from tests.cases import MARIN, PROMPT, default_model, llama
 
 
