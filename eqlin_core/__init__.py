@@ -12,7 +12,6 @@ from eqlin_core.version import __version__ as __version__
 if TYPE_CHECKING:
     from eqlin_core.analysis import spectrum_run, token_run
     from eqlin_core.heads import DirectContributions, direct_contributions, head_contributions
-    from eqlin_core.krylov import Triplets, top_triplets
     from eqlin_core.layers import layer_sweep
     from eqlin_core.maps.linear_map import LinearMap, linearize
     from eqlin_core.maps.ordinary import ordinary_jacobian
@@ -31,10 +30,11 @@ if TYPE_CHECKING:
     from eqlin_core.resources.plan import Plan, plan_run
     from eqlin_core.runs.exactness import Exactness
     from eqlin_core.runs.files import load_run, save_run
-    from eqlin_core.spectra import Spectrum, spectrum
+    from eqlin_core.spectra.spectrum import Spectrum, spectrum
+    from eqlin_core.spectra.triplets import Triplets, top_triplets
+    from eqlin_core.spectra.truncation import Truncation, truncate
     from eqlin_core.steering import SteeringSweep, steer, steering_sweep
     from eqlin_core.sweep_results import LayerSweep
-    from eqlin_core.truncation import Truncation, truncate
 
 _HOME = {
     "flip_strength": "flips",
@@ -51,8 +51,8 @@ _HOME = {
     "plan_run": "resources.plan",
     "PrecisionCheck": "maps.precision",
     "precision_check": "maps.precision",
-    "Triplets": "krylov",
-    "top_triplets": "krylov",
+    "Triplets": "spectra.triplets",
+    "top_triplets": "spectra.triplets",
     "DirectContributions": "heads",
     "direct_contributions": "heads",
     "head_contributions": "heads",
@@ -71,12 +71,12 @@ _HOME = {
     "spectrum_run": "analysis",
     "load_run": "runs.files",
     "save_run": "runs.files",
-    "Spectrum": "spectra",
-    "spectrum": "spectra",
+    "Spectrum": "spectra.spectrum",
+    "spectrum": "spectra.spectrum",
     "PartlyFrozen": "maps.partial_freezing",
     "partly_frozen": "maps.partial_freezing",
-    "Truncation": "truncation",
-    "truncate": "truncation",
+    "Truncation": "spectra.truncation",
+    "truncate": "spectra.truncation",
 }
 
 __all__ = [

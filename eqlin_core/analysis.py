@@ -19,7 +19,7 @@ from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.readout import read_input, read_output
 from eqlin_core.runs.exactness import BOUNDS, Exactness
 from eqlin_core.runs.prompt import Array, RunKey, SpectrumRun, Target, TokenRun
-from eqlin_core.spectra import spectrum
+from eqlin_core.spectra.spectrum import spectrum
 
 TARGETS = 20
 READ = 12

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 
 from eqlin_core.analysis import READ, run_key
-from eqlin_core.krylov import Triplets, expected_passes, top_triplets
 from eqlin_core.maps.linear_map import LinearMap
 from eqlin_core.models.readout import read_input, read_output
 from eqlin_core.progress import Progress
 from eqlin_core.resources import budget, plan
 from eqlin_core.runs.prompt import EarlySpectra, Row
+from eqlin_core.spectra.triplets import Triplets, expected_passes, top_triplets
 
 TRIPLETS = 6
 TOKENS = 4

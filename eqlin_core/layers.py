@@ -22,7 +22,7 @@ from eqlin_core.models.readout import top_tokens
 from eqlin_core.progress import Progress, report
 from eqlin_core.resources import budget
 from eqlin_core.runs.exactness import BOUNDS
-from eqlin_core.spectra import stable_rank, truncated_svd
+from eqlin_core.spectra.spectrum import stable_rank, truncated_svd
 from eqlin_core.sweep_cost import SweepCost, sweep_cost
 from eqlin_core.sweep_results import KINDS, LayerSweep, Triplets
 

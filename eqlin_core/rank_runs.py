@@ -13,8 +13,8 @@ from eqlin_core.analysis import READ, run_key
 from eqlin_core.maps.linear_map import LinearMap
 from eqlin_core.models.readout import Row, read_input, read_output
 from eqlin_core.runs.prompt import Array, RunKey
-from eqlin_core.spectra import Spectrum, spectrum
-from eqlin_core.truncation import Truncation, truncate
+from eqlin_core.spectra.spectrum import Spectrum, spectrum
+from eqlin_core.spectra.truncation import Truncation, truncate
 
 _Report = Callable[[float, str], Any]
 

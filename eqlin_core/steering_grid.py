@@ -29,7 +29,7 @@ from eqlin_core.runs.steering import (
     SteeringPlan,
     Text,
 )
-from eqlin_core.spectra import stable_rank, truncated_svd
+from eqlin_core.spectra.spectrum import stable_rank, truncated_svd
 from eqlin_core.steering import RunningSum, SteeringSweep, steer, steering_sweep
 from eqlin_core.steering_forecast import Forecast, steering_forecast
 from eqlin_core.steering_metrics import SteeringMetrics, concept_continuation, steering_metrics

@@ -15,10 +15,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eqlin_core.errors import EqlinError
-from eqlin_core.krylov import block_krylov
 from eqlin_core.maps.linear_map import LinearMap
 from eqlin_core.progress import report
 from eqlin_core.resources import budget
+from eqlin_core.spectra.triplets import block_krylov
 
 _PROBES = 8
 # Width of a block, fewest steps, and vectors of the basis for each triplet wanted: float64 converges further.

@@ -16,7 +16,7 @@ from eqlin_core.maps.linear_map import LinearMap
 from eqlin_core.models.readout import Row, next_token_logits
 from eqlin_core.progress import Progress, report
 from eqlin_core.resources import budget
-from eqlin_core.spectra import Spectrum, truncated_svd
+from eqlin_core.spectra.spectrum import Spectrum, truncated_svd
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ import torch
 from scipy.sparse.linalg import LinearOperator, svds
 
 import eqlin_core as eq
-from eqlin_core.krylov import Triplets, block_krylov, top_triplets
+from eqlin_core.spectra.triplets import Triplets, block_krylov, top_triplets
 from tests.cases import llama
 
 M, N = 90, 140

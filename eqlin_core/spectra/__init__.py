@@ -1,0 +1,1 @@
+"""Singular values and vectors of the maps, and what is left of a prediction when they are cut."""
