@@ -11,8 +11,9 @@ from eqlin_core.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from eqlin_core.analysis import spectrum_run, token_run
-    from eqlin_core.heads import DirectContributions, direct_contributions, head_contributions
-    from eqlin_core.layers import layer_sweep
+    from eqlin_core.layers.heads import DirectContributions, direct_contributions, head_contributions
+    from eqlin_core.layers.results import LayerSweep
+    from eqlin_core.layers.sweep import layer_sweep
     from eqlin_core.maps.linear_map import LinearMap, linearize
     from eqlin_core.maps.ordinary import ordinary_jacobian
     from eqlin_core.maps.partial_freezing import PartlyFrozen, partly_frozen
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from eqlin_core.spectra.triplets import Triplets, top_triplets
     from eqlin_core.spectra.truncation import Truncation, truncate
     from eqlin_core.steering import SteeringSweep, steer, steering_sweep
-    from eqlin_core.sweep_results import LayerSweep
 
 _HOME = {
     "flip_strength": "flips",
@@ -53,11 +53,11 @@ _HOME = {
     "precision_check": "maps.precision",
     "Triplets": "spectra.triplets",
     "top_triplets": "spectra.triplets",
-    "DirectContributions": "heads",
-    "direct_contributions": "heads",
-    "head_contributions": "heads",
-    "LayerSweep": "sweep_results",
-    "layer_sweep": "layers",
+    "DirectContributions": "layers.heads",
+    "direct_contributions": "layers.heads",
+    "head_contributions": "layers.heads",
+    "LayerSweep": "layers.results",
+    "layer_sweep": "layers.sweep",
     "Site": "models.sites",
     "Exactness": "runs.exactness",
     "LinearMap": "maps.linear_map",

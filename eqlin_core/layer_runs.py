@@ -15,8 +15,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from eqlin_core.analysis import run_key
-from eqlin_core.heads import direct_contributions
-from eqlin_core.layers import sweep_map
+from eqlin_core.layers.heads import direct_contributions
+from eqlin_core.layers.sweep import sweep_map
 from eqlin_core.maps.linear_map import LinearMap
 from eqlin_core.models.readout import Row
 from eqlin_core.runs.prompt import RunKey

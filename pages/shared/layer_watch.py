@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from eqlin_core.sweep_cost import sweep_cost
+from eqlin_core.layers.cost import sweep_cost
 from pages.shared.engine import engine
 from pages.shared.layer_state import MODES, Layers, layers
 from pages.shared.polling import poll

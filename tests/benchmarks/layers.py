@@ -13,12 +13,12 @@ from typing import Any
 import torch
 
 import eqlin_core as eq
-from eqlin_core.blocks import OpenNetwork
-from eqlin_core.layer_maps import forward_maps
-from eqlin_core.layers import _decompose, sweep_map
+from eqlin_core.layers.blocks import OpenNetwork
+from eqlin_core.layers.maps import forward_maps
+from eqlin_core.layers.results import KINDS
+from eqlin_core.layers.sweep import _decompose, sweep_map
 from eqlin_core.maps.linear_map import LinearMap
 from eqlin_core.models.readout import top_tokens
-from eqlin_core.sweep_results import KINDS
 from tests.benchmarks.measure import MIB, Measured, machine, markdown, measure
 
 PROMPT = "The bridge out of Marin is the"

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 import eqlin_core as eq
-from eqlin_core.blocks import OpenNetwork
-from eqlin_core.layer_maps import forward_maps
-from eqlin_core.layers import cost_of, sweep_map
-from eqlin_core.sweep_cost import sweep_cost
-from eqlin_core.sweep_results import KINDS
+from eqlin_core.layers.blocks import OpenNetwork
+from eqlin_core.layers.cost import sweep_cost
+from eqlin_core.layers.maps import forward_maps
+from eqlin_core.layers.results import KINDS
+from eqlin_core.layers.sweep import cost_of, sweep_map
 from tests.cases import PROMPT, family, llama, relative
 
 Kind = Literal["attn", "mlp", "layer"]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import eqlin_core as eq
-from eqlin_core.heads import head_map
+from eqlin_core.layers.heads import head_map
 from tests.cases import FAMILY_NAMES, PROMPT, family, llama, relative
 
 T = len(PROMPT)

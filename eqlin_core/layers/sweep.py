@@ -13,9 +13,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eqlin_core.blocks import Block, OpenNetwork
 from eqlin_core.errors import EqlinError
-from eqlin_core.layer_maps import Maps, block_maps, forward_maps, reverse_maps
+from eqlin_core.layers.blocks import Block, OpenNetwork
+from eqlin_core.layers.cost import SweepCost, sweep_cost
+from eqlin_core.layers.maps import Maps, block_maps, forward_maps, reverse_maps
+from eqlin_core.layers.results import KINDS, LayerSweep, Triplets
 from eqlin_core.maps.linear_map import LinearMap, linearize
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.readout import top_tokens
@@ -23,8 +25,6 @@ from eqlin_core.progress import Progress, report
 from eqlin_core.resources import budget
 from eqlin_core.runs.exactness import BOUNDS
 from eqlin_core.spectra.spectrum import stable_rank, truncated_svd
-from eqlin_core.sweep_cost import SweepCost, sweep_cost
-from eqlin_core.sweep_results import KINDS, LayerSweep, Triplets
 
 READ = 8
 

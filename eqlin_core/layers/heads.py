@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eqlin_core.blocks import Block, OpenNetwork
 from eqlin_core.errors import EqlinError
+from eqlin_core.layers.blocks import Block, OpenNetwork
 from eqlin_core.maps.linear_map import LinearMap
 from eqlin_core.progress import Progress, report
 

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eqlin_core.blocks import Check, OpenNetwork
+from eqlin_core.layers.blocks import Check, OpenNetwork
 
 Maps = dict[str, Float[Tensor, "T d d"]]  # by kind: the matrices of every token at the explained position
 

@@ -1,0 +1,1 @@
+"""Maps to every layer, and what each head writes."""
