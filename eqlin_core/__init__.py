@@ -21,32 +21,32 @@ if TYPE_CHECKING:
     from eqlin_core.models.language_model import LanguageModel, load_model
     from eqlin_core.models.readout import read_input, read_output
     from eqlin_core.models.sites import Site
-    from eqlin_core.operators import (
-        SteeringOperator,
-        load_operator,
-        operator_angle,
-        random_operator,
-        steering_operator,
-    )
     from eqlin_core.resources.plan import Plan, plan_run
     from eqlin_core.runs.exactness import Exactness
     from eqlin_core.runs.files import load_run, save_run
     from eqlin_core.spectra.spectrum import Spectrum, spectrum
     from eqlin_core.spectra.triplets import Triplets, top_triplets
     from eqlin_core.spectra.truncation import Truncation, truncate
-    from eqlin_core.steering import SteeringSweep, steer, steering_sweep
+    from eqlin_core.steering.operators import (
+        SteeringOperator,
+        load_operator,
+        operator_angle,
+        random_operator,
+        steering_operator,
+    )
+    from eqlin_core.steering.steer import SteeringSweep, steer, steering_sweep
 
 _HOME = {
-    "flip_strength": "flips",
-    "Generation": "generation",
-    "SteeringOperator": "operators",
-    "load_operator": "operators",
-    "operator_angle": "operators",
-    "random_operator": "operators",
-    "steering_operator": "operators",
-    "SteeringSweep": "steering",
-    "steer": "steering",
-    "steering_sweep": "steering",
+    "flip_strength": "steering.flips",
+    "Generation": "steering.generation",
+    "SteeringOperator": "steering.operators",
+    "load_operator": "steering.operators",
+    "operator_angle": "steering.operators",
+    "random_operator": "steering.operators",
+    "steering_operator": "steering.operators",
+    "SteeringSweep": "steering.steer",
+    "steer": "steering.steer",
+    "steering_sweep": "steering.steer",
     "Plan": "resources.plan",
     "plan_run": "resources.plan",
     "PrecisionCheck": "maps.precision",

@@ -13,13 +13,10 @@ import torch
 from torch import Tensor
 
 from eqlin_core.errors import EqlinError
-from eqlin_core.flips import flip_strength
-from eqlin_core.generation import Generation, Sampling, read_prompt, text_of
 from eqlin_core.models.experts import fitting_experts
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.readout import Row, read_output
 from eqlin_core.models.sites import find_final_norm, find_layers
-from eqlin_core.operators import SteeringOperator, check_block, check_depth, operator_angle, random_operator
 from eqlin_core.progress import Progress, report
 from eqlin_core.runs.steering import (
     ForecastRun,
@@ -30,9 +27,12 @@ from eqlin_core.runs.steering import (
     Text,
 )
 from eqlin_core.spectra.spectrum import stable_rank, truncated_svd
-from eqlin_core.steering import RunningSum, SteeringSweep, steer, steering_sweep
-from eqlin_core.steering_forecast import Forecast, steering_forecast
-from eqlin_core.steering_metrics import SteeringMetrics, concept_continuation, steering_metrics
+from eqlin_core.steering.flips import flip_strength
+from eqlin_core.steering.forecast import Forecast, steering_forecast
+from eqlin_core.steering.generation import Generation, Sampling, read_prompt, text_of
+from eqlin_core.steering.metrics import SteeringMetrics, concept_continuation, steering_metrics
+from eqlin_core.steering.operators import SteeringOperator, check_block, check_depth, operator_angle, random_operator
+from eqlin_core.steering.steer import RunningSum, SteeringSweep, steer, steering_sweep
 
 READ = 8
 

@@ -15,8 +15,8 @@ from pages.shared.worker import Job, Progress
 if TYPE_CHECKING:
     from eqlin_core import LanguageModel
     from eqlin_core.models.readout import Row
-    from eqlin_core.operators import SteeringOperator
     from eqlin_core.runs.steering import OperatorFile, SteeringGrid, SteeringPlan, Text
+    from eqlin_core.steering.operators import SteeringOperator
 
 KEPT_OPERATORS = 6
 # The share of a grid's time that goes into its operators, of which there are one or two.
@@ -140,7 +140,7 @@ class SteeringJobs:
         first: float,
         width: float,
     ) -> SteeringOperator:
-        from eqlin_core.operators import operator_from_bytes, steering_operator  # noqa: PLC0415
+        from eqlin_core.steering.operators import operator_from_bytes, steering_operator  # noqa: PLC0415
 
         if not isinstance(concept, str):
             read = operator_from_bytes(concept.data, concept.name, lm)

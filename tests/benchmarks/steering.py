@@ -13,10 +13,10 @@ from typing import Any
 import torch
 
 import eqlin_core as eq
-from eqlin_core.generation import generate_rows
-from eqlin_core.operators import SteeringOperator, steering_operator
 from eqlin_core.runs.steering import GRID
-from eqlin_core.steering import Injection, steer, steering_sweep
+from eqlin_core.steering.generation import generate_rows
+from eqlin_core.steering.operators import SteeringOperator, steering_operator
+from eqlin_core.steering.steer import Injection, steer, steering_sweep
 from tests.benchmarks.measure import machine, markdown, measure
 
 CONCEPT, PROMPT = "The Golden Gate Bridge", "Here is a painting of the"

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from eqlin_core.families import tiny_model
-from eqlin_core.operators import operator_from_bytes
 from eqlin_core.runs.steering import OperatorFile, SteeringPlan
+from eqlin_core.steering.operators import operator_from_bytes
 from pages.shared.job import Snapshot
 from pages.shared.request import Request
 from pages.shared.steering_jobs import SteeringJobs
 from pages.shared.worker import Progress, Worker
-from tests.eqlin_core.steering_cases import lm, operator
+from tests.eqlin_core.steering.steering_cases import lm, operator
 
 FILE = OperatorFile("bridge.safetensors", operator().to_bytes())
 PLAN = SteeringPlan("", "a prompt", 2, file=FILE)

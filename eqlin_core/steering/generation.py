@@ -76,7 +76,7 @@ class Sampling:
 
 @runtime_checkable
 class Intervention(Protocol):
-    """What a generation is told about every pass before it runs; see ``eqlin_core.steering``."""
+    """What a generation is told about every pass before it runs; see ``eqlin_core.steering.steer``."""
 
     def hooked(self) -> AbstractContextManager[Any]:
         """Everything is in place inside this context and gone after it."""

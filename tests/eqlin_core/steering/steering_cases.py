@@ -11,7 +11,7 @@ from torch import Tensor
 
 from eqlin_core.models.experts import eager_experts
 from eqlin_core.models.language_model import LanguageModel
-from eqlin_core.operators import SteeringOperator, steering_operator
+from eqlin_core.steering.operators import SteeringOperator, steering_operator
 from tests.cases import PROMPT, llama
 
 CONCEPT = [9, 4, 31]

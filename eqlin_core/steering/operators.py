@@ -18,10 +18,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eqlin_core.errors import EqlinError
-from eqlin_core.generation import is_whole
 from eqlin_core.maps.linear_map import linearize
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.sites import Site
+from eqlin_core.steering.generation import is_whole
 from eqlin_core.version import __version__
 
 FORMAT = "eqlin steering operator"

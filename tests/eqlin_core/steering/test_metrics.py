@@ -11,13 +11,13 @@ import torch
 
 import eqlin_core as eq
 from eqlin_core.families import tiny_model
-from eqlin_core.flips import flip_strength
-from eqlin_core.generation import Sampling, generate_rows
-from eqlin_core.operators import random_operator
-from eqlin_core.steering import steer, steering_sweep
-from eqlin_core.steering_forecast import steering_forecast
-from eqlin_core.steering_metrics import concept_continuation, steered_logits, steering_metrics
-from tests.eqlin_core.steering_cases import CONCEPT, PROMPT, STRENGTHS, lm, operator
+from eqlin_core.steering.flips import flip_strength
+from eqlin_core.steering.forecast import steering_forecast
+from eqlin_core.steering.generation import Sampling, generate_rows
+from eqlin_core.steering.metrics import concept_continuation, steered_logits, steering_metrics
+from eqlin_core.steering.operators import random_operator
+from eqlin_core.steering.steer import steer, steering_sweep
+from tests.eqlin_core.steering.steering_cases import CONCEPT, PROMPT, STRENGTHS, lm, operator
 
 SAID = [7, 8, 20]
 

@@ -13,13 +13,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eqlin_core.errors import EqlinError
-from eqlin_core.generation import Generation, end_tokens, generate_rows
 from eqlin_core.models.experts import fitting_experts
 from eqlin_core.models.language_model import LanguageModel
-from eqlin_core.operators import SteeringOperator
 from eqlin_core.progress import Progress, report
 from eqlin_core.resources import budget
-from eqlin_core.steering import Form, Injection, Operators, Strength
+from eqlin_core.steering.generation import Generation, end_tokens, generate_rows
+from eqlin_core.steering.operators import SteeringOperator
+from eqlin_core.steering.steer import Form, Injection, Operators, Strength
 
 CONTINUATION = 6
 

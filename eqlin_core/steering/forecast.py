@@ -19,9 +19,9 @@ from eqlin_core.maps.linear_map import linearize
 from eqlin_core.models.experts import fitting_experts
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.sites import Site
-from eqlin_core.operators import SteeringOperator
 from eqlin_core.progress import Progress, report
-from eqlin_core.steering import Form, Injection, RunningSum, delta
+from eqlin_core.steering.operators import SteeringOperator
+from eqlin_core.steering.steer import Form, Injection, RunningSum, delta
 
 # Half the step of the central difference: small beside the curvature of real models, large beside float32's rounding.
 _STEP = 5e-3

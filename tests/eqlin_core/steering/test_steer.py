@@ -10,11 +10,11 @@ import torch
 
 import eqlin_core as eq
 from eqlin_core.families import FAMILIES, tiny_model, tiny_prompt
-from eqlin_core.generation import is_whole
-from eqlin_core.operators import SteeringOperator, steering_operator
-from eqlin_core.steering import steer, steering_sweep
+from eqlin_core.steering.generation import is_whole
+from eqlin_core.steering.operators import SteeringOperator, steering_operator
+from eqlin_core.steering.steer import steer, steering_sweep
 from tests.cases import family as shared_family
-from tests.eqlin_core.steering_cases import PROMPT, STRENGTHS, blocks, lm, operator, slow_steering
+from tests.eqlin_core.steering.steering_cases import PROMPT, STRENGTHS, blocks, lm, operator, slow_steering
 
 STEPS = 10
 

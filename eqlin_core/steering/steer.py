@@ -23,11 +23,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eqlin_core.errors import EqlinError
-from eqlin_core.generation import Generation, Sampling, end_tokens, generate_rows, generation, read_prompt
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.sites import find_layers
-from eqlin_core.operators import SteeringOperator, check_block
 from eqlin_core.progress import Progress
+from eqlin_core.steering.generation import Generation, Sampling, end_tokens, generate_rows, generation, read_prompt
+from eqlin_core.steering.operators import SteeringOperator, check_block
 
 Form = Literal["reference", "interpolation"]
 FORMS: tuple[Form, ...] = ("reference", "interpolation")

@@ -6,13 +6,13 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from eqlin_core.errors import EqlinError
-from eqlin_core.generation import read_prompt
 from eqlin_core.models.language_model import LanguageModel
-from eqlin_core.operators import SteeringOperator
 from eqlin_core.progress import Progress, report
 from eqlin_core.runs.steering import Flip
-from eqlin_core.steering import MAX_STRENGTH, Form
-from eqlin_core.steering_metrics import steered_logits
+from eqlin_core.steering.generation import read_prompt
+from eqlin_core.steering.metrics import steered_logits
+from eqlin_core.steering.operators import SteeringOperator
+from eqlin_core.steering.steer import MAX_STRENGTH, Form
 
 # Strengths looked at in one batch: of the first scan, and of each refinement, which narrows the gap by one more.
 _SCAN, _SECTIONS = 41, 7

@@ -11,14 +11,14 @@ import torch
 
 import eqlin_core as eq
 from eqlin_core.families import tiny_model
-from eqlin_core.operators import (
+from eqlin_core.steering.operators import (
     load_operator,
     operator_angle,
     random_operator,
     steering_operator,
 )
-from eqlin_core.steering import steer
-from tests.eqlin_core.steering_cases import CONCEPT, PROMPT, lm, operator
+from eqlin_core.steering.steer import steer
+from tests.eqlin_core.steering.steering_cases import CONCEPT, PROMPT, lm, operator
 
 
 def test_a_saved_operator_is_the_same_operator(tmp_path: Path) -> None:

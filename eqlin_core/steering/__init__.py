@@ -1,0 +1,1 @@
+"""The map of one prompt pushes the text that follows another."""
