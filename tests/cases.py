@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from eqlin_core.families import FAMILIES, tiny_model, tiny_prompt
+from eqlin_core.audit.families import FAMILIES, tiny_model, tiny_prompt
 from eqlin_core.models.language_model import LanguageModel, load_model
 
 MARIN = "The bridge out of Marin is the"

@@ -163,7 +163,7 @@ def test_a_saved_operator_steers_and_one_of_another_model_is_refused(page: Page,
 
 
 def another_models_operator():
-    from eqlin_core.families import tiny_model
+    from eqlin_core.audit.families import tiny_model
     from eqlin_core.steering.operators import steering_operator
 
     return steering_operator(tiny_model("llama"), token_ids=[9, 4, 31], layers=2)

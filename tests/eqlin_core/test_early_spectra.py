@@ -12,7 +12,7 @@ from accelerate import cpu_offload
 import eqlin_core as eq
 from eqlin_core import early_spectra as early
 from eqlin_core.analysis import spectrum_run
-from eqlin_core.families import tiny_model
+from eqlin_core.audit.families import tiny_model
 from eqlin_core.maps.linear_map import LinearMap
 from eqlin_core.maps.token_map import TokenMap
 from eqlin_core.spectra.triplets import top_triplets

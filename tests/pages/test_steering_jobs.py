@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from eqlin_core.families import tiny_model
+from eqlin_core.audit.families import tiny_model
 from eqlin_core.runs.steering import OperatorFile, SteeringPlan
 from eqlin_core.steering.operators import operator_from_bytes
 from pages.shared.job import Snapshot

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import eqlin_core as eq
-from eqlin_core.families import tiny_model
+from eqlin_core.audit.families import tiny_model
 from eqlin_core.freezing.attention import IMPLEMENTATION, attention_weights, frozen_attention, mix
 from tests.cases import PROMPT, stock_outputs
 
@@ -83,7 +83,7 @@ def test_the_models_own_implementation_is_back_afterwards_also_after_an_error(be
 
 
 def test_a_model_whose_attention_is_out_of_reach_is_refused_by_name() -> None:
-    from eqlin_core.families import build_tiny
+    from eqlin_core.audit.families import build_tiny
 
     lm = build_tiny("bloom", {})
     with pytest.raises(eq.EqlinError, match=type(lm.model).__name__):
@@ -91,7 +91,7 @@ def test_a_model_whose_attention_is_out_of_reach_is_refused_by_name() -> None:
 
 
 def test_a_state_space_model_is_shown_as_not_exact_with_its_leaks() -> None:
-    from eqlin_core.families import build_tiny
+    from eqlin_core.audit.families import build_tiny
 
     exactness = eq.linearize(build_tiny("mamba", {}), token_ids=PROMPT).exactness()
     assert not exactness.exact

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import eqlin_core as eq
-from eqlin_core.families import tiny_model
+from eqlin_core.audit.families import tiny_model
 from eqlin_core.freezing.leaks import GraphNames, find_leaks, reachable
 from tests.cases import PROMPT
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import eqlin_core as eq
-from eqlin_core.families import tiny_model
+from eqlin_core.audit.families import tiny_model
 from eqlin_core.freezing.network import FrozenNetwork
 from eqlin_core.models.language_model import LanguageModel
 from tests.cases import PROMPT, llama, stock_outputs

@@ -10,8 +10,8 @@ import torch
 
 import eqlin_core as eq
 from eqlin_core.analysis import run_key
-from eqlin_core.audit import audit
-from eqlin_core.families import build_tiny
+from eqlin_core.audit.families import build_tiny
+from eqlin_core.audit.report import audit
 from tests.cases import PROMPT, relative
 
 MODEL_TYPES = ["llama", "gpt_neox", "qwen3", "gemma3_text"]

@@ -11,7 +11,7 @@ import torch
 from accelerate import disk_offload
 
 import eqlin_core as eq
-from eqlin_core.families import tiny_model
+from eqlin_core.audit.families import tiny_model
 from eqlin_core.models.offloading import Share, shares
 from eqlin_core.models.sites import find_layers
 from eqlin_core.resources import plan

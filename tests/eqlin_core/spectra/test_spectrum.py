@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import eqlin_core as eq
-from eqlin_core.families import tiny_model
+from eqlin_core.audit.families import tiny_model
 from eqlin_core.spectra import spectrum as spectra
 from tests.cases import PROMPT, llama
 

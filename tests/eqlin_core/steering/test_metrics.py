@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import eqlin_core as eq
-from eqlin_core.families import tiny_model
+from eqlin_core.audit.families import tiny_model
 from eqlin_core.steering.flips import flip_strength
 from eqlin_core.steering.forecast import steering_forecast
 from eqlin_core.steering.generation import Sampling, generate_rows

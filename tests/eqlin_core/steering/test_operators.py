@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import eqlin_core as eq
-from eqlin_core.families import tiny_model
+from eqlin_core.audit.families import tiny_model
 from eqlin_core.steering.operators import (
     load_operator,
     operator_angle,

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import eqlin_core as eq
-from eqlin_core.families import FAMILIES, tiny_model, tiny_prompt
+from eqlin_core.audit.families import FAMILIES, tiny_model, tiny_prompt
 from eqlin_core.steering.generation import is_whole
 from eqlin_core.steering.operators import SteeringOperator, steering_operator
 from eqlin_core.steering.steer import steer, steering_sweep

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from eqlin_core.families import FAMILIES, tiny_model, tiny_prompt
+from eqlin_core.audit.families import FAMILIES, tiny_model, tiny_prompt
 from eqlin_core.maps.linear_map import linearize
 from eqlin_core.runs.exactness import BOUNDS, Exactness
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import eqlin_core as eq
-from eqlin_core.families import FAMILIES, WINDOW, tiny_model, tiny_prompt
+from eqlin_core.audit.families import FAMILIES, WINDOW, tiny_model, tiny_prompt
 from eqlin_core.freezing.network import RULES, FrozenNetwork
 from eqlin_core.maps import linear_map
 from eqlin_core.runs.exactness import BOUNDS

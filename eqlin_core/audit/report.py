@@ -1,4 +1,4 @@
-"""``python -m eqlin_core.audit MODEL``: what is frozen in a model, how exact its map is, and what leaks, on one screen.
+"""``python -m eqlin_core.audit.report MODEL``: what is frozen in a model, how exact its map is, and what leaks, on one screen.
 
 ``--table`` prints the errors of every known family instead. The exit status is 0 only when everything is exact, 1 when
 something is not, 2 when there is nothing to audit (an unknown model, a prompt that cannot be used).
@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
+from eqlin_core.audit.table import family_rows, markdown
 from eqlin_core.errors import EqlinError
-from eqlin_core.exactness_table import family_rows, markdown
 from eqlin_core.freezing.treatments import Treatment, gated, treatments
 from eqlin_core.maps.linear_map import LinearMap, linearize
 from eqlin_core.models import bundled, four_bit
@@ -193,11 +193,11 @@ def _number_lines(measured: list[Measured]) -> list[str]:
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """One sentence, in place of the usage and a message."""
-        self.exit(2, f"{message[:1].upper()}{message[1:]}; see python -m eqlin_core.audit --help.\n")
+        self.exit(2, f"{message[:1].upper()}{message[1:]}; see python -m eqlin_core.audit.report --help.\n")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m eqlin_core.audit", description=(__doc__ or "").partition(":")[2].strip())
+    parser = _Parser(prog="python -m eqlin_core.audit.report", description=(__doc__ or "").partition(":")[2].strip())
     parser.add_argument("model", nargs="?", help=f"{bundled.NAME}, a preset, a hub id, a folder or a .gguf file")
     parser.add_argument("--prompt", help=f"default: {PROMPT!r}; fixed token ids for a model without a tokenizer")
     parser.add_argument("--token-ids", nargs="+", type=int, metavar="ID", help="in place of a prompt")
