@@ -10,7 +10,7 @@ from eqlin_core.errors import Cancelled, EqlinError
 from eqlin_core.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from eqlin_core.analysis import spectrum_run, token_run
+    from eqlin_core.analysis.prompt import spectrum_run, token_run
     from eqlin_core.layers.heads import DirectContributions, direct_contributions, head_contributions
     from eqlin_core.layers.results import LayerSweep
     from eqlin_core.layers.sweep import layer_sweep
@@ -67,8 +67,8 @@ _HOME = {
     "load_model": "models.language_model",
     "read_input": "models.readout",
     "read_output": "models.readout",
-    "token_run": "analysis",
-    "spectrum_run": "analysis",
+    "token_run": "analysis.prompt",
+    "spectrum_run": "analysis.prompt",
     "load_run": "runs.files",
     "save_run": "runs.files",
     "Spectrum": "spectra.spectrum",

@@ -84,7 +84,7 @@ class Engine:
     def _tokens(self, request: Request, progress: Progress, fresh: bool) -> TokenRun:
         if not fresh and (saved := self._saved.tokens(request)) is not None:
             return saved
-        from eqlin_core.analysis import token_preview, token_run  # noqa: PLC0415 - torch stays off the script thread
+        from eqlin_core.analysis.prompt import token_preview, token_run  # noqa: PLC0415 - torch stays off the script thread
 
         lin = self._linear_map(request, progress)
         if lin.n_tokens > PREVIEWED_FROM:
@@ -97,8 +97,8 @@ class Engine:
     def _spectra(self, request: Request, progress: Progress, fresh: bool) -> SpectrumRun:
         if not fresh and (saved := self._saved.spectra(request)) is not None:
             return saved
-        from eqlin_core.analysis import spectrum_run  # noqa: PLC0415
-        from eqlin_core.early_spectra import early_spectra, early_tokens  # noqa: PLC0415
+        from eqlin_core.analysis.early import early_spectra, early_tokens  # noqa: PLC0415
+        from eqlin_core.analysis.prompt import spectrum_run  # noqa: PLC0415
 
         lin = self._linear_map(request, progress)
         for early in early_spectra(lin, early_tokens(lin, progress=progress), progress=progress):
@@ -115,7 +115,7 @@ class Engine:
         self._linear_map(request, progress)
 
     def _target(self, request: Request, text: str, progress: Progress) -> Target:
-        from eqlin_core.analysis import typed_target  # noqa: PLC0415
+        from eqlin_core.analysis.prompt import typed_target  # noqa: PLC0415
 
         return typed_target(self._linear_map(request, progress), text)
 

@@ -20,7 +20,7 @@ from pages.shared.token_choice import token_name
 from pages.shared.triplets import IN_VIEW
 
 if TYPE_CHECKING:
-    from eqlin_core.rank_runs import JointRun
+    from eqlin_core.analysis.ranks import JointRun
     from eqlin_core.runs.prompt import TokenRun
 
 _TABLE, _CHOICE = "joint-triplets", "joint-triplet"

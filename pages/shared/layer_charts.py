@@ -15,7 +15,7 @@ from pages.shared.layer_table import MODE_NAMES, Chosen, subscripted, visible_co
 from pages.shared.theme import theme
 
 if TYPE_CHECKING:
-    from eqlin_core.layer_runs import SweepRun
+    from eqlin_core.analysis.layers import SweepRun
     from eqlin_core.runs.prompt import TokenRun
 
 WITHIN = (1, 3, 8)

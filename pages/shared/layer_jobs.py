@@ -11,7 +11,7 @@ from pages.shared.request import Request
 from pages.shared.worker import Job, Progress
 
 if TYPE_CHECKING:
-    from eqlin_core.layer_runs import HeadsRun, SweepRun
+    from eqlin_core.analysis.layers import HeadsRun, SweepRun
 
 
 class LayerJobs:
@@ -40,12 +40,12 @@ class LayerJobs:
         )
 
     def _sweep(self, request: Request, mode: str, progress: Progress) -> SweepRun:
-        from eqlin_core.layer_runs import sweep_run  # noqa: PLC0415 - torch stays off the script thread
+        from eqlin_core.analysis.layers import sweep_run  # noqa: PLC0415 - torch stays off the script thread
 
         return sweep_run(self._engine._linear_map(request, progress), mode, progress=progress)
 
     def _heads(self, request: Request, ids: tuple[int, ...], progress: Progress) -> HeadsRun:
-        from eqlin_core.layer_runs import heads_run  # noqa: PLC0415
+        from eqlin_core.analysis.layers import heads_run  # noqa: PLC0415
 
         return heads_run(self._engine._linear_map(request, progress), ids, progress)
 

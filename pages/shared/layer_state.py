@@ -14,7 +14,7 @@ from pages.shared.session import PATIENCE, session
 from pages.shared.worker import Job
 
 if TYPE_CHECKING:
-    from eqlin_core.layer_runs import HeadsRun, SweepRun
+    from eqlin_core.analysis.layers import HeadsRun, SweepRun
 
 MODES = ("cumulative", "layerwise")
 

@@ -11,8 +11,8 @@ from pages.shared.request import Request
 from pages.shared.worker import Job, Progress
 
 if TYPE_CHECKING:
-    from eqlin_core.matrix_runs import MatrixRun, MatrixView, Reconstruction
-    from eqlin_core.rank_runs import JointRun, RankRun
+    from eqlin_core.analysis.matrix import MatrixRun, MatrixView, Reconstruction
+    from eqlin_core.analysis.ranks import JointRun, RankRun
 
 Span = tuple[int, int]
 
@@ -79,33 +79,33 @@ class MatrixJobs:
         )
 
     def _matrix(self, request: Request, token: int, progress: Progress) -> MatrixRun:
-        from eqlin_core.matrix_runs import matrix_run  # noqa: PLC0415 - torch stays off the script thread
+        from eqlin_core.analysis.matrix import matrix_run  # noqa: PLC0415 - torch stays off the script thread
 
         return matrix_run(self._engine._linear_map(request, progress), token, progress)
 
     def _view(self, request: Request, token: int, rows: Span, columns: Span, progress: Progress) -> MatrixView:
-        from eqlin_core.matrix_runs import matrix_view  # noqa: PLC0415
+        from eqlin_core.analysis.matrix import matrix_view  # noqa: PLC0415
 
         return matrix_view(self._engine._linear_map(request, progress), token, rows, columns, progress)
 
     def _file(self, request: Request, token: int, progress: Progress) -> bytes:
-        from eqlin_core.matrix_runs import matrix_bytes  # noqa: PLC0415
+        from eqlin_core.analysis.matrix import matrix_bytes  # noqa: PLC0415
 
         return matrix_bytes(self._engine._linear_map(request, progress), token, progress)
 
     def _reconstruction(self, request: Request, frozen: tuple[str, ...], progress: Progress) -> Reconstruction:
-        from eqlin_core.matrix_runs import reconstruction  # noqa: PLC0415
+        from eqlin_core.analysis.matrix import reconstruction  # noqa: PLC0415
 
         return reconstruction(self._engine._linear_map(request, progress), frozen, progress)
 
     def _ranks(self, request: Request, joint: bool, every: bool, progress: Progress) -> RankRun:
-        from eqlin_core.rank_runs import rank_run  # noqa: PLC0415
+        from eqlin_core.analysis.ranks import rank_run  # noqa: PLC0415
 
         lin = self._engine._linear_map(request, progress)
         return rank_run(lin, KEPT_TRIPLETS, joint=joint, every=every, progress=progress)
 
     def _joint(self, request: Request, progress: Progress) -> JointRun:
-        from eqlin_core.rank_runs import joint_run  # noqa: PLC0415
+        from eqlin_core.analysis.ranks import joint_run  # noqa: PLC0415
 
         return joint_run(self._engine._linear_map(request, progress), KEPT_TRIPLETS, progress)
 

@@ -21,8 +21,8 @@ from pages.shared.theme import theme
 from pages.shared.token_choice import choose_token, token_name
 
 if TYPE_CHECKING:
+    from eqlin_core.analysis.matrix import Line, MatrixRun, MatrixView
     from eqlin_core.figures import Chart
-    from eqlin_core.matrix_runs import Line, MatrixRun, MatrixView
     from eqlin_core.runs.prompt import TokenRun
 
 Window = tuple[Span, Span]

@@ -18,7 +18,7 @@ from pages.shared.request import Request
 from pages.shared.theme import theme
 
 if TYPE_CHECKING:
-    from eqlin_core.rank_runs import RankRun
+    from eqlin_core.analysis.ranks import RankRun
     from eqlin_core.runs.prompt import TokenRun
 
 # Decomposing every matrix in full takes about 20 d^3 operations a token: up to this T d^3 it is a matter of seconds.

@@ -16,7 +16,7 @@ from pages.shared.request import Request
 from pages.shared.theme import theme
 
 if TYPE_CHECKING:
-    from eqlin_core.matrix_runs import Reconstruction
+    from eqlin_core.analysis.matrix import Reconstruction
     from eqlin_core.runs.prompt import TokenRun
 
 # The rules of eqlin_core.maps.partial_freezing, which is imported on the worker's thread only, and what each one holds.

@@ -81,7 +81,7 @@ class SteeringJobs:
         )
 
     def _grid(self, source: Request, plan: SteeringPlan, progress: Progress) -> SteeringGrid:
-        from eqlin_core.steering_grid import check_plan, steering_grid  # noqa: PLC0415 - torch stays off the script
+        from eqlin_core.analysis.steering import check_plan, steering_grid  # noqa: PLC0415 - torch stays off the script
 
         lm = self._load(source, progress)
         check_plan(lm, plan)
@@ -96,12 +96,12 @@ class SteeringJobs:
         )
 
     def _guide(self, source: Request, concept: str, progress: Progress) -> Guide:
-        from eqlin_core.steering_grid import depth_guide  # noqa: PLC0415
+        from eqlin_core.analysis.steering import depth_guide  # noqa: PLC0415
 
         return Guide(concept, *depth_guide(self._load(source, progress), concept))
 
     def _text(self, source: Request, plan: SteeringPlan, strength: tuple[float, ...], progress: Progress) -> Text:
-        from eqlin_core.steering_grid import steered_text  # noqa: PLC0415
+        from eqlin_core.analysis.steering import steered_text  # noqa: PLC0415
 
         lm = self._load(source, progress)
         return steered_text(

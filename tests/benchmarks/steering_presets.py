@@ -10,11 +10,11 @@ import argparse
 import contextlib
 
 import eqlin_core as eq
+from eqlin_core.analysis.steering import steering_grid
 from eqlin_core.figures import visible_token
 from eqlin_core.runs.steering import SteeringGrid, SteeringPlan
 from eqlin_core.steering.operators import steering_operator
 from eqlin_core.steering.presets import STEERING_PRESETS, SteeringPreset
-from eqlin_core.steering_grid import steering_grid
 from tests.benchmarks.measure import machine, markdown
 
 WORDS = 11

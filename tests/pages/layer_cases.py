@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from eqlin_core.layer_runs import HeadsRun, SweepRun
+from eqlin_core.analysis.layers import HeadsRun, SweepRun
 from eqlin_core.runs.prompt import TokenRun
 from pages.shared.request import Request
 from pages.shared.worker import Job, Progress, Worker

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from eqlin_core.early_spectra import early_spectra
+from eqlin_core.analysis.early import early_spectra
 from eqlin_core.runs.files import load_run, save_run
 from pages.shared.token_choice import token_name
 from tests.pages.tiny_cases import REQUEST, TinyEngine, finished_visit, settled, tiny_engine
@@ -99,7 +99,7 @@ def test_after_a_cancellation_the_page_does_not_promise_the_rest(engine: TinyEng
 def test_the_engine_publishes_each_token_and_saves_only_the_full_spectra(
     engine: TinyEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("eqlin_core.early_spectra.early_tokens", lambda lin, progress: [4, 1])
+    monkeypatch.setattr("eqlin_core.analysis.early.early_tokens", lambda lin, progress: [4, 1])
     published, kept = [], []
     monkeypatch.setattr("pages.shared.worker.Progress.publish", lambda self, name, value: published.append(value))
     monkeypatch.setattr(engine._saved, "keep", lambda name, request, run: kept.append(run))

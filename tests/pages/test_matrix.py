@@ -10,7 +10,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 import eqlin_core as eq
-from eqlin_core.rank_runs import RankRun, rank_run
+from eqlin_core.analysis.ranks import RankRun, rank_run
 from eqlin_core.runs.prompt import RunKey
 from pages.shared.inspector import cosine
 from pages.shared.matrix_jobs import MatrixJobs

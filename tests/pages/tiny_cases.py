@@ -11,7 +11,7 @@ import torch
 from streamlit.testing.v1 import AppTest
 
 import eqlin_core as eq
-from eqlin_core.analysis import spectrum_run, token_run
+from eqlin_core.analysis.prompt import spectrum_run, token_run
 from pages.shared import engine as engine_module
 from pages.shared import matrix_jobs as jobs_module
 from pages.shared import page_jobs as page_jobs_module

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import eqlin_core as eq
-from eqlin_core.analysis import run_key
+from eqlin_core.analysis.prompt import run_key
 from eqlin_core.audit.families import build_tiny
 from eqlin_core.audit.report import audit
 from tests.cases import PROMPT, relative

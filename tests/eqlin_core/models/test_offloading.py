@@ -11,7 +11,7 @@ from accelerate import cpu_offload, disk_offload, dispatch_model
 from torch import nn
 
 import eqlin_core as eq
-from eqlin_core.analysis import spectrum_run, token_run
+from eqlin_core.analysis.prompt import spectrum_run, token_run
 from eqlin_core.audit.families import tiny_model
 from eqlin_core.models.sites import find_layers
 from tests.cases import FAMILY_NAMES, MARIN, PROMPT, default_model, family

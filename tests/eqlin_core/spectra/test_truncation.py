@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 import eqlin_core as eq
-from eqlin_core.analysis import next_logits
+from eqlin_core.analysis.prompt import next_logits
 from eqlin_core.models.readout import next_token_logits
 from eqlin_core.spectra.truncation import _keeps
 from tests.cases import FAMILY_NAMES, LLAMAS, MARIN, PROMPT, default_model, family, llama, relative

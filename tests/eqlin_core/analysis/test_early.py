@@ -10,8 +10,8 @@ import torch
 from accelerate import cpu_offload
 
 import eqlin_core as eq
-from eqlin_core import early_spectra as early
-from eqlin_core.analysis import spectrum_run
+from eqlin_core.analysis import early
+from eqlin_core.analysis.prompt import spectrum_run
 from eqlin_core.audit.families import tiny_model
 from eqlin_core.maps.linear_map import LinearMap
 from eqlin_core.maps.token_map import TokenMap

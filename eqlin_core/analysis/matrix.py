@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eqlin_core.analysis import READ, run_key
+from eqlin_core.analysis.prompt import READ, run_key
 from eqlin_core.errors import EqlinError
 from eqlin_core.freezing.norms import coefficient_dtype
 from eqlin_core.maps.linear_map import LinearMap

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 
-from eqlin_core.analysis import READ, run_key
+from eqlin_core.analysis.prompt import READ, run_key
 from eqlin_core.maps.linear_map import LinearMap
 from eqlin_core.models.readout import Row, read_input, read_output
 from eqlin_core.runs.prompt import Array, RunKey

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import eqlin_core as eq
-from eqlin_core.analysis import next_logits, spectrum_run, token_preview, token_run, typed_target
+from eqlin_core.analysis.prompt import next_logits, spectrum_run, token_preview, token_run, typed_target
 from eqlin_core.runs.prompt import SpectrumRun, TokenRun
 from tests.cases import PROMPT as PROMPT_IDS
 from tests.cases import family

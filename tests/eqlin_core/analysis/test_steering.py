@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import eqlin_core as eq
+from eqlin_core.analysis.steering import check_plan, depth_guide, steered_text, steering_grid
 from eqlin_core.runs.steering import GRID, SteeringGrid, SteeringPlan
 from eqlin_core.steering.operators import SteeringOperator, steering_operator
 from eqlin_core.steering.presets import STEERING_PRESETS
 from eqlin_core.steering.steer import steer
-from eqlin_core.steering_grid import check_plan, depth_guide, steered_text, steering_grid
 
 PLAN = SteeringPlan("The Golden Gate Bridge", "Here is a painting of the", 20, final_norm=False, max_new_tokens=8)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from eqlin_core.analysis import READ, run_key
+from eqlin_core.analysis.prompt import READ, run_key
 from eqlin_core.maps.linear_map import LinearMap
 from eqlin_core.models.readout import read_input, read_output
 from eqlin_core.progress import Progress

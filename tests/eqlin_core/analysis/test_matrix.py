@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import eqlin_core as eq
-from eqlin_core import matrix_runs
-from eqlin_core.matrix_runs import matrix_bytes, matrix_run, matrix_view, reconstruction, reduce_blocks
-from eqlin_core.rank_runs import joint_run, rank_run
+from eqlin_core.analysis import matrix as matrix_runs
+from eqlin_core.analysis.matrix import matrix_bytes, matrix_run, matrix_view, reconstruction, reduce_blocks
+from eqlin_core.analysis.ranks import joint_run, rank_run
 from tests.cases import PROMPT, llama
 
 

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from eqlin_core.analysis import run_key
+from eqlin_core.analysis.prompt import run_key
 from eqlin_core.layers.heads import direct_contributions
 from eqlin_core.layers.sweep import sweep_map
 from eqlin_core.maps.linear_map import LinearMap
