@@ -1,4 +1,4 @@
-"""``python -m eqlin_core.audit.report MODEL``: what is frozen in a model, how exact its map is, and what leaks, on one screen.
+"""``python -m eqlin_core.audit MODEL``: what is frozen in a model, how exact its map is, and what leaks, on one screen.
 
 ``--table`` prints the errors of every known family instead. The exit status is 0 only when everything is exact, 1 when
 something is not, 2 when there is nothing to audit (an unknown model, a prompt that cannot be used).
@@ -193,11 +193,11 @@ def _number_lines(measured: list[Measured]) -> list[str]:
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """One sentence, in place of the usage and a message."""
-        self.exit(2, f"{message[:1].upper()}{message[1:]}; see python -m eqlin_core.audit.report --help.\n")
+        self.exit(2, f"{message[:1].upper()}{message[1:]}; see python -m eqlin_core.audit --help.\n")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m eqlin_core.audit.report", description=(__doc__ or "").partition(":")[2].strip())
+    parser = _Parser(prog="python -m eqlin_core.audit", description=(__doc__ or "").partition(":")[2].strip())
     parser.add_argument("model", nargs="?", help=f"{bundled.NAME}, a preset, a hub id, a folder or a .gguf file")
     parser.add_argument("--prompt", help=f"default: {PROMPT!r}; fixed token ids for a model without a tokenizer")
     parser.add_argument("--token-ids", nargs="+", type=int, metavar="ID", help="in place of a prompt")
@@ -205,7 +205,3 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--table", action="store_true", help="family x dtype x error over tiny random models")
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

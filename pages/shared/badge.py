@@ -44,7 +44,7 @@ def badge(exactness: Exactness, run: TokenRun) -> None:
             _modules(run.treatments)
             st.caption(
                 f"Every module of the decoder, and how it was frozen at this prompt. {held} "
-                "`python -m eqlin_core.audit.report` prints this for any model."
+                "`python -m eqlin_core.audit` prints this for any model."
             )
 
 

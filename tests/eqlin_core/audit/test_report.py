@@ -56,7 +56,7 @@ def load_leaky(name: str, dtype: str, device: str) -> eq.LanguageModel:
 
 def test_the_default_model_is_reported_exact_in_a_process_of_its_own() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "eqlin_core.audit.report", "smollm2-135m"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "eqlin_core.audit", "smollm2-135m"], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "Traceback" not in done.stdout
@@ -158,7 +158,7 @@ def test_what_cannot_be_audited_ends_with_status_2_and_one_sentence(
 
 
 def test_a_wrong_name_has_no_traceback_in_a_process_of_its_own() -> None:
-    command_line = [sys.executable, "-m", "eqlin_core.audit.report", "no such model"]
+    command_line = [sys.executable, "-m", "eqlin_core.audit", "no such model"]
     done = subprocess.run(command_line, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "There is no model or folder 'no such model': check the spelling.\n"
@@ -250,7 +250,7 @@ def test_what_is_not_exact_is_marked_in_the_table(monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_table_of_the_readme_has_every_family() -> None:
-    section = README.partition("python -m eqlin_core.audit.report --table")[2].partition("\n## ")[0]
+    section = README.partition("python -m eqlin_core.audit --table")[2].partition("\n## ")[0]
     rows = [line for line in section.splitlines() if re.match(r"\| .* \(`\w", line)]
     names = [re.findall(r"^\| (.*) \(`([\w-]+)`\)", row)[0] for row in rows]
     assert names == [(FAMILIES[name].title, name) for name in FAMILY_NAMES]
