@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 if TYPE_CHECKING:
-    from pages.shared.worker import Job
+    from pages.worker.worker import Job
 
 # For a file that is computed: what takes longer has been overtaken by something big, and comes out empty.
 WAIT_SECONDS = 120.0

@@ -13,11 +13,11 @@ from pages.shared.charts import show
 from pages.shared.inspector import cosine, triplet_inspector
 from pages.shared.matrix_jobs import matrix_jobs
 from pages.shared.page_jobs import page_jobs, waiting
-from pages.shared.request import Request
 from pages.shared.row_choice import choice_table, chosen_row, words
 from pages.shared.theme import theme
 from pages.shared.token_choice import token_name
 from pages.shared.triplets import IN_VIEW
+from pages.worker.request import Request
 
 if TYPE_CHECKING:
     from eqlin_core.analysis.ranks import JointRun

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages.shared.job import Snapshot
 from pages.shared.layer_jobs import layer_jobs
-from pages.shared.request import Request
 from pages.shared.session import PATIENCE, session
-from pages.shared.worker import Job
+from pages.worker.job import Snapshot
+from pages.worker.request import Request
+from pages.worker.worker import Job
 
 if TYPE_CHECKING:
     from eqlin_core.analysis.layers import HeadsRun, SweepRun

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from eqlin_core.layers.cost import sweep_cost
-from pages.shared.engine import engine
 from pages.shared.layer_state import MODES, Layers, layers
 from pages.shared.polling import poll
 from pages.shared.progress_line import progress_line
+from pages.worker.engine import engine
 
 if TYPE_CHECKING:
     from eqlin_core.runs.prompt import TokenRun

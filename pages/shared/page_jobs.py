@@ -8,12 +8,12 @@ from typing import Any
 
 import streamlit as st
 
-from pages.shared.engine import engine
-from pages.shared.job import Snapshot
 from pages.shared.polling import poll
 from pages.shared.progress_line import progress_line
 from pages.shared.session import PATIENCE, session
-from pages.shared.worker import Job
+from pages.worker.engine import engine
+from pages.worker.job import Snapshot
+from pages.worker.worker import Job
 
 
 @dataclass

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from eqlin_core.figures import format_error
-from pages.shared.engine import engine
 from pages.shared.polling import poll
 from pages.shared.session import session
-from pages.shared.worker import Job
+from pages.worker.engine import engine
+from pages.worker.worker import Job
 
 if TYPE_CHECKING:
     from eqlin_core.maps.precision import PrecisionCheck

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from eqlin_core.figures import format_number
-from pages.shared.job import Snapshot
+from pages.worker.job import Snapshot
 
 
 def progress_line(snapshot: Snapshot, word: str, stop: Callable[[], None], *, key: str, button: str) -> None:

@@ -10,12 +10,12 @@ import streamlit as st
 from eqlin_core import figures
 from eqlin_core.figures import format_error, format_number, visible_token
 from pages.shared.charts import show
-from pages.shared.engine import KEPT_TRIPLETS
 from pages.shared.facts import fact, strip_of
 from pages.shared.matrix_jobs import matrix_jobs
 from pages.shared.page_jobs import page_jobs, waiting
-from pages.shared.request import Request
 from pages.shared.theme import theme
+from pages.worker.engine import KEPT_TRIPLETS
+from pages.worker.request import Request
 
 if TYPE_CHECKING:
     from eqlin_core.analysis.ranks import RankRun

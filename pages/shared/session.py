@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages.shared.engine import engine
-from pages.shared.job import Snapshot
-from pages.shared.presence import visitor
-from pages.shared.request import Request
-from pages.shared.worker import Job
+from pages.worker.engine import engine
+from pages.worker.job import Snapshot
+from pages.worker.presence import visitor
+from pages.worker.request import Request
+from pages.worker.worker import Job
 
 if TYPE_CHECKING:
     from eqlin_core.runs.prompt import EarlySpectra, SpectrumRun, Target, TokenRun

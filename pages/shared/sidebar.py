@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from eqlin_core.models.presets import PRESETS
-from pages.shared.request import CONVENTIONS, DEFAULT_MODEL, EXAMPLES, PRECISIONS, Request
+from pages.worker.request import CONVENTIONS, DEFAULT_MODEL, EXAMPLES, PRECISIONS, Request
 
 
 def sidebar() -> Request | None:

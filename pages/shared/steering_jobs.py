@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages.shared.engine import Engine, engine
-from pages.shared.request import Request
-from pages.shared.worker import Job, Progress
+from pages.worker.engine import Engine, engine
+from pages.worker.request import Request
+from pages.worker.worker import Job, Progress
 
 if TYPE_CHECKING:
     from eqlin_core import LanguageModel

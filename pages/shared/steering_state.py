@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from eqlin_core.runs.steering import SteeringGrid, SteeringPlan
-from pages.shared.request import Request
 from pages.shared.session import PATIENCE, session
 from pages.shared.steering_jobs import Guide, steering_jobs
-from pages.shared.worker import Job
+from pages.worker.request import Request
+from pages.worker.worker import Job
 
 if TYPE_CHECKING:
     from eqlin_core.runs.steering import Text

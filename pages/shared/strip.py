@@ -11,10 +11,10 @@ import streamlit as st
 from eqlin_core.figures import visible_token
 from pages.shared.badge import badge
 from pages.shared.facts import fact, strip_of
-from pages.shared.job import Snapshot
 from pages.shared.polling import poll
 from pages.shared.progress_line import progress_line
 from pages.shared.session import Session, session
+from pages.worker.job import Snapshot
 
 if TYPE_CHECKING:
     from eqlin_core.runs.exactness import Exactness

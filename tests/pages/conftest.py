@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from pages.shared.worker import Worker
-from tests.pages.worker_cases import CACHE_BYTES, PATIENCE, Clock, Gate
+from pages.worker.worker import Worker
+from tests.pages.worker.worker_cases import CACHE_BYTES, PATIENCE, Clock, Gate
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import numpy as np
 
 from eqlin_core.analysis.layers import HeadsRun, SweepRun
 from eqlin_core.runs.prompt import TokenRun
-from pages.shared.request import Request
-from pages.shared.worker import Job, Progress, Worker
+from pages.worker.request import Request
+from pages.worker.worker import Job, Progress, Worker
 from tests.pages.run_cases import D, token_run
 
 L, K, R = 3, 2, 8

@@ -11,8 +11,8 @@ from eqlin_core.errors import EqlinError
 from eqlin_core.freezing.treatments import Treatment
 from eqlin_core.runs.exactness import Exactness
 from eqlin_core.runs.prompt import EarlySpectra, RunKey, SpectrumRun, Target, TokenRun
-from pages.shared.request import Request
-from pages.shared.worker import Job, Worker
+from pages.worker.request import Request
+from pages.worker.worker import Job, Worker
 
 D, K = 4, 2
 WORDS = (" Golden", " Bay", "\n", " red")

@@ -8,7 +8,7 @@ import pytest
 
 from eqlin_core import EqlinError
 from pages.shared.downloads import _result
-from pages.shared.worker import Job, Progress, Worker
+from pages.worker.worker import Job, Progress, Worker
 
 
 def fail(progress: Progress) -> bytes:

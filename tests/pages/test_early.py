@@ -101,7 +101,7 @@ def test_the_engine_publishes_each_token_and_saves_only_the_full_spectra(
 ) -> None:
     monkeypatch.setattr("eqlin_core.analysis.early.early_tokens", lambda lin, progress: [4, 1])
     published, kept = [], []
-    monkeypatch.setattr("pages.shared.worker.Progress.publish", lambda self, name, value: published.append(value))
+    monkeypatch.setattr("pages.worker.worker.Progress.publish", lambda self, name, value: published.append(value))
     monkeypatch.setattr(engine._saved, "keep", lambda name, request, run: kept.append(run))
     job = engine.spectra(REQUEST, "visitor")
     assert job.wait(20)

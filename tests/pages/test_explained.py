@@ -11,9 +11,9 @@ from streamlit.testing.v1 import AppTest
 
 from pages.shared import session as session_module
 from pages.shared.explained import Explained, _names
-from pages.shared.worker import Worker
+from pages.worker.worker import Worker
 from tests.pages.run_cases import MadeUpEngine, target, token_run
-from tests.pages.worker_cases import Gate
+from tests.pages.worker.worker_cases import Gate
 
 
 def test_what_is_explained_is_a_row_of_the_unembedding_or_the_difference_of_two() -> None:
@@ -43,8 +43,8 @@ def draw_choice(run):
     import streamlit as st
 
     from pages.shared.explained import choose
-    from pages.shared.request import Request
     from pages.shared.session import Session
+    from pages.worker.request import Request
 
     request = Request(run.prompt)
     st.session_state.setdefault("eqlin", Session(asked=request, shown=request, tokens=run))

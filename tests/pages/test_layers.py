@@ -11,11 +11,11 @@ from eqlin_core import EqlinError
 from pages.shared import layer_state
 from pages.shared.layer_state import Layers
 from pages.shared.layer_watch import affordable
-from pages.shared.request import Request
-from pages.shared.worker import Worker
+from pages.worker.request import Request
+from pages.worker.worker import Worker
 from tests.pages.layer_cases import MadeUpJobs, heads_run, sweep_run
 from tests.pages.run_cases import target, token_run
-from tests.pages.worker_cases import Gate
+from tests.pages.worker.worker_cases import Gate
 
 BRIDGE, TOWER = Request("The bridge"), Request("The tower")
 

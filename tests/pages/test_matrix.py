@@ -17,8 +17,8 @@ from pages.shared.matrix_jobs import MatrixJobs
 from pages.shared.matrix_view import _inside, _take_box
 from pages.shared.ranks import sentence, stops
 from pages.shared.reconstruction import EVERY, RULES
-from pages.shared.request import Request
-from pages.shared.worker import Progress
+from pages.worker.request import Request
+from pages.worker.worker import Progress
 from tests.pages.tiny_cases import TinyEngine, opened, settled, tiny_engine, unsettled
 
 

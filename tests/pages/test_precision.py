@@ -11,9 +11,9 @@ from streamlit.testing.v1 import AppTest
 from eqlin_core import EqlinError
 from eqlin_core.maps.precision import PrecisionCheck
 from pages.shared import precision
-from pages.shared.request import Request
-from pages.shared.worker import Job, Progress, Worker
-from tests.pages.worker_cases import Gate, giving, raising
+from pages.worker.request import Request
+from pages.worker.worker import Job, Progress, Worker
+from tests.pages.worker.worker_cases import Gate, giving, raising
 
 CHECK = PrecisionCheck(contributions=3e-7, output=4e-7, same_token=True, dtype="float32")
 
@@ -32,8 +32,8 @@ def page() -> None:
     import streamlit as st
 
     from pages.shared.precision import check_in_float64
-    from pages.shared.request import Request
     from pages.shared.session import Session
+    from pages.worker.request import Request
 
     if "eqlin" not in st.session_state:
         st.session_state["eqlin"] = Session(shown=Request("The bridge"))

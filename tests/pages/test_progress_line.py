@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from pages.shared.job import Snapshot
 from pages.shared.progress_line import describe
+from pages.worker.job import Snapshot
 
 
 def snapshot(**changes: Any) -> Snapshot:

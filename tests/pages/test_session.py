@@ -8,11 +8,11 @@ import pytest
 
 from eqlin_core.runs.prompt import Target
 from pages.shared import session as session_module
-from pages.shared.request import Request
 from pages.shared.session import Session
-from pages.shared.worker import Worker
+from pages.worker.request import Request
+from pages.worker.worker import Worker
 from tests.pages.run_cases import MadeUpEngine
-from tests.pages.worker_cases import Gate
+from tests.pages.worker.worker_cases import Gate
 
 BRIDGE, TOWER = Request("The bridge"), Request("The tower")
 

@@ -12,10 +12,10 @@ import pytest
 from eqlin_core import EqlinError
 from eqlin_core.runs.steering import SteeringGrid, SteeringPlan, Text
 from pages.shared import steering_state
-from pages.shared.request import Request
 from pages.shared.steering_results import nearest
 from pages.shared.steering_state import Steering
-from pages.shared.worker import Job, Progress, Worker
+from pages.worker.request import Request
+from pages.worker.worker import Job, Progress, Worker
 
 PLAN = SteeringPlan("a concept", "a prompt", 20)
 

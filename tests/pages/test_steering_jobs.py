@@ -11,10 +11,10 @@ import torch
 from eqlin_core.audit.families import tiny_model
 from eqlin_core.runs.steering import OperatorFile, SteeringPlan
 from eqlin_core.steering.operators import operator_from_bytes
-from pages.shared.job import Snapshot
-from pages.shared.request import Request
 from pages.shared.steering_jobs import SteeringJobs
-from pages.shared.worker import Progress, Worker
+from pages.worker.job import Snapshot
+from pages.worker.request import Request
+from pages.worker.worker import Progress, Worker
 from tests.eqlin_core.steering.steering_cases import lm, operator
 
 FILE = OperatorFile("bridge.safetensors", operator().to_bytes())

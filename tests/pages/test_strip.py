@@ -11,9 +11,9 @@ from tests.pages.run_cases import EXACT, LEAKING, token_run
 def draw_strip(run, error, cancelled):
     import streamlit as st
 
-    from pages.shared.request import Request
     from pages.shared.session import Session
     from pages.shared.strip import strip
+    from pages.worker.request import Request
 
     request = Request("The bridge")
     state = Session(asked=request, shown=request if run else None, tokens=run, error=error, cancelled=cancelled)

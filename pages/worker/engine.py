@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from pages.shared.presence import connected
-from pages.shared.request import Request
-from pages.shared.saved_analyses import SavedAnalyses
-from pages.shared.worker import Job, Progress, Worker
+from pages.worker.presence import connected
+from pages.worker.request import Request
+from pages.worker.saved_analyses import SavedAnalyses
+from pages.worker.worker import Job, Progress, Worker
 
 if TYPE_CHECKING:
     from eqlin_core import LanguageModel, LinearMap, PrecisionCheck

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from pages.shared.worker import Job, Progress, Worker
+from pages.worker.worker import Job, Progress, Worker
 
 PATIENCE = 30.0
 CACHE_BYTES = 1_000_000

@@ -9,7 +9,7 @@ from pathlib import Path
 from eqlin_core.models.bundled import REVISION
 from eqlin_core.runs.files import RunStore
 from eqlin_core.runs.prompt import SpectrumRun, TokenRun
-from pages.shared.request import DEFAULT_MODEL, Request
+from pages.worker.request import DEFAULT_MODEL, Request
 
 SWITCH = "EQLIN_SAVED_RUNS"
 

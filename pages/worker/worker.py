@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Hashable
 from typing import Any
 
 from eqlin_core.errors import Cancelled, EqlinError
-from pages.shared.job import Pace, Snapshot, State, bytes_of, sentence
+from pages.worker.job import Pace, Snapshot, State, bytes_of, sentence
 
 logger = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from eqlin_core import EqlinError
-from pages.shared.engine import Engine
-from pages.shared.request import Request
+from pages.worker.engine import Engine
+from pages.worker.request import Request
 
 
 class Quiet:

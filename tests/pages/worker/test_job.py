@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pages.shared.job import Pace, bytes_of, sentence
+from pages.worker.job import Pace, bytes_of, sentence
 
 
 def test_a_result_weighs_what_its_arrays_weigh_each_counted_once() -> None:

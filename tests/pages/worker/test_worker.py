@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pages.shared.worker import Progress, Worker
-from tests.pages.worker_cases import CACHE_BYTES, Clock, Gate, giving, noting, result_of, submit
+from pages.worker.worker import Progress, Worker
+from tests.pages.worker.worker_cases import CACHE_BYTES, Clock, Gate, giving, noting, result_of, submit
 
 
 def test_a_job_gives_its_result(worker: Worker) -> None:

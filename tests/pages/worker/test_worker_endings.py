@@ -8,8 +8,8 @@ import threading
 import pytest
 
 from eqlin_core.errors import Cancelled, EqlinError
-from pages.shared.worker import RETURN_SECONDS, Progress, Worker
-from tests.pages.worker_cases import PATIENCE, Clock, Gate, giving, raising, result_of, submit
+from pages.worker.worker import RETURN_SECONDS, Progress, Worker
+from tests.pages.worker.worker_cases import PATIENCE, Clock, Gate, giving, raising, result_of, submit
 
 
 def test_one_visitors_cancel_leaves_a_shared_job_to_the_other(worker: Worker, gate: Gate) -> None:

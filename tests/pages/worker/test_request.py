@@ -8,7 +8,7 @@ import pytest
 
 from eqlin_core.models.language_model import DTYPES
 from eqlin_core.models.presets import PRESETS
-from pages.shared.request import CONVENTIONS, DEFAULT_MODEL, EXAMPLES, PRECISIONS, Request
+from pages.worker.request import CONVENTIONS, DEFAULT_MODEL, EXAMPLES, PRECISIONS, Request
 
 
 def test_equal_requests_are_one_key() -> None:
