@@ -2,12 +2,13 @@
 
 import streamlit as st
 
-from pages.shared import look, polling
+from pages.shared import look
 from pages.shared.entry import enter_app
-from pages.shared.session import session
 from pages.shared.sidebar import sidebar
 from pages.shared.strip import strip
 from pages.shared.theme import follow_theme
+from pages.visit import polling
+from pages.visit.session import session
 
 polling.begin()
 st.set_page_config(page_title="eqlin", layout="wide", initial_sidebar_state="expanded")

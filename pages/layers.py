@@ -9,7 +9,7 @@ from pages.shared.layer_heads import heads
 from pages.shared.layer_state import layers
 from pages.shared.layer_table import choices, read_out
 from pages.shared.layer_watch import affordable, watch
-from pages.shared.session import session
+from pages.visit.session import session
 
 through_app(__file__)
 

@@ -4,9 +4,9 @@ import streamlit as st
 
 from pages.shared.entry import through_app
 from pages.shared.matrix_view import choose_tokens, choose_window, draw_matrices
-from pages.shared.page_jobs import watch
 from pages.shared.reconstruction import draw_reconstruction
-from pages.shared.session import session
+from pages.visit.page_jobs import watch
+from pages.visit.session import session
 
 through_app(__file__)
 

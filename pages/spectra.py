@@ -9,12 +9,12 @@ from pages.shared.early import HEADER, come_first, still_to_come
 from pages.shared.entry import through_app
 from pages.shared.explained import choose
 from pages.shared.joint import joint_triplets
-from pages.shared.page_jobs import watch
 from pages.shared.ranks import rank_dial
-from pages.shared.session import session
 from pages.shared.theme import theme
 from pages.shared.token_choice import choose_token
 from pages.shared.triplets import triplet_table
+from pages.visit.page_jobs import watch
+from pages.visit.session import session
 
 through_app(__file__)
 

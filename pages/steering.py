@@ -3,11 +3,11 @@
 import streamlit as st
 
 from pages.shared.entry import through_app
-from pages.shared.session import session
 from pages.shared.steering_form import form
 from pages.shared.steering_results import charts, texts
 from pages.shared.steering_state import steering
 from pages.shared.steering_watch import watch
+from pages.visit.session import session
 
 through_app(__file__)
 

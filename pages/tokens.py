@@ -8,8 +8,8 @@ from eqlin_core.figures import format_error, format_number
 from pages.shared.charts import equal_heights, show
 from pages.shared.entry import through_app
 from pages.shared.explained import choose
-from pages.shared.session import session
 from pages.shared.theme import theme
+from pages.visit.session import session
 
 through_app(__file__)
 

@@ -11,7 +11,7 @@ import numpy as np
 import streamlit as st
 
 from eqlin_core.figures import visible_token
-from pages.shared.session import session
+from pages.visit.session import session
 
 if TYPE_CHECKING:
     from eqlin_core.runs.prompt import Target, TokenRun

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from pages.shared.layer_jobs import layer_jobs
-from pages.shared.session import PATIENCE, session
+from pages.visit.session import PATIENCE, session
 from pages.worker.job import Snapshot
 from pages.worker.request import Request
 from pages.worker.worker import Job

@@ -8,8 +8,8 @@ import streamlit as st
 
 from eqlin_core.layers.cost import sweep_cost
 from pages.shared.layer_state import MODES, Layers, layers
-from pages.shared.polling import poll
-from pages.shared.progress_line import progress_line
+from pages.visit.polling import poll
+from pages.visit.progress_line import progress_line
 from pages.worker.engine import engine
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ from pages.shared.charts import download, show
 from pages.shared.downloads import download_job
 from pages.shared.explained import NONE
 from pages.shared.matrix_jobs import Span, matrix_jobs
-from pages.shared.page_jobs import page_jobs, waiting
 from pages.shared.row_choice import ROW, words
-from pages.shared.session import session
 from pages.shared.theme import theme
 from pages.shared.token_choice import choose_token, token_name
+from pages.visit.page_jobs import page_jobs, waiting
+from pages.visit.session import session
 from pages.worker.request import Request
 
 if TYPE_CHECKING:

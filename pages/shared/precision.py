@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from eqlin_core.figures import format_error
-from pages.shared.polling import poll
-from pages.shared.session import session
+from pages.visit.polling import poll
+from pages.visit.session import session
 from pages.worker.engine import engine
 from pages.worker.worker import Job
 

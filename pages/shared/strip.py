@@ -11,9 +11,9 @@ import streamlit as st
 from eqlin_core.figures import visible_token
 from pages.shared.badge import badge
 from pages.shared.facts import fact, strip_of
-from pages.shared.polling import poll
-from pages.shared.progress_line import progress_line
-from pages.shared.session import Session, session
+from pages.visit.polling import poll
+from pages.visit.progress_line import progress_line
+from pages.visit.session import Session, session
 from pages.worker.job import Snapshot
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ def page() -> None:
     import streamlit as st
 
     from pages.shared.precision import check_in_float64
-    from pages.shared.session import Session
+    from pages.visit.session import Session
     from pages.worker.request import Request
 
     if "eqlin" not in st.session_state:

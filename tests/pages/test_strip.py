@@ -11,8 +11,8 @@ from tests.pages.run_cases import EXACT, LEAKING, token_run
 def draw_strip(run, error, cancelled):
     import streamlit as st
 
-    from pages.shared.session import Session
     from pages.shared.strip import strip
+    from pages.visit.session import Session
     from pages.worker.request import Request
 
     request = Request("The bridge")

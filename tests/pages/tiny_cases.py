@@ -13,11 +13,11 @@ from streamlit.testing.v1 import AppTest
 import eqlin_core as eq
 from eqlin_core.analysis.prompt import spectrum_run, token_run
 from pages.shared import matrix_jobs as jobs_module
-from pages.shared import page_jobs as page_jobs_module
-from pages.shared import session as session_module
 from pages.shared.matrix_jobs import MatrixJobs
-from pages.shared.page_jobs import PageJobs
-from pages.shared.session import Session
+from pages.visit import page_jobs as page_jobs_module
+from pages.visit import session as session_module
+from pages.visit.page_jobs import PageJobs
+from pages.visit.session import Session
 from pages.worker import engine as engine_module
 from pages.worker.engine import Engine
 from pages.worker.request import Request

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from eqlin_core.runs.prompt import Target
-from pages.shared import session as session_module
-from pages.shared.session import Session
+from pages.visit import session as session_module
+from pages.visit.session import Session
 from pages.worker.request import Request
 from pages.worker.worker import Worker
 from tests.pages.run_cases import MadeUpEngine

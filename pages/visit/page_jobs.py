@@ -8,9 +8,9 @@ from typing import Any
 
 import streamlit as st
 
-from pages.shared.polling import poll
-from pages.shared.progress_line import progress_line
-from pages.shared.session import PATIENCE, session
+from pages.visit.polling import poll
+from pages.visit.progress_line import progress_line
+from pages.visit.session import PATIENCE, session
 from pages.worker.engine import engine
 from pages.worker.job import Snapshot
 from pages.worker.worker import Job

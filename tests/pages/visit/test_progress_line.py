@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pages.shared.progress_line import describe
+from pages.visit.progress_line import describe
 from pages.worker.job import Snapshot
 
 

@@ -8,7 +8,7 @@ from streamlit.testing.v1 import AppTest
 def script(inside_app: bool) -> None:
     import streamlit as st
 
-    from pages.shared import polling
+    from pages.visit import polling
 
     order = st.session_state.setdefault("order", [])
 
@@ -29,7 +29,7 @@ def script(inside_app: bool) -> None:
 def abandoned() -> None:
     import streamlit as st
 
-    from pages.shared import polling
+    from pages.visit import polling
 
     polling.begin()
     polling.poll(lambda _active: st.write("the part"), going_on=lambda: False)

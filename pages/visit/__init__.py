@@ -1,0 +1,1 @@
+"""One browser tab: what it asked for, how it follows its jobs."""
