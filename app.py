@@ -6,9 +6,9 @@ from pages.shared import look
 from pages.shared.entry import enter_app
 from pages.shared.sidebar import sidebar
 from pages.shared.strip import strip
-from pages.shared.theme import follow_theme
 from pages.visit import polling
 from pages.visit.session import session
+from pages.widgets.theme import follow_theme
 
 polling.begin()
 st.set_page_config(page_title="eqlin", layout="wide", initial_sidebar_state="expanded")

@@ -3,13 +3,13 @@
 import streamlit as st
 
 from pages.shared.entry import through_app
-from pages.shared.explained import choose
 from pages.shared.layer_charts import charts
 from pages.shared.layer_heads import heads
 from pages.shared.layer_state import layers
 from pages.shared.layer_table import choices, read_out
 from pages.shared.layer_watch import affordable, watch
 from pages.visit.session import session
+from pages.widgets.explained import choose
 
 through_app(__file__)
 

@@ -4,17 +4,17 @@ import streamlit as st
 
 from eqlin_core import figures
 from eqlin_core.runs.prompt import EarlySpectra
-from pages.shared.charts import equal_heights, show
 from pages.shared.early import HEADER, come_first, still_to_come
 from pages.shared.entry import through_app
-from pages.shared.explained import choose
 from pages.shared.joint import joint_triplets
 from pages.shared.ranks import rank_dial
-from pages.shared.theme import theme
-from pages.shared.token_choice import choose_token
 from pages.shared.triplets import triplet_table
 from pages.visit.page_jobs import watch
 from pages.visit.session import session
+from pages.widgets.charts import equal_heights, show
+from pages.widgets.explained import choose
+from pages.widgets.theme import theme
+from pages.widgets.token_choice import choose_token
 
 through_app(__file__)
 

@@ -5,11 +5,11 @@ import streamlit as st
 
 from eqlin_core import figures
 from eqlin_core.figures import format_error, format_number
-from pages.shared.charts import equal_heights, show
 from pages.shared.entry import through_app
-from pages.shared.explained import choose
-from pages.shared.theme import theme
 from pages.visit.session import session
+from pages.widgets.charts import equal_heights, show
+from pages.widgets.explained import choose
+from pages.widgets.theme import theme
 
 through_app(__file__)
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from eqlin_core.figures import format_error, visible_token
-from pages.shared.facts import fact, strip_of
-from pages.shared.token_choice import token_name
 from pages.visit.session import session
+from pages.widgets.facts import fact, strip_of
+from pages.widgets.token_choice import token_name
 
 if TYPE_CHECKING:
     from eqlin_core.runs.prompt import EarlySpectra

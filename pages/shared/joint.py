@@ -9,14 +9,14 @@ import streamlit as st
 
 from eqlin_core import figures
 from eqlin_core.figures import format_number
-from pages.shared.charts import show
-from pages.shared.inspector import cosine, triplet_inspector
 from pages.shared.matrix_jobs import matrix_jobs
-from pages.shared.row_choice import choice_table, chosen_row, words
-from pages.shared.theme import theme
-from pages.shared.token_choice import token_name
 from pages.shared.triplets import IN_VIEW
 from pages.visit.page_jobs import page_jobs, waiting
+from pages.widgets.charts import show
+from pages.widgets.inspector import cosine, triplet_inspector
+from pages.widgets.row_choice import choice_table, chosen_row, words
+from pages.widgets.theme import theme
+from pages.widgets.token_choice import token_name
 from pages.worker.request import Request
 
 if TYPE_CHECKING:

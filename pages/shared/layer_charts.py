@@ -10,9 +10,9 @@ import streamlit as st
 from eqlin_core import figures
 from eqlin_core.figures import visible_token
 from eqlin_core.figures.layers import KIND_NAMES
-from pages.shared.charts import show
 from pages.shared.layer_table import MODE_NAMES, Chosen, subscripted, visible_column
-from pages.shared.theme import theme
+from pages.widgets.charts import show
+from pages.widgets.theme import theme
 
 if TYPE_CHECKING:
     from eqlin_core.analysis.layers import SweepRun

@@ -9,10 +9,10 @@ import streamlit as st
 
 from eqlin_core import figures
 from eqlin_core.figures import format_number
-from pages.shared.charts import clicked, show
-from pages.shared.explained import Explained
 from pages.shared.layer_state import Layers
-from pages.shared.theme import theme
+from pages.widgets.charts import clicked, show
+from pages.widgets.explained import Explained
+from pages.widgets.theme import theme
 
 if TYPE_CHECKING:
     from eqlin_core.runs.prompt import TokenRun

@@ -12,12 +12,12 @@ import streamlit as st
 from eqlin_core import figures
 from eqlin_core.figures import format_number, visible_token
 from eqlin_core.figures.layers import KIND_NAMES
-from pages.shared.charts import clicked, show
-from pages.shared.facts import fact, strip_of
-from pages.shared.inspector import triplet_inspector
 from pages.shared.layer_state import MODES
-from pages.shared.theme import theme
-from pages.shared.token_choice import token_name
+from pages.widgets.charts import clicked, show
+from pages.widgets.facts import fact, strip_of
+from pages.widgets.inspector import triplet_inspector
+from pages.widgets.theme import theme
+from pages.widgets.token_choice import token_name
 
 if TYPE_CHECKING:
     from eqlin_core.analysis.layers import SweepRun

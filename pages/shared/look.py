@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from eqlin_core.figures.palette import MONO, look
-from pages.shared.theme import theme
+from pages.widgets.theme import theme
 
 
 def wordmark() -> str:

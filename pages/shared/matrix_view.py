@@ -9,15 +9,15 @@ import streamlit as st
 
 from eqlin_core import figures
 from eqlin_core.figures import visible_token
-from pages.shared.charts import download, show
-from pages.shared.downloads import download_job
-from pages.shared.explained import NONE
 from pages.shared.matrix_jobs import Span, matrix_jobs
-from pages.shared.row_choice import ROW, words
-from pages.shared.theme import theme
-from pages.shared.token_choice import choose_token, token_name
 from pages.visit.page_jobs import page_jobs, waiting
 from pages.visit.session import session
+from pages.widgets.charts import download, show
+from pages.widgets.downloads import download_job
+from pages.widgets.explained import NONE
+from pages.widgets.row_choice import ROW, words
+from pages.widgets.theme import theme
+from pages.widgets.token_choice import choose_token, token_name
 from pages.worker.request import Request
 
 if TYPE_CHECKING:

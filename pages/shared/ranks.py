@@ -9,11 +9,11 @@ import streamlit as st
 
 from eqlin_core import figures
 from eqlin_core.figures import format_error, format_number, visible_token
-from pages.shared.charts import show
-from pages.shared.facts import fact, strip_of
 from pages.shared.matrix_jobs import matrix_jobs
-from pages.shared.theme import theme
 from pages.visit.page_jobs import page_jobs, waiting
+from pages.widgets.charts import show
+from pages.widgets.facts import fact, strip_of
+from pages.widgets.theme import theme
 from pages.worker.engine import KEPT_TRIPLETS
 from pages.worker.request import Request
 

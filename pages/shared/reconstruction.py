@@ -9,10 +9,10 @@ import streamlit as st
 
 from eqlin_core import figures
 from eqlin_core.figures import format_error, format_number
-from pages.shared.charts import show
 from pages.shared.matrix_jobs import matrix_jobs
-from pages.shared.theme import theme
 from pages.visit.page_jobs import page_jobs, waiting
+from pages.widgets.charts import show
+from pages.widgets.theme import theme
 from pages.worker.request import Request
 
 if TYPE_CHECKING:

@@ -15,14 +15,14 @@ from eqlin_core.figures import format_number, visible_token
 from eqlin_core.figures.steered_text import marked_html
 from eqlin_core.figures.steering import depth_guide, steering_forecast, steering_metrics
 from eqlin_core.runs.steering import UNLIKELY, SteeringGrid, Text
-from pages.shared.charts import download, show
-from pages.shared.downloads import download_job
-from pages.shared.facts import fact, strip_of
 from pages.shared.steering_form import code
 from pages.shared.steering_jobs import steering_jobs
 from pages.shared.steering_state import Steering, steering
 from pages.shared.strengths import Choices, strengths
-from pages.shared.theme import theme
+from pages.widgets.charts import download, show
+from pages.widgets.downloads import download_job
+from pages.widgets.facts import fact, strip_of
+from pages.widgets.theme import theme
 
 # The table of strengths, in pixels: a text of 24 tokens and all 21 rows of a grid are seen whole, at 1280 pixels too.
 NUMBER_WIDTH, TEXT_WIDTH, ROW_HEIGHT, HEADER_HEIGHT, TABLE_ROWS = 64, 660, 28, 38, 21

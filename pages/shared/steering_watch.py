@@ -7,9 +7,9 @@ import streamlit as st
 from eqlin_core.figures.steered_text import marked_html
 from pages.shared.steering_results import nearest, shown_strength
 from pages.shared.steering_state import Steering, steering
-from pages.shared.theme import theme
 from pages.visit.polling import poll
 from pages.visit.progress_line import progress_line
+from pages.widgets.theme import theme
 from pages.worker.engine import engine
 
 POLL_SECONDS = 0.35

@@ -15,7 +15,7 @@ from typing import Any
 import streamlit as st
 
 from eqlin_core.figures.palette import MONO, look
-from pages.shared.theme import theme
+from pages.widgets.theme import theme
 
 _HTML = """
 <div class="eq-sliders"></div>

@@ -10,10 +10,10 @@ import streamlit as st
 
 from eqlin_core.figures import visible_token
 from pages.shared.badge import badge
-from pages.shared.facts import fact, strip_of
 from pages.visit.polling import poll
 from pages.visit.progress_line import progress_line
 from pages.visit.session import Session, session
+from pages.widgets.facts import fact, strip_of
 from pages.worker.job import Snapshot
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ import streamlit as st
 
 from eqlin_core import figures
 from eqlin_core.figures import visible_token
-from pages.shared.charts import show
-from pages.shared.explained import Explained
-from pages.shared.inspector import cosine, triplet_inspector
-from pages.shared.row_choice import choice_table, chosen_row, words
-from pages.shared.theme import theme
+from pages.widgets.charts import show
+from pages.widgets.explained import Explained
+from pages.widgets.inspector import cosine, triplet_inspector
+from pages.widgets.row_choice import choice_table, chosen_row, words
+from pages.widgets.theme import theme
 
 if TYPE_CHECKING:
     from eqlin_core.runs.prompt import SpectrumRun, TokenRun

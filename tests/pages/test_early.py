@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from eqlin_core.analysis.early import early_spectra
 from eqlin_core.runs.files import load_run, save_run
-from pages.shared.token_choice import token_name
+from pages.widgets.token_choice import token_name
 from tests.pages.tiny_cases import REQUEST, TinyEngine, finished_visit, settled, tiny_engine
 
 THERE = (1, 4)

@@ -223,7 +223,7 @@ def draw_heads(run, state, explained, head):
 
 
 def drawn_heads(head: tuple[int, int] | None = None) -> AppTest:
-    from pages.shared.explained import Explained
+    from pages.widgets.explained import Explained
 
     run = token_run()
     state = Layers("ada", request=BRIDGE, heads=heads_run(tuple(t.token_id for t in run.targets)))

@@ -12,11 +12,11 @@ from streamlit.testing.v1 import AppTest
 import eqlin_core as eq
 from eqlin_core.analysis.ranks import RankRun, rank_run
 from eqlin_core.runs.prompt import RunKey
-from pages.shared.inspector import cosine
 from pages.shared.matrix_jobs import MatrixJobs
 from pages.shared.matrix_view import _inside, _take_box
 from pages.shared.ranks import sentence, stops
 from pages.shared.reconstruction import EVERY, RULES
+from pages.widgets.inspector import cosine
 from pages.worker.request import Request
 from pages.worker.worker import Progress
 from tests.pages.tiny_cases import TinyEngine, opened, settled, tiny_engine, unsettled

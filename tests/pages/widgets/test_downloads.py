@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from eqlin_core import EqlinError
-from pages.shared.downloads import _result
+from pages.widgets.downloads import _result
 from pages.worker.worker import Job, Progress, Worker
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pages.shared.explained import Explained, _names
 from pages.visit import session as session_module
+from pages.widgets.explained import Explained, _names
 from pages.worker.worker import Worker
 from tests.pages.run_cases import MadeUpEngine, target, token_run
 from tests.pages.worker.worker_cases import Gate
@@ -42,8 +42,8 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[MadeUpEngine]:
 def draw_choice(run):
     import streamlit as st
 
-    from pages.shared.explained import choose
     from pages.visit.session import Session
+    from pages.widgets.explained import choose
     from pages.worker.request import Request
 
     request = Request(run.prompt)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import streamlit as st
 
-from pages.shared.row_choice import _choose, chosen_row, words
+from pages.widgets.row_choice import _choose, chosen_row, words
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import streamlit as st
 
 from eqlin_core import figures
 from eqlin_core.figures import format_number
-from pages.shared.charts import equal_heights, show
-from pages.shared.facts import fact, strip_of
-from pages.shared.theme import theme
+from pages.widgets.charts import equal_heights, show
+from pages.widgets.facts import fact, strip_of
+from pages.widgets.theme import theme
 
 if TYPE_CHECKING:
     from eqlin_core.models.readout import Row

@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from eqlin_core.figures import Chart
-from pages.shared.downloads import download_link
+from pages.widgets.downloads import download_link
 
 
 def show(chart: Chart, key: str, note: str = "", on_click: Callable[[], None] | None = None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pages.shared.facts import fact, strip_of
+from pages.widgets.facts import fact, strip_of
 
 
 def test_a_fact_shows_its_texts_as_they_are() -> None:
