@@ -2,10 +2,10 @@
 
 import streamlit as st
 
-from pages.shared import look
-from pages.shared.entry import enter_app
-from pages.shared.sidebar import sidebar
-from pages.shared.strip import strip
+from pages.frame import look
+from pages.frame.entry import enter_app
+from pages.frame.sidebar import sidebar
+from pages.frame.strip import strip
 from pages.visit import polling
 from pages.visit.session import session
 from pages.widgets.theme import follow_theme

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages.shared.entry import through_app
+from pages.frame.entry import through_app
 from pages.shared.layer_charts import charts
 from pages.shared.layer_heads import heads
 from pages.shared.layer_state import layers

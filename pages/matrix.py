@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages.shared.entry import through_app
+from pages.frame.entry import through_app
 from pages.shared.matrix_view import choose_tokens, choose_window, draw_matrices
 from pages.shared.reconstruction import draw_reconstruction
 from pages.visit.page_jobs import watch

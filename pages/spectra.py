@@ -4,8 +4,8 @@ import streamlit as st
 
 from eqlin_core import figures
 from eqlin_core.runs.prompt import EarlySpectra
+from pages.frame.entry import through_app
 from pages.shared.early import HEADER, come_first, still_to_come
-from pages.shared.entry import through_app
 from pages.shared.joint import joint_triplets
 from pages.shared.ranks import rank_dial
 from pages.shared.triplets import triplet_table

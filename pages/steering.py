@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages.shared.entry import through_app
+from pages.frame.entry import through_app
 from pages.shared.steering_form import form
 from pages.shared.steering_results import charts, texts
 from pages.shared.steering_state import steering

@@ -5,7 +5,7 @@ import streamlit as st
 
 from eqlin_core import figures
 from eqlin_core.figures import format_error, format_number
-from pages.shared.entry import through_app
+from pages.frame.entry import through_app
 from pages.visit.session import session
 from pages.widgets.charts import equal_heights, show
 from pages.widgets.explained import choose

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from eqlin_core.figures import visible_token
-from pages.shared.badge import badge
+from pages.frame.badge import badge
 from pages.visit.polling import poll
 from pages.visit.progress_line import progress_line
 from pages.visit.session import Session, session

@@ -9,7 +9,7 @@ import streamlit as st
 
 from eqlin_core.figures import format_error
 from eqlin_core.freezing.treatments import Treatment, gated
-from pages.shared.precision import check_in_float64
+from pages.frame.precision import check_in_float64
 
 if TYPE_CHECKING:
     from eqlin_core.runs.exactness import Exactness

@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from eqlin_core import EqlinError
 from eqlin_core.maps.precision import PrecisionCheck
-from pages.shared import precision
+from pages.frame import precision
 from pages.worker.request import Request
 from pages.worker.worker import Job, Progress, Worker
 from tests.pages.worker.worker_cases import Gate, giving, raising
@@ -31,7 +31,7 @@ class Engine:
 def page() -> None:
     import streamlit as st
 
-    from pages.shared.precision import check_in_float64
+    from pages.frame.precision import check_in_float64
     from pages.visit.session import Session
     from pages.worker.request import Request
 

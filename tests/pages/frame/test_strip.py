@@ -11,7 +11,7 @@ from tests.pages.run_cases import EXACT, LEAKING, token_run
 def draw_strip(run, error, cancelled):
     import streamlit as st
 
-    from pages.shared.strip import strip
+    from pages.frame.strip import strip
     from pages.visit.session import Session
     from pages.worker.request import Request
 
