@@ -5,10 +5,10 @@ import streamlit as st
 from eqlin_core import figures
 from eqlin_core.runs.prompt import EarlySpectra
 from pages.frame.entry import through_app
-from pages.shared.early import HEADER, come_first, still_to_come
-from pages.shared.joint import joint_triplets
-from pages.shared.ranks import rank_dial
-from pages.shared.triplets import triplet_table
+from pages.triplets.early import HEADER, come_first, still_to_come
+from pages.triplets.joint import joint_triplets
+from pages.triplets.rank_dial import rank_dial
+from pages.triplets.table import triplet_table
 from pages.visit.page_jobs import watch
 from pages.visit.session import session
 from pages.widgets.charts import equal_heights, show

@@ -14,8 +14,8 @@ from eqlin_core.analysis.ranks import RankRun, rank_run
 from eqlin_core.runs.prompt import RunKey
 from pages.shared.matrix_jobs import MatrixJobs
 from pages.shared.matrix_view import _inside, _take_box
-from pages.shared.ranks import sentence, stops
 from pages.shared.reconstruction import EVERY, RULES
+from pages.triplets.rank_dial import sentence, stops
 from pages.widgets.inspector import cosine
 from pages.worker.request import Request
 from pages.worker.worker import Progress

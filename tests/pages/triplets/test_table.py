@@ -11,7 +11,7 @@ from tests.pages.run_cases import K, spectrum_run, target, token_run
 def draw_table(run, spectra, token, first, row):
     import streamlit as st
 
-    from pages.shared.triplets import triplet_table
+    from pages.triplets.table import triplet_table
     from pages.widgets.explained import Explained
 
     st.session_state.setdefault("triplet", row)

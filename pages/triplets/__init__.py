@@ -1,0 +1,1 @@
+"""What page Spectra is made of."""
