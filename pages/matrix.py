@@ -3,8 +3,8 @@
 import streamlit as st
 
 from pages.frame.entry import through_app
-from pages.shared.matrix_view import choose_tokens, choose_window, draw_matrices
-from pages.shared.reconstruction import draw_reconstruction
+from pages.matrices.reconstruction import draw_reconstruction
+from pages.matrices.view import choose_tokens, choose_window, draw_matrices
 from pages.visit.page_jobs import watch
 from pages.visit.session import session
 

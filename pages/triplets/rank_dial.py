@@ -9,7 +9,7 @@ import streamlit as st
 
 from eqlin_core import figures
 from eqlin_core.figures import format_error, format_number, visible_token
-from pages.shared.matrix_jobs import matrix_jobs
+from pages.matrices.jobs import matrix_jobs
 from pages.visit.page_jobs import page_jobs, waiting
 from pages.widgets.charts import show
 from pages.widgets.facts import fact, strip_of

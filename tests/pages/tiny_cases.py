@@ -12,8 +12,8 @@ from streamlit.testing.v1 import AppTest
 
 import eqlin_core as eq
 from eqlin_core.analysis.prompt import spectrum_run, token_run
-from pages.shared import matrix_jobs as jobs_module
-from pages.shared.matrix_jobs import MatrixJobs
+from pages.matrices import jobs as jobs_module
+from pages.matrices.jobs import MatrixJobs
 from pages.visit import page_jobs as page_jobs_module
 from pages.visit import session as session_module
 from pages.visit.page_jobs import PageJobs

@@ -12,9 +12,9 @@ from streamlit.testing.v1 import AppTest
 import eqlin_core as eq
 from eqlin_core.analysis.ranks import RankRun, rank_run
 from eqlin_core.runs.prompt import RunKey
-from pages.shared.matrix_jobs import MatrixJobs
-from pages.shared.matrix_view import _inside, _take_box
-from pages.shared.reconstruction import EVERY, RULES
+from pages.matrices.jobs import MatrixJobs
+from pages.matrices.reconstruction import EVERY, RULES
+from pages.matrices.view import _inside, _take_box
 from pages.triplets.rank_dial import sentence, stops
 from pages.widgets.inspector import cosine
 from pages.worker.request import Request

@@ -9,7 +9,7 @@ import streamlit as st
 
 from eqlin_core import figures
 from eqlin_core.figures import visible_token
-from pages.shared.matrix_jobs import Span, matrix_jobs
+from pages.matrices.jobs import Span, matrix_jobs
 from pages.visit.page_jobs import page_jobs, waiting
 from pages.visit.session import session
 from pages.widgets.charts import download, show

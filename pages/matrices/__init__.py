@@ -1,0 +1,1 @@
+"""What page Matrix is made of."""
