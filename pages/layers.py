@@ -3,11 +3,11 @@
 import streamlit as st
 
 from pages.frame.entry import through_app
-from pages.shared.layer_charts import charts
-from pages.shared.layer_heads import heads
-from pages.shared.layer_state import layers
-from pages.shared.layer_table import choices, read_out
-from pages.shared.layer_watch import affordable, watch
+from pages.sweep.charts import charts
+from pages.sweep.heads import heads
+from pages.sweep.state import layers
+from pages.sweep.table import choices, read_out
+from pages.sweep.watch import affordable, watch
 from pages.visit.session import session
 from pages.widgets.explained import choose
 

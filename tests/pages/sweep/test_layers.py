@@ -8,13 +8,13 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from eqlin_core import EqlinError
-from pages.shared import layer_state
-from pages.shared.layer_state import Layers
-from pages.shared.layer_watch import affordable
+from pages.sweep import state as layer_state
+from pages.sweep.state import Layers
+from pages.sweep.watch import affordable
 from pages.worker.request import Request
 from pages.worker.worker import Worker
-from tests.pages.layer_cases import MadeUpJobs, heads_run, sweep_run
 from tests.pages.run_cases import target, token_run
+from tests.pages.sweep.layer_cases import MadeUpJobs, heads_run, sweep_run
 from tests.pages.worker.worker_cases import Gate
 
 BRIDGE, TOWER = Request("The bridge"), Request("The tower")
@@ -132,8 +132,8 @@ def test_only_what_takes_a_moment_starts_by_itself(tokens: int, at_once: bool) -
 def draw_sweeps(run, sweeps, state):
     import streamlit as st
 
-    from pages.shared.layer_charts import charts
-    from pages.shared.layer_table import choices, read_out
+    from pages.sweep.charts import charts
+    from pages.sweep.table import choices, read_out
 
     st.session_state.update(state)
     chosen = choices(sweeps, run)
@@ -215,7 +215,7 @@ def test_when_a_chosen_token_becomes_the_read_out_is_said() -> None:
 def draw_heads(run, state, explained, head):
     import streamlit as st
 
-    from pages.shared.layer_heads import heads
+    from pages.sweep.heads import heads
 
     if head is not None:
         st.session_state["head"] = head

@@ -12,7 +12,7 @@ import streamlit as st
 from eqlin_core import figures
 from eqlin_core.figures import format_number, visible_token
 from eqlin_core.figures.layers import KIND_NAMES
-from pages.shared.layer_state import MODES
+from pages.sweep.state import MODES
 from pages.widgets.charts import clicked, show
 from pages.widgets.facts import fact, strip_of
 from pages.widgets.inspector import triplet_inspector

@@ -9,7 +9,7 @@ import streamlit as st
 
 from eqlin_core import figures
 from eqlin_core.figures import format_number
-from pages.shared.layer_state import Layers
+from pages.sweep.state import Layers
 from pages.widgets.charts import clicked, show
 from pages.widgets.explained import Explained
 from pages.widgets.theme import theme

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages.shared.layer_jobs import layer_jobs
+from pages.sweep.jobs import layer_jobs
 from pages.visit.session import PATIENCE, session
 from pages.worker.job import Snapshot
 from pages.worker.request import Request

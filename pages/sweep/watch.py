@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from eqlin_core.layers.cost import sweep_cost
-from pages.shared.layer_state import MODES, Layers, layers
+from pages.sweep.state import MODES, Layers, layers
 from pages.visit.polling import poll
 from pages.visit.progress_line import progress_line
 from pages.worker.engine import engine

@@ -10,7 +10,7 @@ import streamlit as st
 from eqlin_core import figures
 from eqlin_core.figures import visible_token
 from eqlin_core.figures.layers import KIND_NAMES
-from pages.shared.layer_table import MODE_NAMES, Chosen, subscripted, visible_column
+from pages.sweep.table import MODE_NAMES, Chosen, subscripted, visible_column
 from pages.widgets.charts import show
 from pages.widgets.theme import theme
 

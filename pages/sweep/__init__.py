@@ -1,0 +1,1 @@
+"""What page Layers is made of."""
