@@ -3,10 +3,10 @@
 import streamlit as st
 
 from pages.frame.entry import through_app
-from pages.shared.steering_form import form
-from pages.shared.steering_results import charts, texts
-from pages.shared.steering_state import steering
-from pages.shared.steering_watch import watch
+from pages.steered.form import form
+from pages.steered.results import charts, texts
+from pages.steered.state import steering
+from pages.steered.watch import watch
 from pages.visit.session import session
 
 through_app(__file__)

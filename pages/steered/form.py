@@ -7,8 +7,8 @@ import streamlit as st
 from eqlin_core.figures import visible_token
 from eqlin_core.runs.steering import OperatorFile, SteeringPlan
 from eqlin_core.steering.presets import STEERING_PRESETS
-from pages.shared.steering_state import Steering, source
-from pages.shared.strengths import from_address
+from pages.steered.sliders import from_address
+from pages.steered.state import Steering, source
 from pages.worker.request import DEFAULT_MODEL
 
 FIRST = next(iter(STEERING_PRESETS))

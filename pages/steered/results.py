@@ -15,10 +15,10 @@ from eqlin_core.figures import format_number, visible_token
 from eqlin_core.figures.steered_text import marked_html
 from eqlin_core.figures.steering import depth_guide, steering_forecast, steering_metrics
 from eqlin_core.runs.steering import UNLIKELY, SteeringGrid, Text
-from pages.shared.steering_form import code
-from pages.shared.steering_jobs import steering_jobs
-from pages.shared.steering_state import Steering, steering
-from pages.shared.strengths import Choices, strengths
+from pages.steered.form import code
+from pages.steered.jobs import steering_jobs
+from pages.steered.sliders import Choices, strengths
+from pages.steered.state import Steering, steering
 from pages.widgets.charts import download, show
 from pages.widgets.downloads import download_job
 from pages.widgets.facts import fact, strip_of

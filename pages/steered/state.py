@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from eqlin_core.runs.steering import SteeringGrid, SteeringPlan
-from pages.shared.steering_jobs import Guide, steering_jobs
+from pages.steered.jobs import Guide, steering_jobs
 from pages.visit.session import PATIENCE, session
 from pages.worker.request import Request
 from pages.worker.worker import Job

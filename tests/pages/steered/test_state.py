@@ -11,9 +11,9 @@ import pytest
 
 from eqlin_core import EqlinError
 from eqlin_core.runs.steering import SteeringGrid, SteeringPlan, Text
-from pages.shared import steering_state
-from pages.shared.steering_results import nearest
-from pages.shared.steering_state import Steering
+from pages.steered import state as steering_state
+from pages.steered.results import nearest
+from pages.steered.state import Steering
 from pages.worker.request import Request
 from pages.worker.worker import Job, Progress, Worker
 

@@ -11,7 +11,7 @@ import torch
 from eqlin_core.audit.families import tiny_model
 from eqlin_core.runs.steering import OperatorFile, SteeringPlan
 from eqlin_core.steering.operators import operator_from_bytes
-from pages.shared.steering_jobs import SteeringJobs
+from pages.steered.jobs import SteeringJobs
 from pages.worker.job import Snapshot
 from pages.worker.request import Request
 from pages.worker.worker import Progress, Worker

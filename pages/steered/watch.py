@@ -5,8 +5,8 @@ from __future__ import annotations
 import streamlit as st
 
 from eqlin_core.figures.steered_text import marked_html
-from pages.shared.steering_results import nearest, shown_strength
-from pages.shared.steering_state import Steering, steering
+from pages.steered.results import nearest, shown_strength
+from pages.steered.state import Steering, steering
 from pages.visit.polling import poll
 from pages.visit.progress_line import progress_line
 from pages.widgets.theme import theme

@@ -1,0 +1,1 @@
+"""What page Steering is made of."""
