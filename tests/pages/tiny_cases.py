@@ -45,8 +45,8 @@ def tiny_engine(patch: pytest.MonkeyPatch) -> Iterator[TinyEngine]:
     jobs = MatrixJobs(made)
     for module in (engine_module, session_module, page_jobs_module):
         patch.setattr(module, "engine", lambda: made)
-    for name in ("matrix_view", "reconstruction", "ranks", "joint"):
-        patch.setattr(f"pages.shared.{name}.matrix_jobs", lambda: jobs)
+    for name in ("matrices.view", "matrices.reconstruction", "triplets.rank_dial", "triplets.joint"):
+        patch.setattr(f"pages.{name}.matrix_jobs", lambda: jobs)
     patch.setattr(jobs_module, "matrix_jobs", lambda: jobs)
     yield made
     assert made.worker.shutdown()
