@@ -21,7 +21,7 @@ from eqlin_core.freezing.treatments import gated, treatments
 from eqlin_core.runs.exactness import BOUNDS
 from tests.cases import FAMILY_NAMES, MARIN, PROMPT, default_model, family, stock_outputs
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+README = (Path(__file__).resolve().parents[3] / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
