@@ -14,7 +14,7 @@ import torch
 from eqlin_core.analysis.prompt import READ, run_key
 from eqlin_core.maps.linear_map import LinearMap
 from eqlin_core.models.readout import read_input, read_output
-from eqlin_core.progress import Progress
+from eqlin_core.progress import Progress, part
 from eqlin_core.resources import budget, plan
 from eqlin_core.runs.prompt import EarlySpectra, Row
 from eqlin_core.spectra.triplets import Triplets, expected_passes, top_triplets
@@ -26,6 +26,7 @@ SHARE = 0.2  # of the matrix's passes that all of them may take together
 WORTHWHILE = 10.0  # seconds that the matrix takes at least
 # Relative residuals: the error of a singular value is about their square. Lower precisions hold no equation so well.
 _TOLERANCE = {torch.float64: 1e-6, torch.float32: 2e-4}
+_MESSAGE = "Largest triplets of the most important tokens"
 _BLOCK = 3
 _ROWS = 64  # a pass of fewer positions takes as long, so that blocks of late tokens are wider
 
@@ -73,16 +74,11 @@ def early_spectra(
             tolerance=_TOLERANCE.get(lin.inputs.dtype),
             block=block,
             most=2 * expected_passes(k, block),
-            progress=_part(progress, sum(costs[:n]) / sum(costs), costs[n] / sum(costs)),
+            progress=part(progress, sum(costs[:n]) / sum(costs), sum(costs[: n + 1]) / sum(costs), _MESSAGE),
         )
         if triplets.converged:
             found[token] = triplets
             yield _run(lin, found, len(tokens))
-
-
-def _part(progress: Progress | None, start: float, share: float) -> Progress | None:
-    message = "Largest triplets of the most important tokens"
-    return None if progress is None else lambda fraction, _: progress(start + share * fraction, message)
 
 
 def _block(lin: LinearMap, token: int, k: int) -> int:

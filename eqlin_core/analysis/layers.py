@@ -5,9 +5,8 @@ Columns are the input tokens and, last, the joint map of all of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from eqlin_core.layers.heads import direct_contributions
 from eqlin_core.layers.sweep import sweep_map
 from eqlin_core.maps.linear_map import LinearMap
 from eqlin_core.models.readout import Row
+from eqlin_core.progress import Progress
 from eqlin_core.runs.prompt import RunKey
 
 Array = np.ndarray
@@ -110,9 +110,7 @@ class HeadsRun:
         return found
 
 
-def sweep_run(
-    lin: LinearMap, mode: str, k: int = KEPT, progress: Callable[[float, str], Any] | None = None
-) -> SweepRun:
+def sweep_run(lin: LinearMap, mode: str, k: int = KEPT, progress: Progress | None = None) -> SweepRun:
     """All layers and kinds in one mode."""
     found = sweep_map(lin, mode, k=min(k, lin.width), progress=progress)
 
@@ -135,7 +133,7 @@ def sweep_run(
     )
 
 
-def heads_run(lin: LinearMap, ids: Sequence[int], progress: Callable[[float, str], Any] | None = None) -> HeadsRun:
+def heads_run(lin: LinearMap, ids: Sequence[int], progress: Progress | None = None) -> HeadsRun:
     """The logits of these vocabulary tokens, split over embedding, heads and MLPs."""
     parts = direct_contributions(lin, lin.lm.unembedding[list(ids)], progress)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +20,7 @@ from eqlin_core.freezing.norms import coefficient_dtype
 from eqlin_core.maps.linear_map import LinearMap
 from eqlin_core.maps.partial_freezing import partly_frozen
 from eqlin_core.models.readout import Row, read_input, read_output
+from eqlin_core.progress import Progress
 from eqlin_core.runs.exactness import BOUNDS
 from eqlin_core.runs.prompt import Array, RunKey
 
@@ -29,7 +29,6 @@ CELLS = 288
 LINES = 8
 # Colours end at this percentile of the entries' sizes: a few dimensions are far larger than all others.
 CLIP_PERCENTILE = 99.9
-_Report = Callable[[float, str], Any]
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ class Reconstruction:
     leaks: list[str]
 
 
-def matrix_run(lin: LinearMap, token: int, progress: _Report | None = None) -> MatrixRun:
+def matrix_run(lin: LinearMap, token: int, progress: Progress | None = None) -> MatrixRun:
     """The whole matrix of one token, reduced; computes the matrices first where that has not been done."""
     matrix = _matrix(lin, token, progress)
     matrix = matrix.to(coefficient_dtype(matrix.dtype))
@@ -118,7 +117,7 @@ def matrix_view(
     token: int,
     rows: tuple[int, int] | None = None,
     columns: tuple[int, int] | None = None,
-    progress: _Report | None = None,
+    progress: Progress | None = None,
 ) -> MatrixView:
     """The part of one token's matrix between the given rows and columns, in as fine blocks as a screen can show.
 
@@ -141,7 +140,7 @@ def reduce_blocks(matrix: Float[Tensor, "m n"], most: int) -> tuple[Float[Tensor
     return torch.where(above >= -below, above, below), (height, width)
 
 
-def matrix_bytes(lin: LinearMap, token: int, progress: _Report | None = None) -> bytes:
+def matrix_bytes(lin: LinearMap, token: int, progress: Progress | None = None) -> bytes:
     """One token's exact matrix [d_out, d_in] as a NumPy file, in its own dtype (bfloat16 widened to float32)."""
     matrix = _matrix(lin, token, progress).cpu()
     file = io.BytesIO()
@@ -149,7 +148,7 @@ def matrix_bytes(lin: LinearMap, token: int, progress: _Report | None = None) ->
     return file.getvalue()
 
 
-def reconstruction(lin: LinearMap, frozen: Collection[str], progress: _Report | None = None) -> Reconstruction:
+def reconstruction(lin: LinearMap, frozen: Collection[str], progress: Progress | None = None) -> Reconstruction:
     """What the Jacobian with only these freezing rules on makes of the output."""
     part = partly_frozen(lin, frozen, progress=progress)
     return Reconstruction(
@@ -164,7 +163,7 @@ def reconstruction(lin: LinearMap, frozen: Collection[str], progress: _Report | 
     )
 
 
-def _matrix(lin: LinearMap, token: int, progress: _Report | None) -> Tensor:
+def _matrix(lin: LinearMap, token: int, progress: Progress | None) -> Tensor:
     if not 0 <= token < lin.n_tokens:
         raise EqlinError(f"Token {token} does not exist: the prompt has {lin.n_tokens} tokens.")
     return lin.jacobian(progress)[token].detach().to(lin.inputs.device)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +15,7 @@ from eqlin_core.maps.linear_map import LinearMap
 from eqlin_core.models.experts import eager_experts
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.readout import read_input, read_output
+from eqlin_core.progress import Progress
 from eqlin_core.runs.exactness import BOUNDS, Exactness
 from eqlin_core.runs.prompt import Array, RunKey, SpectrumRun, Target, TokenRun
 from eqlin_core.spectra.spectrum import spectrum
@@ -31,7 +30,7 @@ def run_key(lin: LinearMap) -> RunKey:
     return RunKey(lin.lm.name, lin.lm.revision, dtype, tuple(lin.token_ids), lin.gated_path)
 
 
-def token_run(lin: LinearMap, prompt: str, progress: Callable[[float, str], Any] | None = None) -> TokenRun:
+def token_run(lin: LinearMap, prompt: str, progress: Progress | None = None) -> TokenRun:
     """Contributions, exactness and the most likely next tokens, without the matrix."""
     contributions = lin.contributions(progress)
     return _token_run(lin, prompt, contributions, _likely(lin), lin.exactness())
@@ -104,7 +103,7 @@ def typed_target(lin: LinearMap, text: str) -> Target:
     return describe_targets(lm, lin, [max(ids, key=lambda i: float(logits[i]))], logits)[0]
 
 
-def spectrum_run(lin: LinearMap, k: int = 24, progress: Callable[[float, str], Any] | None = None) -> SpectrumRun:
+def spectrum_run(lin: LinearMap, k: int = 24, progress: Progress | None = None) -> SpectrumRun:
     """The singular triplets of every token's matrix, read out; computes the matrix."""
     found = spectrum(lin, min(k, lin.width), progress=progress)
     T, kept = found.S.shape

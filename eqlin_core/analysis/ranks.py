@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -12,11 +10,10 @@ from jaxtyping import Float, Int
 from eqlin_core.analysis.prompt import READ, run_key
 from eqlin_core.maps.linear_map import LinearMap
 from eqlin_core.models.readout import Row, read_input, read_output
+from eqlin_core.progress import Progress, part
 from eqlin_core.runs.prompt import Array, RunKey
 from eqlin_core.spectra.spectrum import Spectrum, spectrum
 from eqlin_core.spectra.truncation import Truncation, truncate
-
-_Report = Callable[[float, str], Any]
 
 
 @dataclass(frozen=True)
@@ -61,12 +58,12 @@ class JointRun:
 
 
 def rank_run(
-    lin: LinearMap, k: int, *, joint: bool = False, every: bool = False, progress: _Report | None = None
+    lin: LinearMap, k: int, *, joint: bool = False, every: bool = False, progress: Progress | None = None
 ) -> RankRun:
     """The prediction at the ranks 0..k of each token's matrix, or of all together; ``every``: at all ranks 0..d."""
     found: Spectrum | None = None
     if not every:
-        found = spectrum(lin, min(k, lin.width), joint=joint, progress=_first(0.9, progress))
+        found = spectrum(lin, min(k, lin.width), joint=joint, progress=part(progress, 0.0, 0.9))
     result: Truncation = truncate(lin, found, joint=joint, progress=progress)
     return RankRun(
         key=run_key(lin),
@@ -81,7 +78,7 @@ def rank_run(
     )
 
 
-def joint_run(lin: LinearMap, k: int = 24, progress: _Report | None = None) -> JointRun:
+def joint_run(lin: LinearMap, k: int = 24, progress: Progress | None = None) -> JointRun:
     """The joint triplets, read out; computes the matrix first where that has not been done."""
     found = spectrum(lin, min(k, lin.width), joint=True, progress=progress)
     parts = found.Vh.reshape(len(found.S), lin.n_tokens, lin.width)
@@ -101,7 +98,3 @@ def joint_run(lin: LinearMap, k: int = 24, progress: _Report | None = None) -> J
         reads_u=read_output(lin.lm, found.U.T, READ),
         reads_v=read_input(lin.lm, strongest, READ),
     )
-
-
-def _first(part: float, progress: _Report | None) -> _Report | None:
-    return None if progress is None else lambda fraction, message: progress(part * fraction, message)

@@ -17,7 +17,7 @@ from eqlin_core.models.experts import fitting_experts
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.readout import Row, read_output
 from eqlin_core.models.sites import find_final_norm, find_layers
-from eqlin_core.progress import Progress, report
+from eqlin_core.progress import Progress, part
 from eqlin_core.runs.steering import (
     ForecastRun,
     Measured,
@@ -57,14 +57,11 @@ def steering_grid(
     acting: Any = operators[0] if alone else list(operators)
     strengths: list[Any] = [s[0] if alone else s for s in plan.strengths]
 
-    def stage(first: float, last: float) -> Progress:
-        return lambda part, message: report(progress, first + (last - first) * part, message)
-
     def show(rows: list[list[int]]) -> None:
         assert on_texts is not None
         on_texts([text_of(lm, ids, row) for row in rows])
 
-    def sweep(which: Any, steps: Progress, watched: bool = False) -> SteeringSweep:
+    def sweep(which: Any, steps: Progress | None, watched: bool = False) -> SteeringSweep:
         return steering_sweep(
             lm,
             token_ids=ids,
@@ -85,7 +82,7 @@ def steering_grid(
             publish(grid)
         return grid
 
-    made = sweep(acting, stage(0.0, 0.35), watched=True)
+    made = sweep(acting, part(progress, 0.0, 0.35), watched=True)
     grid = tell(
         SteeringGrid(
             plan=plan,
@@ -98,7 +95,7 @@ def steering_grid(
         )
     )
     said = concept_continuation(lm, operators[0])
-    measured = steering_metrics(lm, made.generations, acting, said, form=plan.form, progress=stage(0.35, 0.45))
+    measured = steering_metrics(lm, made.generations, acting, said, form=plan.form, progress=part(progress, 0.35, 0.45))
     grid = replace(grid, continuation=lm.token_strings(said), measured=_measured(measured))
     grid = tell(replace(grid, operators=_facts(lm, ids, operators)))
     if alone:
@@ -109,17 +106,23 @@ def steering_grid(
             token=_favoured(plan, made),
             form=plan.form,
             scanned={float(g.strength): g.token_ids[0] for g in made} if plan.temperature == 0 else None,  # type: ignore[arg-type]
-            progress=stage(0.45, 0.55),
+            progress=part(progress, 0.45, 0.55),
         )
         seen = [made.generations[grid.unsteered].token_ids[0], flip.token_id]
         forecast = steering_forecast(
-            lm, ids, operators[0], strengths, list(dict.fromkeys(seen)), form=plan.form, progress=stage(0.55, 0.6)
+            lm,
+            ids,
+            operators[0],
+            strengths,
+            list(dict.fromkeys(seen)),
+            form=plan.form,
+            progress=part(progress, 0.55, 0.6),
         )
         grid = tell(replace(grid, flip=flip, forecast=_forecast(lm, forecast)))
     turned: Any = [random_operator(one, seed=i) for i, one in enumerate(operators)]
     turned = turned[0] if alone else turned
-    control = sweep(turned, stage(0.6, 0.9))
-    against = steering_metrics(lm, control.generations, turned, said, form=plan.form, progress=stage(0.9, 1.0))
+    control = sweep(turned, part(progress, 0.6, 0.9))
+    against = steering_metrics(lm, control.generations, turned, said, form=plan.form, progress=part(progress, 0.9, 1.0))
     return replace(grid, control_texts=[_text(lm, g) for g in control], control=_measured(against), complete=True)
 
 

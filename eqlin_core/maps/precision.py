@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from eqlin_core.errors import EqlinError
 from eqlin_core.maps.linear_map import LinearMap, linearize
+from eqlin_core.progress import Progress
 from eqlin_core.resources import budget
 
 
@@ -29,7 +28,7 @@ class PrecisionCheck:
     dtype: str
 
 
-def precision_check(lin: LinearMap, progress: Callable[[float, str], Any] | None = None) -> PrecisionCheck:
+def precision_check(lin: LinearMap, progress: Progress | None = None) -> PrecisionCheck:
     """Compare this run with one in float64: a copy of the model, one recording and one batch of replays, no matrix.
 
     Only for a map from the embeddings to the output. Raises EqlinError when the float64 copy does not fit in memory.

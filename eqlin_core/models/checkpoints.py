@@ -21,7 +21,7 @@ import torch
 
 from eqlin_core.errors import EqlinError
 from eqlin_core.models import bundled, four_bit
-from eqlin_core.models.bundled import Progress
+from eqlin_core.progress import Progress
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase

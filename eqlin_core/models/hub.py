@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 
 from eqlin_core.errors import EqlinError
 from eqlin_core.models import bundled
-from eqlin_core.models.bundled import Progress
 from eqlin_core.models.checkpoints import Wanted, require_memory, size_text, weight_files
+from eqlin_core.progress import Progress
 
 # A lookup on the hub that takes longer counts as no network; the hub's own retries would take half a minute.
 HUB_SECONDS = 12.0

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from eqlin_core.errors import EqlinError
 from eqlin_core.models import bundled, four_bit
-from eqlin_core.models.bundled import Progress
 from eqlin_core.models.checkpoints import (
     DTYPES,
     DamagedModelError,
@@ -29,6 +28,7 @@ from eqlin_core.models.checkpoints import (
 )
 from eqlin_core.models.hub import hub_directory
 from eqlin_core.models.presets import PRESETS
+from eqlin_core.progress import Progress
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase

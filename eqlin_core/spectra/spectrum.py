@@ -6,9 +6,7 @@ and a fresh random probe of what it left over are checked, and a token that fail
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -16,7 +14,7 @@ from torch import Tensor
 
 from eqlin_core.errors import EqlinError
 from eqlin_core.maps.linear_map import LinearMap
-from eqlin_core.progress import report
+from eqlin_core.progress import Progress, part, report
 from eqlin_core.resources import budget
 from eqlin_core.spectra.triplets import block_krylov
 
@@ -42,9 +40,7 @@ class Spectrum:
     stable_rank: Float[Tensor, "*tokens"]
 
 
-def spectrum(
-    lin: LinearMap, k: int = 24, *, joint: bool = False, progress: Callable[[float, str], Any] | None = None
-) -> Spectrum:
+def spectrum(lin: LinearMap, k: int = 24, *, joint: bool = False, progress: Progress | None = None) -> Spectrum:
     """The k largest singular triplets of each J_i, or with ``joint=True`` of [J_1 ... J_T] (Golden 2025, section 4.2).
 
     Computes the matrix first where that has not been done. Raises EqlinError for k outside 1..d.
@@ -52,25 +48,21 @@ def spectrum(
     if not 1 <= k <= lin.width:
         raise EqlinError(f"k is between 1 and the width {lin.width}, not {k}.")
     matrix_part = 0.9  # the decomposition takes about a tenth of the matrix's time
-
-    def matrix_progress(fraction: float, message: str) -> Any:
-        return progress(matrix_part * fraction, message) if progress else None
-
-    matrix = lin.jacobian(matrix_progress)
+    matrix = lin.jacobian(part(progress, 0.0, matrix_part))
     if joint:
         return _joint(lin, matrix, k)
     device, size = lin.inputs.device, matrix[0].numel() * max(4, matrix.element_size())
     chunk = budget.chunk_size(20 * size, 1, device, lin.memory_budget)
     parts: list[Spectrum] = []
 
-    def part(start: int, stop: int) -> None:
+    def decompose(start: int, stop: int) -> None:
         here = matrix[start:stop].to(device)
         U, S, Vh = truncated_svd(here, k)
         sign = torch.where(torch.einsum("tdk,d->tk", U, lin.output.to(U)) < 0, -1.0, 1.0).to(U)
         parts.append(Spectrum(U * sign[:, None, :], S, Vh * sign[:, :, None], stable_rank(here, S[:, 0])))
         report(progress, matrix_part + (1 - matrix_part) * stop / len(matrix), "Spectra")
 
-    budget.in_chunks(len(matrix), chunk, part)
+    budget.in_chunks(len(matrix), chunk, decompose)
     U, S, Vh, rank = (torch.cat([getattr(p, name) for p in parts]) for name in ("U", "S", "Vh", "stable_rank"))
     return Spectrum(U, S, Vh, rank)
 

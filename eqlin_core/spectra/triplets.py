@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -17,7 +16,7 @@ from torch import Tensor
 from eqlin_core.errors import EqlinError
 from eqlin_core.maps.linear_map import LinearMap
 from eqlin_core.maps.token_map import TokenMap
-from eqlin_core.progress import report
+from eqlin_core.progress import Progress, report
 
 # Relative residuals asked for: the error of a singular value is about their square over the gap to the next.
 _TOLERANCE = {torch.float64: 1e-10, torch.float32: 2e-4}
@@ -49,7 +48,7 @@ def top_triplets(
     tolerance: float | None = None,
     block: int | None = None,
     most: int | None = None,
-    progress: Callable[[float, str], Any] | None = None,
+    progress: Progress | None = None,
 ) -> Triplets:
     """The k largest triplets of [J_1 ... J_T], or of J_i for one ``token`` i, by passes alone: no matrix is formed.
 
@@ -92,7 +91,7 @@ def block_krylov(
     like: Float[Tensor, " m"],
     k: int,
     tolerance: float,
-    progress: Callable[[float, str], Any] | None = None,
+    progress: Progress | None = None,
     *,
     block: int | None = None,
     most: int | None = None,

@@ -14,7 +14,7 @@ from torch import Tensor
 from eqlin_core.errors import EqlinError
 from eqlin_core.maps.linear_map import LinearMap
 from eqlin_core.models.readout import Row, next_token_logits
-from eqlin_core.progress import Progress, report
+from eqlin_core.progress import Progress, part, report
 from eqlin_core.resources import budget
 from eqlin_core.spectra.spectrum import Spectrum, truncated_svd
 
@@ -102,13 +102,13 @@ def truncated_outputs(
 
 def all_ranks(lin: LinearMap, progress: Progress | None = None) -> Float[Tensor, "ranks d"]:
     """y_r for r = 0..d, from one full decomposition a token; computes the matrix first where that was not done."""
-    matrix = lin.jacobian((lambda part, message: progress(0.4 * part, message)) if progress else None)
+    matrix = lin.jacobian(part(progress, 0.0, 0.4))
     parts = None
     for i in range(lin.n_tokens):
         report(progress, 0.4 + 0.5 * i / lin.n_tokens, f"Every singular triplet of token {i + 1} of {lin.n_tokens}")
         U, S, Vh = truncated_svd(matrix[i : i + 1].to(lin.inputs.device), min(matrix.shape[1:]))
-        part = _triplet_parts(U, S, Vh, lin.inputs[i : i + 1])
-        parts = part if parts is None else parts + part
+        own = _triplet_parts(U, S, Vh, lin.inputs[i : i + 1])
+        parts = own if parts is None else parts + own
     assert parts is not None
     return _summed(parts.T, lin.bias)
 
@@ -118,7 +118,7 @@ def all_joint_ranks(lin: LinearMap, progress: Progress | None = None) -> Float[T
 
     R [d, d] takes in one token's matrix after the other, so the d x T d matrix is never put together.
     """
-    matrix = lin.jacobian((lambda part, message: progress(0.4 * part, message)) if progress else None)
+    matrix = lin.jacobian(part(progress, 0.0, 0.4))
     device, dtype = lin.inputs.device, torch.promote_types(lin.inputs.dtype, torch.float32)
     triangle, total = torch.zeros(0, matrix.shape[1], device=device, dtype=dtype), lin.bias.to(dtype) * 0
     for i, (J, x) in enumerate(zip(matrix, lin.inputs, strict=True)):

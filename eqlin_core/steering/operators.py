@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -21,6 +20,7 @@ from eqlin_core.errors import EqlinError
 from eqlin_core.maps.linear_map import linearize
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.sites import Site
+from eqlin_core.progress import Progress
 from eqlin_core.steering.generation import is_whole
 from eqlin_core.version import __version__
 
@@ -107,7 +107,7 @@ def steering_operator(
     final_norm: bool = True,
     block: int | None = None,
     gated_path: str = "up",
-    progress: Callable[[float, str], Any] | None = None,
+    progress: Progress | None = None,
 ) -> SteeringOperator:
     """The operator of a concept: the map of the first ``layers`` blocks (two thirds of them unless given), [n, d, d].
 

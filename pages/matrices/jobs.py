@@ -8,7 +8,7 @@ import streamlit as st
 
 from pages.worker.engine import KEPT_TRIPLETS, Engine, engine
 from pages.worker.request import Request
-from pages.worker.worker import Job, Progress
+from pages.worker.worker import Job, Reporter
 
 if TYPE_CHECKING:
     from eqlin_core.analysis.matrix import MatrixRun, MatrixView, Reconstruction
@@ -78,33 +78,33 @@ class MatrixJobs:
             visitor=visitor,
         )
 
-    def _matrix(self, request: Request, token: int, progress: Progress) -> MatrixRun:
+    def _matrix(self, request: Request, token: int, progress: Reporter) -> MatrixRun:
         from eqlin_core.analysis.matrix import matrix_run  # noqa: PLC0415 - torch stays off the script thread
 
         return matrix_run(self._engine._linear_map(request, progress), token, progress)
 
-    def _view(self, request: Request, token: int, rows: Span, columns: Span, progress: Progress) -> MatrixView:
+    def _view(self, request: Request, token: int, rows: Span, columns: Span, progress: Reporter) -> MatrixView:
         from eqlin_core.analysis.matrix import matrix_view  # noqa: PLC0415
 
         return matrix_view(self._engine._linear_map(request, progress), token, rows, columns, progress)
 
-    def _file(self, request: Request, token: int, progress: Progress) -> bytes:
+    def _file(self, request: Request, token: int, progress: Reporter) -> bytes:
         from eqlin_core.analysis.matrix import matrix_bytes  # noqa: PLC0415
 
         return matrix_bytes(self._engine._linear_map(request, progress), token, progress)
 
-    def _reconstruction(self, request: Request, frozen: tuple[str, ...], progress: Progress) -> Reconstruction:
+    def _reconstruction(self, request: Request, frozen: tuple[str, ...], progress: Reporter) -> Reconstruction:
         from eqlin_core.analysis.matrix import reconstruction  # noqa: PLC0415
 
         return reconstruction(self._engine._linear_map(request, progress), frozen, progress)
 
-    def _ranks(self, request: Request, joint: bool, every: bool, progress: Progress) -> RankRun:
+    def _ranks(self, request: Request, joint: bool, every: bool, progress: Reporter) -> RankRun:
         from eqlin_core.analysis.ranks import rank_run  # noqa: PLC0415
 
         lin = self._engine._linear_map(request, progress)
         return rank_run(lin, KEPT_TRIPLETS, joint=joint, every=every, progress=progress)
 
-    def _joint(self, request: Request, progress: Progress) -> JointRun:
+    def _joint(self, request: Request, progress: Reporter) -> JointRun:
         from eqlin_core.analysis.ranks import joint_run  # noqa: PLC0415
 
         return joint_run(self._engine._linear_map(request, progress), KEPT_TRIPLETS, progress)

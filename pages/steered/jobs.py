@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from eqlin_core.progress import part
 from pages.worker.engine import Engine, engine
 from pages.worker.request import Request
-from pages.worker.worker import Job, Progress
+from pages.worker.worker import Job, Reporter
 
 if TYPE_CHECKING:
     from eqlin_core import LanguageModel
@@ -80,7 +81,7 @@ class SteeringJobs:
             interactive=True,
         )
 
-    def _grid(self, source: Request, plan: SteeringPlan, progress: Progress) -> SteeringGrid:
+    def _grid(self, source: Request, plan: SteeringPlan, progress: Reporter) -> SteeringGrid:
         from eqlin_core.analysis.steering import check_plan, steering_grid  # noqa: PLC0415 - torch stays off the script
 
         lm = self._load(source, progress)
@@ -90,17 +91,17 @@ class SteeringJobs:
             lm,
             plan,
             operators,
-            progress=lambda part, message: progress(OPERATOR_PART + (1 - OPERATOR_PART) * part, message),
+            progress=part(progress, OPERATOR_PART, 1.0),
             publish=lambda grid: progress.publish("grid", grid),
             on_texts=lambda texts: progress.publish("texts", texts),
         )
 
-    def _guide(self, source: Request, concept: str, progress: Progress) -> Guide:
+    def _guide(self, source: Request, concept: str, progress: Reporter) -> Guide:
         from eqlin_core.analysis.steering import depth_guide  # noqa: PLC0415
 
         return Guide(concept, *depth_guide(self._load(source, progress), concept))
 
-    def _text(self, source: Request, plan: SteeringPlan, strength: tuple[float, ...], progress: Progress) -> Text:
+    def _text(self, source: Request, plan: SteeringPlan, strength: tuple[float, ...], progress: Reporter) -> Text:
         from eqlin_core.analysis.steering import steered_text  # noqa: PLC0415
 
         lm = self._load(source, progress)
@@ -113,7 +114,7 @@ class SteeringJobs:
             on_text=lambda text: progress.publish("text", text),
         )
 
-    def _acting(self, source: Request, plan: SteeringPlan, progress: Progress) -> list[SteeringOperator]:
+    def _acting(self, source: Request, plan: SteeringPlan, progress: Reporter) -> list[SteeringOperator]:
         """The one or two operators of a plan, made or read unless they are kept from before."""
         lm = self._load(source, progress)
         first_one = plan.concept if plan.file is None else plan.file
@@ -136,7 +137,7 @@ class SteeringJobs:
         concept: str | OperatorFile,
         plan: SteeringPlan,
         source: Request,
-        progress: Progress,
+        progress: Reporter,
         first: float,
         width: float,
     ) -> SteeringOperator:
@@ -152,10 +153,10 @@ class SteeringJobs:
             final_norm=plan.final_norm,
             block=plan.block,
             gated_path=source.gated_path,
-            progress=lambda part, _: progress(first + width * part, "The concept's linear map"),
+            progress=part(progress, first, first + width, "The concept's linear map"),
         )
 
-    def _load(self, source: Request, progress: Progress) -> LanguageModel:
+    def _load(self, source: Request, progress: Reporter) -> LanguageModel:
         lm = self._engine._load(source, progress)
         if lm is not self._model:
             self._operators.clear()

@@ -8,7 +8,7 @@ import streamlit as st
 
 from pages.worker.engine import Engine, engine
 from pages.worker.request import Request
-from pages.worker.worker import Job, Progress
+from pages.worker.worker import Job, Reporter
 
 if TYPE_CHECKING:
     from eqlin_core.analysis.layers import HeadsRun, SweepRun
@@ -39,12 +39,12 @@ class LayerJobs:
             interactive=True,
         )
 
-    def _sweep(self, request: Request, mode: str, progress: Progress) -> SweepRun:
+    def _sweep(self, request: Request, mode: str, progress: Reporter) -> SweepRun:
         from eqlin_core.analysis.layers import sweep_run  # noqa: PLC0415 - torch stays off the script thread
 
         return sweep_run(self._engine._linear_map(request, progress), mode, progress=progress)
 
-    def _heads(self, request: Request, ids: tuple[int, ...], progress: Progress) -> HeadsRun:
+    def _heads(self, request: Request, ids: tuple[int, ...], progress: Reporter) -> HeadsRun:
         from eqlin_core.analysis.layers import heads_run  # noqa: PLC0415
 
         return heads_run(self._engine._linear_map(request, progress), ids, progress)

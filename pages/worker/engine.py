@@ -10,7 +10,7 @@ import streamlit as st
 from pages.worker.presence import connected
 from pages.worker.request import Request
 from pages.worker.saved_analyses import SavedAnalyses
-from pages.worker.worker import Job, Progress, Worker
+from pages.worker.worker import Job, Reporter, Worker
 
 if TYPE_CHECKING:
     from eqlin_core import LanguageModel, LinearMap, PrecisionCheck
@@ -81,7 +81,7 @@ class Engine:
             interactive=True,
         )
 
-    def _tokens(self, request: Request, progress: Progress, fresh: bool) -> TokenRun:
+    def _tokens(self, request: Request, progress: Reporter, fresh: bool) -> TokenRun:
         if not fresh and (saved := self._saved.tokens(request)) is not None:
             return saved
         from eqlin_core.analysis.prompt import token_preview, token_run  # noqa: PLC0415 - torch stays off the script thread
@@ -94,7 +94,7 @@ class Engine:
         self._saved.keep("tokens", request, run)
         return run
 
-    def _spectra(self, request: Request, progress: Progress, fresh: bool) -> SpectrumRun:
+    def _spectra(self, request: Request, progress: Reporter, fresh: bool) -> SpectrumRun:
         if not fresh and (saved := self._saved.spectra(request)) is not None:
             return saved
         from eqlin_core.analysis.early import early_spectra, early_tokens  # noqa: PLC0415
@@ -107,24 +107,24 @@ class Engine:
         self._saved.keep("spectra", request, run)
         return run
 
-    def _make_ready(self, request: Request, progress: Progress) -> None:
+    def _make_ready(self, request: Request, progress: Reporter) -> None:
         until = time.monotonic() + HEAD_START
         while time.monotonic() < until and len(self.worker.queue()) == 1:
             progress(None, "Loading the model")
             time.sleep(0.05)
         self._linear_map(request, progress)
 
-    def _target(self, request: Request, text: str, progress: Progress) -> Target:
+    def _target(self, request: Request, text: str, progress: Reporter) -> Target:
         from eqlin_core.analysis.prompt import typed_target  # noqa: PLC0415
 
         return typed_target(self._linear_map(request, progress), text)
 
-    def _precision(self, request: Request, progress: Progress) -> PrecisionCheck:
+    def _precision(self, request: Request, progress: Reporter) -> PrecisionCheck:
         from eqlin_core.maps.precision import precision_check  # noqa: PLC0415
 
         return precision_check(self._linear_map(request, progress), progress)
 
-    def _linear_map(self, request: Request, progress: Progress) -> Any:
+    def _linear_map(self, request: Request, progress: Reporter) -> Any:
         from eqlin_core import linearize, plan_run  # noqa: PLC0415
         from eqlin_core.models.prompts import prompt_ids  # noqa: PLC0415
 
@@ -140,7 +140,7 @@ class Engine:
         progress.publish("plan", self._plan)
         return self._map[1]
 
-    def _load(self, request: Request, progress: Progress) -> LanguageModel:
+    def _load(self, request: Request, progress: Reporter) -> LanguageModel:
         wanted = (request.model, request.dtype)
         if self._model is None or self._model[0] != wanted:
             progress(None, f"Loading {request.model}")

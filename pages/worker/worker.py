@@ -27,7 +27,7 @@ RETURN_SECONDS = 5.0
 CACHE_BYTES = 1 << 30
 
 
-class Progress:
+class Reporter:
     """What a job's function is given, to report and to publish with; both raise `Cancelled` once it has to stop."""
 
     def __init__(self, worker: Worker, job: Job) -> None:
@@ -46,11 +46,11 @@ class Job:
     """A computation asked for by one or more visitors. Made by `Worker.submit` only."""
 
     def __init__(
-        self, worker: Worker, key: Hashable, function: Callable[[Progress], Any], label: str, interactive: bool
+        self, worker: Worker, key: Hashable, function: Callable[[Reporter], Any], label: str, interactive: bool
     ) -> None:
         self.key, self.label, self.interactive = key, label, interactive
         self._worker = worker
-        self._function: Callable[[Progress], Any] | None = function
+        self._function: Callable[[Reporter], Any] | None = function
         self._visitors: set[str] = set()
         self._left: set[str] = set()
         self._state: State = "queued"
@@ -109,7 +109,7 @@ class Worker:
     def submit(
         self,
         key: Hashable,
-        function: Callable[[Progress], Any],
+        function: Callable[[Reporter], Any],
         *,
         label: str,
         visitor: str,
@@ -257,7 +257,7 @@ class Worker:
         state: State = "failed"
         error = ""
         try:
-            result = job._function(Progress(self, job))
+            result = job._function(Reporter(self, job))
             state = "done"
         except Cancelled:
             state = "cancelled"

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from eqlin_core import EqlinError
-from eqlin_core.runs.files import RunStore, load_run, save_run
 from eqlin_core.runs import files as saved_runs
+from eqlin_core.runs.files import RunStore, load_run, save_run
 from tests.pages.run_cases import LEAKING, spectrum_run, token_run
 
 

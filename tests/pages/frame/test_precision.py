@@ -12,7 +12,7 @@ from eqlin_core import EqlinError
 from eqlin_core.maps.precision import PrecisionCheck
 from pages.frame import precision
 from pages.worker.request import Request
-from pages.worker.worker import Job, Progress, Worker
+from pages.worker.worker import Job, Reporter, Worker
 from tests.pages.worker.worker_cases import Gate, giving, raising
 
 CHECK = PrecisionCheck(contributions=3e-7, output=4e-7, same_token=True, dtype="float32")
@@ -21,7 +21,7 @@ CHECK = PrecisionCheck(contributions=3e-7, output=4e-7, same_token=True, dtype="
 class Engine:
     """In place of the engine: the check runs ``work``."""
 
-    def __init__(self, worker: Worker, work: Callable[[Progress], Any]) -> None:
+    def __init__(self, worker: Worker, work: Callable[[Reporter], Any]) -> None:
         self.worker, self.work = worker, work
 
     def precision(self, request: Request, visitor: str) -> Job:
@@ -40,7 +40,7 @@ def page() -> None:
     check_in_float64()
 
 
-def opened(monkeypatch: pytest.MonkeyPatch, worker: Worker, work: Callable[[Progress], Any]) -> AppTest:
+def opened(monkeypatch: pytest.MonkeyPatch, worker: Worker, work: Callable[[Reporter], Any]) -> AppTest:
     engine = Engine(worker, work)
     monkeypatch.setattr(precision, "engine", lambda: engine)
     return AppTest.from_function(page, default_timeout=20).run()

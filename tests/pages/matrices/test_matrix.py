@@ -18,7 +18,7 @@ from pages.matrices.view import _inside, _take_box
 from pages.triplets.rank_dial import sentence, stops
 from pages.widgets.inspector import cosine
 from pages.worker.request import Request
-from pages.worker.worker import Progress
+from pages.worker.worker import Reporter
 from tests.pages.tiny_cases import TinyEngine, opened, settled, tiny_engine, unsettled
 
 
@@ -84,7 +84,7 @@ def test_a_rule_switched_off_turns_the_badge_red(engine: TinyEngine) -> None:
         assert badge(app).startswith(":green-badge[exact]")
 
 
-def fails(progress: Progress) -> None:
+def fails(progress: Reporter) -> None:
     raise eq.EqlinError("The matrix does not fit; shorten the prompt.")
 
 
@@ -102,7 +102,7 @@ def test_a_matrix_that_was_cancelled_can_be_asked_for_again(
 ) -> None:
     started = threading.Event()
 
-    def forever(self: MatrixJobs, request: Request, token: int, progress: Progress) -> None:
+    def forever(self: MatrixJobs, request: Request, token: int, progress: Reporter) -> None:
         while True:
             started.set()
             progress(0.5, "Matrix")

@@ -14,7 +14,7 @@ from eqlin_core.steering.operators import operator_from_bytes
 from pages.steered.jobs import SteeringJobs
 from pages.worker.job import Snapshot
 from pages.worker.request import Request
-from pages.worker.worker import Progress, Worker
+from pages.worker.worker import Reporter, Worker
 from tests.eqlin_core.steering.steering_cases import lm, operator
 
 FILE = OperatorFile("bridge.safetensors", operator().to_bytes())
@@ -27,7 +27,7 @@ class TinyEngine:
     def __init__(self, worker: Worker, model: Any) -> None:
         self.worker, self._model = worker, model
 
-    def _load(self, request: Request, progress: Progress) -> Any:
+    def _load(self, request: Request, progress: Reporter) -> Any:
         return self._model
 
 

@@ -15,7 +15,7 @@ from pages.steered import state as steering_state
 from pages.steered.results import nearest
 from pages.steered.state import Steering
 from pages.worker.request import Request
-from pages.worker.worker import Job, Progress, Worker
+from pages.worker.worker import Job, Reporter, Worker
 
 PLAN = SteeringPlan("a concept", "a prompt", 20)
 
@@ -30,7 +30,7 @@ class Jobs:
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
-        self.work: Callable[[Progress], Any] = lambda progress: grid()
+        self.work: Callable[[Reporter], Any] = lambda progress: grid()
 
     def grid(self, source: Request, plan: SteeringPlan, visitor: str) -> Job:
         return self.worker.submit(object(), self.work, label="the grid", visitor=visitor)
@@ -69,7 +69,7 @@ def test_a_finished_grid_is_shown(jobs: Jobs) -> None:
 def test_a_stage_is_shown_before_the_whole_is_done(jobs: Jobs) -> None:
     reached, go_on = threading.Event(), threading.Event()
 
-    def work(progress: Progress) -> SteeringGrid:
+    def work(progress: Reporter) -> SteeringGrid:
         progress.publish("texts", ["a"])
         progress.publish("grid", grid())
         reached.set()
@@ -95,7 +95,7 @@ def test_an_error_keeps_the_last_result(jobs: Jobs) -> None:
     state.ask(PLAN)
     finish(state)
 
-    def fail(progress: Progress) -> Any:
+    def fail(progress: Reporter) -> Any:
         raise EqlinError("The concept is empty: type the words that shall steer.")
 
     jobs.work = fail
@@ -114,7 +114,7 @@ def test_stop_ends_the_generation_and_keeps_the_last_result(jobs: Jobs) -> None:
     finish(state)
     started = threading.Event()
 
-    def forever(progress: Progress) -> Any:
+    def forever(progress: Reporter) -> Any:
         while True:
             progress.publish("texts", ["a"])
             started.set()

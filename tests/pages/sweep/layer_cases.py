@@ -9,7 +9,7 @@ import numpy as np
 from eqlin_core.analysis.layers import HeadsRun, SweepRun
 from eqlin_core.runs.prompt import TokenRun
 from pages.worker.request import Request
-from pages.worker.worker import Job, Progress, Worker
+from pages.worker.worker import Job, Reporter, Worker
 from tests.pages.run_cases import D, token_run
 
 L, K, R = 3, 2, 8
@@ -79,7 +79,7 @@ class MadeUpJobs:
         self.failure: Exception | None = None
 
     def sweep(self, request: Request, mode: str, visitor: str) -> Job:
-        def compute(progress: Progress) -> SweepRun:
+        def compute(progress: Reporter) -> SweepRun:
             self.computed.append((request.prompt, mode))
             if self.hold is not None:
                 self.hold(progress)
@@ -90,7 +90,7 @@ class MadeUpJobs:
         return self.worker.submit(("layers", request, mode), compute, label="the maps of all layers", visitor=visitor)
 
     def heads(self, request: Request, ids: tuple[int, ...], visitor: str) -> Job:
-        def compute(progress: Progress) -> HeadsRun:
+        def compute(progress: Reporter) -> HeadsRun:
             self.computed.append((request.prompt, ids))
             return heads_run(ids)
 

@@ -31,7 +31,7 @@ def early_page(engine: TinyEngine, *, busy: bool = True, **state: Any) -> AppTes
     if busy:
         session.awaited = {"a look-up"}
         session.lookups["a look-up"] = engine.worker.submit("key", lambda p: None, label="it", visitor=session.visitor)
-    app = AppTest.from_file("../../pages/spectra.py", default_timeout=30)
+    app = AppTest.from_file("../../../pages/spectra.py", default_timeout=30)
     app.session_state["in_app"], app.session_state["eqlin"] = True, session
     for key, value in state.items():
         app.session_state[key] = value
@@ -101,7 +101,7 @@ def test_the_engine_publishes_each_token_and_saves_only_the_full_spectra(
 ) -> None:
     monkeypatch.setattr("eqlin_core.analysis.early.early_tokens", lambda lin, progress: [4, 1])
     published, kept = [], []
-    monkeypatch.setattr("pages.worker.worker.Progress.publish", lambda self, name, value: published.append(value))
+    monkeypatch.setattr("pages.worker.worker.Reporter.publish", lambda self, name, value: published.append(value))
     monkeypatch.setattr(engine._saved, "keep", lambda name, request, run: kept.append(run))
     job = engine.spectra(REQUEST, "visitor")
     assert job.wait(20)

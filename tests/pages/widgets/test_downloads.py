@@ -8,10 +8,10 @@ import pytest
 
 from eqlin_core import EqlinError
 from pages.widgets.downloads import _result
-from pages.worker.worker import Job, Progress, Worker
+from pages.worker.worker import Job, Reporter, Worker
 
 
-def fail(progress: Progress) -> bytes:
+def fail(progress: Reporter) -> bytes:
     raise EqlinError("The matrix is gone; analyse again.")
 
 
@@ -19,7 +19,7 @@ def fail(progress: Progress) -> bytes:
     ("compute", "downloaded"), [(lambda _progress: b"file", b"file"), (fail, b"")], ids=["computed", "failed"]
 )
 def test_the_file_is_what_its_job_ends_in_and_empty_where_that_failed(
-    worker: Worker, compute: Callable[[Progress], bytes], downloaded: bytes
+    worker: Worker, compute: Callable[[Reporter], bytes], downloaded: bytes
 ) -> None:
     def submit(visitor: str) -> Job:
         return worker.submit("file", compute, label="the file", visitor=visitor)

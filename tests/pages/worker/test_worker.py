@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pages.worker.worker import Progress, Worker
+from pages.worker.worker import Reporter, Worker
 from tests.pages.worker.worker_cases import CACHE_BYTES, Clock, Gate, giving, noting, result_of, submit
 
 
@@ -59,7 +59,7 @@ def test_two_visitors_with_the_same_request_share_one_job(worker: Worker, gate: 
     runs: list[int] = []
     inner = Gate()
 
-    def function(progress: Progress) -> Any:
+    def function(progress: Reporter) -> Any:
         runs.append(1)
         return inner(progress)
 
@@ -81,7 +81,7 @@ def test_two_visitors_with_the_same_request_share_one_job(worker: Worker, gate: 
 def test_partial_results_are_visible_before_the_job_ends(worker: Worker) -> None:
     inner = Gate()
 
-    def function(progress: Progress) -> Any:
+    def function(progress: Reporter) -> Any:
         progress.publish("contributions", [1, 2, 3])
         return inner(progress)
 
@@ -95,7 +95,7 @@ def test_partial_results_are_visible_before_the_job_ends(worker: Worker) -> None
 
 
 def test_the_results_least_recently_asked_for_are_dropped_when_the_cache_is_full(worker: Worker) -> None:
-    def array(_: Progress) -> Any:
+    def array(_: Reporter) -> Any:
         return np.zeros(CACHE_BYTES // 8 * 2 // 5)  # two of them fit, three do not
 
     first, second = submit(worker, "1", array), submit(worker, "2", array)
@@ -116,7 +116,7 @@ def test_a_result_larger_than_the_whole_cache_is_still_not_computed_twice(worker
 def test_the_time_left_follows_the_pace_and_counts_down_between_reports(worker: Worker, clock: Clock) -> None:
     begun, go_on, inner = threading.Event(), threading.Event(), Gate()
 
-    def function(progress: Progress) -> Any:
+    def function(progress: Reporter) -> Any:
         progress(None, "reading the model")
         clock.now += 20.0  # no part of the matrix's pace
         progress(0.0, "rows")
@@ -147,7 +147,7 @@ def test_the_time_left_follows_the_pace_and_counts_down_between_reports(worker: 
 def test_a_fraction_that_is_not_a_number_counts_as_not_known(worker: Worker) -> None:
     inner = Gate()
 
-    def function(progress: Progress) -> Any:
+    def function(progress: Reporter) -> Any:
         progress(float("nan"), "dividing by nothing")
         inner.entered.set()
         inner.open.wait(5)

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from eqlin_core.errors import Cancelled, EqlinError
-from pages.worker.worker import RETURN_SECONDS, Progress, Worker
+from pages.worker.worker import RETURN_SECONDS, Reporter, Worker
 from tests.pages.worker.worker_cases import PATIENCE, Clock, Gate, giving, raising, result_of, submit
 
 
@@ -62,7 +62,7 @@ def test_a_running_job_is_cancelled_at_its_next_report_and_the_next_one_runs(wor
 def test_a_running_job_that_does_not_report_shows_that_it_is_stopping(worker: Worker) -> None:
     entered, go_on = threading.Event(), threading.Event()
 
-    def deaf(progress: Progress) -> str:
+    def deaf(progress: Reporter) -> str:
         entered.set()
         go_on.wait(5)
         return "too late"

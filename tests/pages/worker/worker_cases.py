@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from pages.worker.worker import Job, Progress, Worker
+from pages.worker.worker import Job, Reporter, Worker
 
 PATIENCE = 30.0
 CACHE_BYTES = 1_000_000
@@ -28,7 +28,7 @@ class Gate:
     def __init__(self, result: Any = "through") -> None:
         self.entered, self.open, self.result = threading.Event(), threading.Event(), result
 
-    def __call__(self, progress: Progress) -> Any:
+    def __call__(self, progress: Reporter) -> Any:
         progress(0.0, "at the gate")
         self.entered.set()
         while not self.open.wait(0.005):
@@ -36,26 +36,26 @@ class Gate:
         return self.result
 
 
-def giving(result: Any) -> Callable[[Progress], Any]:
+def giving(result: Any) -> Callable[[Reporter], Any]:
     """A job that gives this at once."""
     return lambda _: result
 
 
-def noting(where: list[Any], what: Any) -> Callable[[Progress], Any]:
+def noting(where: list[Any], what: Any) -> Callable[[Reporter], Any]:
     """A job that notes that it ran."""
     return lambda _: where.append(what)
 
 
-def raising(failure: BaseException) -> Callable[[Progress], Any]:
+def raising(failure: BaseException) -> Callable[[Reporter], Any]:
     """A job that fails."""
 
-    def burst(_: Progress) -> None:
+    def burst(_: Reporter) -> None:
         raise failure
 
     return burst
 
 
-def submit(worker: Worker, key: str, function: Callable[[Progress], Any], visitor: str = "ada", **options: Any) -> Job:
+def submit(worker: Worker, key: str, function: Callable[[Reporter], Any], visitor: str = "ada", **options: Any) -> Job:
     return worker.submit(key, function, label=f"the job {key}", visitor=visitor, **options)
 
 
