@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from eqlin_core.maps.ordinary import ordinary_jacobian
     from eqlin_core.maps.partial_freezing import PartlyFrozen, partly_frozen
     from eqlin_core.maps.precision import PrecisionCheck, precision_check
-    from eqlin_core.models.language_model import LanguageModel, load_model
+    from eqlin_core.models.language_model import LanguageModel
+    from eqlin_core.models.loading import load_model
     from eqlin_core.models.readout import read_input, read_output
     from eqlin_core.models.sites import Site
     from eqlin_core.resources.plan import Plan, plan_run
@@ -64,7 +65,7 @@ _HOME = {
     "linearize": "maps.linear_map",
     "ordinary_jacobian": "maps.ordinary",
     "LanguageModel": "models.language_model",
-    "load_model": "models.language_model",
+    "load_model": "models.loading",
     "read_input": "models.readout",
     "read_output": "models.readout",
     "token_run": "analysis.prompt",

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from eqlin_core.audit.families import FAMILIES, tiny_model, tiny_prompt
-from eqlin_core.models.language_model import LanguageModel, load_model
+from eqlin_core.models.language_model import LanguageModel
+from eqlin_core.models.loading import load_model
 
 MARIN = "The bridge out of Marin is the"
 PROMPT = tiny_prompt()

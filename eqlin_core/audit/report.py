@@ -18,7 +18,8 @@ from eqlin_core.freezing.treatments import Treatment, gated, treatments
 from eqlin_core.maps.linear_map import LinearMap, linearize
 from eqlin_core.models import bundled, four_bit
 from eqlin_core.models.checkpoints import DTYPES
-from eqlin_core.models.language_model import LanguageModel, load_model
+from eqlin_core.models.language_model import LanguageModel
+from eqlin_core.models.loading import load_model
 from eqlin_core.models.prompts import prompt_ids
 from eqlin_core.runs.exactness import BOUNDS, Exactness
 

@@ -20,7 +20,7 @@ import psutil
 import torch
 
 from eqlin_core.errors import EqlinError
-from eqlin_core.models import bundled, four_bit
+from eqlin_core.models import four_bit
 from eqlin_core.progress import Progress
 
 if TYPE_CHECKING:
@@ -31,10 +31,6 @@ else:  # importing these takes seconds, and names that exist only for a type che
 DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # What the computation needs beside the weights before anything is measured: buffers, activations of one prompt.
 MEMORY_MARGIN = 1.05
-
-
-# Beside the weights, reading GGUF holds the file and some tensors unpacked to float32; measured: 0.9 to 1.5 bytes each.
-GGUF_BYTES_BESIDE = 2
 
 
 class DamagedModelError(EqlinError):
@@ -64,32 +60,8 @@ def from_directory(
             require_memory(parameters, wanted)
         quantise = four_bit.reading_options(wanted.device) if wanted.four_bit else {}
     report(None, f"Reading the weights of {wanted.name}")
-    model = _read(directory, wanted, config=config, use_safetensors=True, **quantise)
-    tokenizer = _tokenizer(directory, wanted.name)
-    report(1.0, f"{wanted.name} is ready")
-    return model, tokenizer
-
-
-def from_gguf(path: Path, wanted: Wanted, report: Progress) -> tuple[PreTrainedModel, PreTrainedTokenizerBase | None]:
-    if not path.is_file():
-        raise EqlinError(f"There is no file {path}: check the path.")
-    if wanted.four_bit:
-        raise EqlinError(f"{path} is quantised already: choose float32 in place of {four_bit.NAME}.")
-    with path.open("rb") as file:
-        if file.read(4) != b"GGUF":
-            raise EqlinError(f"{path} is not a GGUF file: download it again.")
-    with bundled.gguf_reading(lambda fraction: report(fraction, f"Converting {wanted.name}")):
-        import gguf  # noqa: PLC0415
-
-        report(None, f"Checking {wanted.name}")
-        try:
-            parameters = sum(int(tensor.n_elements) for tensor in gguf.GGUFReader(str(path)).tensors)
-        except Exception as error:
-            raise EqlinError(f"{path} is damaged or cut short: download it again.") from error
-        wanted.found()
-        require_memory(parameters, wanted, GGUF_BYTES_BESIDE)
-        model = _read(path.parent, wanted, **bundled.gguf_options(path))
-        tokenizer = _tokenizer(path.parent, wanted.name, gguf_file=path.name)
+    model = read_model(directory, wanted, config=config, use_safetensors=True, **quantise)
+    tokenizer = read_tokenizer(directory, wanted.name)
     report(1.0, f"{wanted.name} is ready")
     return model, tokenizer
 
@@ -173,7 +145,7 @@ def _parameters(file: Path) -> int:
         raise DamagedModelError(f"{file} is damaged or cut short: fetch the model again.") from error
 
 
-def _read(directory: Path, wanted: Wanted, **options: Any) -> PreTrainedModel:
+def read_model(directory: Path, wanted: Wanted, **options: Any) -> PreTrainedModel:
     from transformers import AutoModelForCausalLM  # noqa: PLC0415
 
     if wanted.device.type != "cpu":
@@ -202,7 +174,7 @@ def _read(directory: Path, wanted: Wanted, **options: Any) -> PreTrainedModel:
     return model
 
 
-def _tokenizer(directory: Path, name: str, **options: str) -> PreTrainedTokenizerBase | None:
+def read_tokenizer(directory: Path, name: str, **options: str) -> PreTrainedTokenizerBase | None:
     from transformers import AutoTokenizer  # noqa: PLC0415
 
     # Without vocabulary files transformers may make up an empty tokenizer.

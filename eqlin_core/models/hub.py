@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from eqlin_core.errors import EqlinError
 from eqlin_core.models import bundled
 from eqlin_core.models.checkpoints import Wanted, require_memory, size_text, weight_files
+from eqlin_core.models.child_process import POLL_SECONDS, run_child
 from eqlin_core.progress import Progress
 
 # A lookup on the hub that takes longer counts as no network; the hub's own retries would take half a minute.
@@ -126,7 +127,7 @@ def _fetch(hub_id: str, revision: str | None, commit: str, needed: dict[str, int
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "download.log"
         try:
-            failed = bundled.run_child(command, log, on_poll, os.environ | {"HF_HUB_DISABLE_PROGRESS_BARS": "1"})
+            failed = run_child(command, log, on_poll, os.environ | {"HF_HUB_DISABLE_PROGRESS_BARS": "1"})
         except TimeoutError:
             failed = 1
         text = log.read_text(errors="replace")
@@ -162,7 +163,7 @@ def _in_thread(call: Callable[[], T], report: Progress, message: str) -> T:
     deadline = time.monotonic() + HUB_SECONDS
     while time.monotonic() < deadline:
         report(None, message)
-        thread.join(bundled.POLL_SECONDS)
+        thread.join(POLL_SECONDS)
         if errors:
             raise errors[0]
         if results:

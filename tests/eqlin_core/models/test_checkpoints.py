@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from eqlin_core.errors import EqlinError
-from eqlin_core.models.language_model import load_model
+from eqlin_core.models.loading import load_model
 from tests.eqlin_core.models.model_cases import byte_level_tokenizer, refusal, tiny_llama
 
 

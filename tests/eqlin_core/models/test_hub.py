@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load, save
 
 from eqlin_core.errors import Cancelled
-from eqlin_core.models.language_model import load_model
+from eqlin_core.models.loading import load_model
 from eqlin_core.models.presets import PRESETS
 from tests.eqlin_core.models.model_cases import refusal, tiny_llama
 

