@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from eqlin_core.layers.heads import DirectContributions, direct_contributions, head_contributions
     from eqlin_core.layers.results import LayerSweep
     from eqlin_core.layers.sweep import layer_sweep
+    from eqlin_core.linalg.krylov import Triplets
     from eqlin_core.maps.linear_map import LinearMap, linearize
     from eqlin_core.maps.ordinary import ordinary_jacobian
     from eqlin_core.maps.partial_freezing import PartlyFrozen, partly_frozen
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from eqlin_core.runs.exactness import Exactness
     from eqlin_core.runs.files import load_run, save_run
     from eqlin_core.spectra.spectrum import Spectrum, spectrum
-    from eqlin_core.spectra.triplets import Triplets, top_triplets
+    from eqlin_core.spectra.triplets import top_triplets
     from eqlin_core.spectra.truncation import Truncation, truncate
     from eqlin_core.steering.operators import (
         SteeringOperator,
@@ -52,7 +53,7 @@ _HOME = {
     "plan_run": "resources.plan",
     "PrecisionCheck": "maps.precision",
     "precision_check": "maps.precision",
-    "Triplets": "spectra.triplets",
+    "Triplets": "linalg.krylov",
     "top_triplets": "spectra.triplets",
     "DirectContributions": "layers.heads",
     "direct_contributions": "layers.heads",

@@ -12,12 +12,14 @@ import numpy as np
 import torch
 
 from eqlin_core.analysis.prompt import READ, run_key
+from eqlin_core.dtypes import to_numpy
+from eqlin_core.linalg.krylov import Triplets, expected_passes
 from eqlin_core.maps.linear_map import LinearMap
 from eqlin_core.models.readout import read_input, read_output
 from eqlin_core.progress import Progress, part
 from eqlin_core.resources import budget, plan
 from eqlin_core.runs.prompt import EarlySpectra, Row
-from eqlin_core.spectra.triplets import Triplets, expected_passes, top_triplets
+from eqlin_core.spectra.triplets import top_triplets
 
 TRIPLETS = 6
 TOKENS = 4
@@ -101,7 +103,7 @@ def _run(lin: LinearMap, found: dict[int, Triplets], awaited: int) -> EarlySpect
     reads_u: list[list[Row]] = [[] for _ in range(T)]
     reads_v: list[list[Row]] = [[] for _ in range(T)]
     for token, triplets in found.items():
-        U[token], S[token], Vh[token] = (x.double().cpu().numpy() for x in (triplets.U, triplets.S, triplets.Vh))
+        U[token], S[token], Vh[token] = (to_numpy(x) for x in (triplets.U, triplets.S, triplets.Vh))
         reads_u[token] = read_output(lin.lm, triplets.U.T, READ)
         reads_v[token] = read_input(lin.lm, triplets.Vh, READ)
     return EarlySpectra(
@@ -111,7 +113,7 @@ def _run(lin: LinearMap, found: dict[int, Triplets], awaited: int) -> EarlySpect
         S=S,
         Vh=Vh,
         stable_rank=np.full(T, np.nan),
-        projections=np.einsum("tkd,td->tk", Vh, lin.inputs.double().cpu().numpy()),
+        projections=np.einsum("tkd,td->tk", Vh, to_numpy(lin.inputs)),
         reads_u=reads_u,
         reads_v=reads_v,
         exactness=lin.exactness(),

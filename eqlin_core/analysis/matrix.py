@@ -15,8 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eqlin_core.analysis.prompt import READ, run_key
+from eqlin_core.dtypes import coefficient_dtype, to_numpy
 from eqlin_core.errors import EqlinError
-from eqlin_core.freezing.norms import coefficient_dtype
 from eqlin_core.maps.linear_map import LinearMap
 from eqlin_core.maps.partial_freezing import partly_frozen
 from eqlin_core.models.readout import Row, read_input, read_output
@@ -105,8 +105,8 @@ def matrix_run(lin: LinearMap, token: int, progress: Progress | None = None) -> 
         whole=matrix_view(lin, token),
         limit=clipped or largest or 1.0,
         largest=largest,
-        column_norms=_array(column_norms),
-        row_norms=_array(row_norms),
+        column_norms=to_numpy(column_norms),
+        row_norms=to_numpy(row_norms),
         columns=_lines(column_norms, matrix.T * _sign(x)[:, None], lambda v: read_output(lin.lm, v, READ)),
         rows=_lines(row_norms, matrix * _sign(matrix @ x)[:, None], lambda v: read_input(lin.lm, v, READ)),
     )
@@ -154,8 +154,8 @@ def reconstruction(lin: LinearMap, frozen: Collection[str], progress: Progress |
     return Reconstruction(
         frozen=part.frozen,
         dtype=part.dtype,
-        output=_array(part.output),
-        reconstructed=_array(part.reconstructed),
+        output=to_numpy(part.output),
+        reconstructed=to_numpy(part.reconstructed),
         error=part.reconstruction,
         bound=BOUNDS[part.dtype][0],
         exact=part.exact,
@@ -184,7 +184,3 @@ def _lines(norms: Tensor, vectors: Tensor, read: Callable[[Tensor], list[Row]]) 
 
 def _sign(values: Tensor) -> Tensor:
     return torch.where(values < 0, -1.0, 1.0).to(values)
-
-
-def _array(tensor: Tensor) -> Array:
-    return tensor.detach().double().cpu().numpy()

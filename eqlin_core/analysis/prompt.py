@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from eqlin_core.dtypes import dtype_name, to_numpy
 from eqlin_core.errors import EqlinError
 from eqlin_core.freezing.treatments import treatments
 from eqlin_core.maps.linear_map import LinearMap
@@ -17,7 +18,7 @@ from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.readout import read_input, read_output
 from eqlin_core.progress import Progress
 from eqlin_core.runs.exactness import BOUNDS, Exactness
-from eqlin_core.runs.prompt import Array, RunKey, SpectrumRun, Target, TokenRun
+from eqlin_core.runs.prompt import RunKey, SpectrumRun, Target, TokenRun
 from eqlin_core.spectra.spectrum import spectrum
 
 TARGETS = 20
@@ -26,7 +27,7 @@ READ = 12
 
 def run_key(lin: LinearMap) -> RunKey:
     """The key of what is computed from this map."""
-    dtype = str(lin.inputs.dtype).removeprefix("torch.")
+    dtype = dtype_name(lin.inputs.dtype)
     return RunKey(lin.lm.name, lin.lm.revision, dtype, tuple(lin.token_ids), lin.gated_path)
 
 
@@ -65,13 +66,13 @@ def _token_run(
         width=lin.width,
         n_layers=lin.lm.n_layers,
         tokens=list(lin.tokens),
-        inputs=_array(lin.inputs),
-        output=_array(lin.output),
-        bias=_array(lin.bias),
-        contributions=_array(contributions),
+        inputs=to_numpy(lin.inputs),
+        output=to_numpy(lin.output),
+        bias=to_numpy(lin.bias),
+        contributions=to_numpy(contributions),
         targets=targets,
         exactness=exactness,
-        bounds=BOUNDS[str(lin.inputs.dtype).removeprefix("torch.")],
+        bounds=BOUNDS[dtype_name(lin.inputs.dtype)],
         treatments=treatments(lin.network, exactness.leaks if exactness else lin.network.leaks),
         complete=exactness is not None,
         made=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -80,8 +81,8 @@ def _token_run(
 
 def describe_targets(lm: LanguageModel, lin: LinearMap, ids: list[int], logits: Tensor) -> list[Target]:
     """The vocabulary tokens ``ids`` with their unembedding rows, logits w . y and next-token probabilities."""
-    rows = _array(lm.unembedding[ids])
-    y = _array(lin.output)
+    rows = to_numpy(lm.unembedding[ids])
+    y = to_numpy(lin.output)
     probabilities = logits.double().softmax(-1)[ids].tolist()
     names = lm.token_strings(ids)
     return [
@@ -114,11 +115,11 @@ def spectrum_run(lin: LinearMap, k: int = 24, progress: Progress | None = None) 
     return SpectrumRun(
         key=run_key(lin),
         tokens=list(lin.tokens),
-        U=_array(found.U),
-        S=_array(found.S),
-        Vh=_array(found.Vh),
-        stable_rank=_array(found.stable_rank),
-        projections=_array(torch.einsum("tkd,td->tk", found.Vh, lin.inputs.to(found.Vh))),
+        U=to_numpy(found.U),
+        S=to_numpy(found.S),
+        Vh=to_numpy(found.Vh),
+        stable_rank=to_numpy(found.stable_rank),
+        projections=to_numpy(torch.einsum("tkd,td->tk", found.Vh, lin.inputs.to(found.Vh))),
         reads_u=[reads_u[t * kept : (t + 1) * kept] for t in range(T)],
         reads_v=[reads_v[t * kept : (t + 1) * kept] for t in range(T)],
         exactness=lin.exactness(),
@@ -131,7 +132,3 @@ def next_logits(lm: LanguageModel, token_ids: list[int]) -> Float[Tensor, " voca
     ids = torch.tensor([token_ids], device=lm.device)
     with eager_experts(lm.model):  # the fused experts know no float64
         return lm.model(input_ids=ids, use_cache=False, logits_to_keep=1).logits[0, -1]
-
-
-def _array(tensor: Tensor) -> Array:
-    return tensor.detach().double().cpu().numpy()

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 
 from eqlin_core.analysis.prompt import READ, run_key
+from eqlin_core.dtypes import to_numpy
 from eqlin_core.maps.linear_map import LinearMap
 from eqlin_core.models.readout import Row, read_input, read_output
 from eqlin_core.progress import Progress, part
@@ -69,9 +70,9 @@ def rank_run(
         key=run_key(lin),
         joint=joint,
         width=lin.width,
-        error=result.error.double().cpu().numpy(),
-        divergence=result.divergence.double().cpu().numpy(),
-        chances=result.chances.double().cpu().numpy(),
+        error=to_numpy(result.error),
+        divergence=to_numpy(result.divergence),
+        chances=to_numpy(result.chances),
         top=result.top,
         true_top=result.true_top,
         keeps=result.keeps,
@@ -88,12 +89,12 @@ def joint_run(lin: LinearMap, k: int = 24, progress: Progress | None = None) -> 
     return JointRun(
         key=run_key(lin),
         tokens=list(lin.tokens),
-        U=found.U.double().cpu().numpy(),
-        S=found.S.double().cpu().numpy(),
-        V=strongest.double().cpu().numpy(),
+        U=to_numpy(found.U),
+        S=to_numpy(found.S),
+        V=to_numpy(strongest),
         stable_rank=float(found.stable_rank),
-        weights=weights.double().cpu().numpy(),
-        projections=torch.einsum("ktd,td->kt", parts, lin.inputs.to(parts)).double().cpu().numpy(),
+        weights=to_numpy(weights),
+        projections=to_numpy(torch.einsum("ktd,td->kt", parts, lin.inputs.to(parts))),
         main=main.cpu().numpy(),
         reads_u=read_output(lin.lm, found.U.T, READ),
         reads_v=read_input(lin.lm, strongest, READ),

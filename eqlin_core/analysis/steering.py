@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from eqlin_core.dtypes import dtype_name, to_numpy
 from eqlin_core.errors import EqlinError
+from eqlin_core.linalg.truncated_svd import stable_rank, truncated_svd
 from eqlin_core.models.experts import fitting_experts
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.readout import Row, read_output
@@ -26,7 +28,6 @@ from eqlin_core.runs.steering import (
     SteeringPlan,
     Text,
 )
-from eqlin_core.spectra.spectrum import stable_rank, truncated_svd
 from eqlin_core.steering.flips import flip_strength
 from eqlin_core.steering.forecast import Forecast, steering_forecast
 from eqlin_core.steering.generation import Generation, Sampling, read_prompt, text_of
@@ -87,7 +88,7 @@ def steering_grid(
         SteeringGrid(
             plan=plan,
             model=lm.name,
-            dtype=str(lm.dtype).removeprefix("torch."),
+            dtype=dtype_name(lm.dtype),
             strengths=plan.strengths,
             prompt_tokens=lm.token_strings(ids),
             operators=[],
@@ -220,7 +221,7 @@ def _facts(lm: LanguageModel, ids: list[int], operators: Sequence[SteeringOperat
             state = find_final_norm(decoder, find_layers(decoder, lm.n_layers))(push.to(lm.dtype)[None])[0]
         sigma = truncated_svd(one.J, 1)[1][:, 0]
         (reads,) = read_output(lm, state, READ)
-        ranks = stable_rank(one.J, sigma).double().cpu().numpy()
+        ranks = to_numpy(stable_rank(one.J, sigma))
         found.append(OperatorFacts(one.concept, one.layers, list(one.tokens), ranks, reads, *angles))
     return found
 
@@ -231,12 +232,12 @@ def _text(lm: LanguageModel, g: Generation) -> Text:
 
 
 def _measured(metrics: SteeringMetrics) -> Measured:
-    return Measured(*(a.double().cpu().numpy() for a in (metrics.concept, metrics.divergence, metrics.perplexity)))
+    return Measured(*(to_numpy(a) for a in (metrics.concept, metrics.divergence, metrics.perplexity)))
 
 
 def _forecast(lm: LanguageModel, forecast: Forecast) -> ForecastRun:
     arrays = {
-        name: getattr(forecast, name).double().cpu().numpy()
+        name: to_numpy(getattr(forecast, name))
         for name in ("strengths", "real", "frozen", "tangent", "frozen_error", "tangent_error")
     }
     return ForecastRun(**arrays, tokens=lm.token_strings(forecast.token_ids), linear_until=forecast.linear_until())

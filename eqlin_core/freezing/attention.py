@@ -16,8 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from eqlin_core.dtypes import coefficient_dtype
 from eqlin_core.errors import EqlinError
-from eqlin_core.freezing.norms import coefficient_dtype
 
 IMPLEMENTATION = "eqlin_frozen"
 

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from eqlin_core.dtypes import coefficient_dtype
 from eqlin_core.freezing.activations import probe_activation
 from eqlin_core.freezing.functions import FrozenFunctions
-from eqlin_core.freezing.norms import NormRule, coefficient_dtype, probe_norm
+from eqlin_core.freezing.norms import NormRule, probe_norm
 
 
 class FrozenLeaves:

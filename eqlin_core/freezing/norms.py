@@ -17,6 +17,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from eqlin_core.dtypes import coefficient_dtype
+
 _EPSILON_NAMES = ("eps", "variance_epsilon", "epsilon", "layer_norm_eps", "norm_eps")
 # Of norms that keep theirs in the code of their forward pass.
 _EPSILONS = (1e-5, 1e-6, 1e-8, 1e-12)
@@ -56,11 +58,6 @@ class NormRule:
         if self.beta is not None:
             out = out + self.beta.to(out)
         return out.to(x.dtype)
-
-
-def coefficient_dtype(dtype: torch.dtype) -> torch.dtype:
-    """float64 for float64, float32 for everything below: frozen coefficients are never half precision."""
-    return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def probe_norm(module: nn.Module, call: Callable[[Tensor], Tensor], example: Tensor) -> NormRule | None:

@@ -15,9 +15,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from eqlin_core.dtypes import coefficient_dtype
 from eqlin_core.errors import EqlinError
 from eqlin_core.freezing.leaks import reachable
-from eqlin_core.freezing.norms import NormRule, coefficient_dtype, probe_norm
+from eqlin_core.freezing.norms import NormRule, probe_norm
 from eqlin_core.maps.linear_map import LinearMap
 from eqlin_core.models import sites
 

@@ -16,7 +16,7 @@ KINDS = ("layer", "attn", "mlp")
 
 
 @dataclass(frozen=True)
-class Triplets:
+class ReadTriplets:
     """The k largest singular triplets at every place, J ~ U diag(S) Vh, signed so that u . y >= 0.
 
     ``stable_rank`` has the exact Frobenius norm; ``projections`` are v . x, ``cosines`` those of v with x;
@@ -55,8 +55,8 @@ class LayerSweep:
     tokens: list[str]
     token_ids: list[int]
     names: dict[int, str]  # of every token id below
-    triplets: Triplets
-    joint: Triplets
+    triplets: ReadTriplets
+    joint: ReadTriplets
     values: Float[Tensor, "L K d"]
     y_ids: Int[Tensor, "L K r"]
     y_scores: Float[Tensor, "L K r"]

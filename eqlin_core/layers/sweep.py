@@ -13,18 +13,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from eqlin_core.dtypes import dtype_name
 from eqlin_core.errors import EqlinError
 from eqlin_core.layers.blocks import Block, OpenNetwork
 from eqlin_core.layers.cost import SweepCost, sweep_cost
 from eqlin_core.layers.maps import Maps, block_maps, forward_maps, reverse_maps
-from eqlin_core.layers.results import KINDS, LayerSweep, Triplets
+from eqlin_core.layers.results import KINDS, LayerSweep, ReadTriplets
+from eqlin_core.linalg.signs import signed
+from eqlin_core.linalg.truncated_svd import stable_rank, truncated_svd
 from eqlin_core.maps.linear_map import LinearMap, linearize
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.readout import top_tokens
 from eqlin_core.progress import Progress, report
 from eqlin_core.resources import budget
 from eqlin_core.runs.exactness import BOUNDS
-from eqlin_core.spectra.spectrum import stable_rank, truncated_svd
 
 READ = 8
 
@@ -167,7 +169,7 @@ class _Layers:
         tokens, joint, values = ({n: torch.stack([r[n] for r in rows]).cpu() for n in rows[0]} for rows in self._all())
         ids = torch.cat([t[name].flatten() for t in (tokens, joint) for name in ("u_ids", "v_ids")])
         seen = sorted(set(ids.tolist()) | set(values["y_ids"].flatten().tolist()))
-        dtype = str(lin.inputs.dtype).removeprefix("torch.")
+        dtype = dtype_name(lin.inputs.dtype)
         return LayerSweep(
             mode=self._mode,
             kinds=self._kinds,
@@ -179,8 +181,8 @@ class _Layers:
             tokens=list(lin.tokens),
             token_ids=list(lin.token_ids),
             names=dict(zip(seen, lm.token_strings(seen), strict=True)),
-            triplets=Triplets(**tokens),
-            joint=Triplets(**joint),
+            triplets=ReadTriplets(**tokens),
+            joint=ReadTriplets(**joint),
             **values,
         )
 
@@ -220,8 +222,7 @@ def _decompose(
 ) -> dict[str, Tensor]:
     """The triplets of every matrix, signed so that u . y >= 0, with v . x and the cosine of v and x."""
     U, S, Vh = (torch.cat(p) for p in zip(*(truncated_svd(part, k) for part in J.split(rows)), strict=True))
-    sign = torch.where(torch.einsum("ndk,nd->nk", U, y) < 0, -1.0, 1.0).to(U)
-    U, Vh = U * sign[:, None, :], Vh * sign[:, :, None]
+    U, Vh = signed(U, Vh, y)
     projections = torch.einsum("nkm,nm->nk", Vh, x)
     norms = x.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
     rank = stable_rank(J, S[:, 0])

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
+from eqlin_core.dtypes import dtype_name, to_numpy
 from eqlin_core.errors import EqlinError
 from eqlin_core.freezing.hidden_leaks import find_hidden_leaks
 from eqlin_core.freezing.network import FrozenNetwork
@@ -185,11 +186,11 @@ class LinearMap:
 
         def forward(v: Any) -> Any:
             flat = torch.as_tensor(v.T.copy(), dtype=self.inputs.dtype).reshape(-1, *self.inputs.shape)
-            return self.apply(flat.to(self.inputs.device)).double().cpu().numpy().T
+            return to_numpy(self.apply(flat.to(self.inputs.device))).T
 
         def reverse(u: Any) -> Any:
             flat = torch.as_tensor(u.T.copy(), dtype=self.inputs.dtype).reshape(-1, rows)
-            return self.adjoint(flat.to(self.inputs.device)).reshape(-1, columns).double().cpu().numpy().T
+            return to_numpy(self.adjoint(flat.to(self.inputs.device)).reshape(-1, columns)).T
 
         return LinearOperator(
             shape=(rows, columns),
@@ -202,7 +203,7 @@ class LinearMap:
 
     def exactness(self) -> Exactness:
         """The two errors of this run, from the contributions and, once there is one, from the matrix as well."""
-        dtype = str(self.inputs.dtype).removeprefix("torch.")
+        dtype = dtype_name(self.inputs.dtype)
         total = self.contributions().double().sum(0) + self.bias.double()
         errors = [relative_error(total, self.output)]
         if self._jacobian is not None:

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from eqlin_core.dtypes import dtype_name
 from eqlin_core.errors import EqlinError
 from eqlin_core.freezing.network import FrozenNetwork
 from eqlin_core.maps.linear_map import LinearMap
@@ -78,7 +79,7 @@ def partly_frozen(
     total = contributions.double().sum(0) + lin.bias.double()
     y = lin.output.double()
     error = float((total - y).norm() / y.norm())
-    dtype = str(lin.inputs.dtype).removeprefix("torch.")
+    dtype = dtype_name(lin.inputs.dtype)
     return PartlyFrozen(
         frozen=on,
         tokens=list(lin.tokens),

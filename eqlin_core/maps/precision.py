@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from eqlin_core.dtypes import dtype_name
 from eqlin_core.errors import EqlinError
 from eqlin_core.maps.linear_map import LinearMap, linearize
 from eqlin_core.progress import Progress
@@ -47,7 +48,7 @@ def precision_check(lin: LinearMap, progress: Progress | None = None) -> Precisi
         contributions=float(difference.norm(dim=1).max() / size),
         output=float((lin.output.double() - exact.output).norm() / size),
         same_token=_next(lin, lin.output) == _next(exact, exact.output),
-        dtype=str(lin.inputs.dtype).removeprefix("torch."),
+        dtype=dtype_name(lin.inputs.dtype),
     )
 
 

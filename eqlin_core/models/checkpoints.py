@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import torch
 
+from eqlin_core.dtypes import dtype_name
 from eqlin_core.errors import EqlinError
 from eqlin_core.models import four_bit
 from eqlin_core.progress import Progress
@@ -204,7 +205,7 @@ def require_memory(parameters: int, wanted: Wanted, beside: int = 0) -> None:
         raise EqlinError(f"{wanted.name} takes {takes} in 4 bits; {room} is free {where}: choose a smaller model.")
     if not wanted.four_bit and needed(wanted.dtype) > free:
         fitting = [f"{name} ({size_text(needed(dtype))})" for name, dtype in DTYPES.items() if needed(dtype) <= free]
-        takes, asked = size_text(needed(wanted.dtype)), str(wanted.dtype).removeprefix("torch.")
+        takes, asked = size_text(needed(wanted.dtype)), dtype_name(wanted.dtype)
         way_out = f"choose {fitting[0]}" if fitting else "choose a smaller model or a larger machine"
         raise EqlinError(f"{wanted.name} takes {takes} in {asked}; {size_text(free)} is free {where}: {way_out}.")
 

@@ -10,8 +10,8 @@ from typing import Literal
 
 import torch
 
+from eqlin_core.dtypes import coefficient_dtype, dtype_name
 from eqlin_core.errors import EqlinError
-from eqlin_core.freezing.norms import coefficient_dtype
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.offloading import Share, shares
 from eqlin_core.models.sites import find_layers
@@ -89,7 +89,7 @@ def plan_run(lm: LanguageModel, tokens: int, *, memory_budget: int | None = None
     return Plan(
         tokens=tokens,
         width=lm.width,
-        dtype=str(lm.dtype).removeprefix("torch."),
+        dtype=dtype_name(lm.dtype),
         device=str(device),
         place=place,
         chunk=chunk,
@@ -213,7 +213,7 @@ def _spread_sentence(spread: tuple[Share, ...]) -> str:
 
 
 def _refusal(lm: LanguageModel, tokens: int, needed: int, free: int, device: torch.device, part: float) -> str:
-    dtype = str(lm.dtype).removeprefix("torch.")
+    dtype = dtype_name(lm.dtype)
     said = f"{tokens} tokens in {dtype} need {_size(needed)} and {_size(free)} are free on {device}"
     low, high = 1, tokens
     while low < high:  # the longest prompt that fits: memory only grows with the tokens

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from eqlin_core.dtypes import dtype_name
 from eqlin_core.errors import EqlinError
 from eqlin_core.maps.linear_map import linearize
 from eqlin_core.models.language_model import LanguageModel
@@ -53,7 +54,7 @@ class SteeringOperator:
     @property
     def dtype(self) -> str:
         """The floating-point type in which the map was computed."""
-        return str(self.J.dtype).removeprefix("torch.")
+        return dtype_name(self.J.dtype)
 
     @property
     def name(self) -> str:

@@ -14,8 +14,8 @@ import torch
 from sklearn.utils.extmath import randomized_svd
 
 import eqlin_core as eq
+from eqlin_core.linalg.truncated_svd import truncated_svd
 from eqlin_core.maps.linear_map import LinearMap
-from eqlin_core.spectra.spectrum import truncated_svd
 from tests.benchmarks.measure import MIB, machine, markdown, measure
 
 PROMPT = "The bridge out of Marin is the"

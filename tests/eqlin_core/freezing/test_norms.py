@@ -12,7 +12,8 @@ from transformers.models.cohere2.modeling_cohere2 import Cohere2LayerNorm
 from transformers.models.gemma3.modeling_gemma3 import Gemma3RMSNorm
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
-from eqlin_core.freezing.norms import coefficient_dtype, probe_norm
+from eqlin_core.dtypes import coefficient_dtype
+from eqlin_core.freezing.norms import probe_norm
 
 D = 16
 X = torch.randn(2, 5, D, dtype=torch.float64, generator=torch.Generator().manual_seed(3))

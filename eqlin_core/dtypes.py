@@ -1,0 +1,22 @@
+"""Floating-point types: their names, those that coefficients are held in, and the way of a tensor into NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def coefficient_dtype(dtype: torch.dtype) -> torch.dtype:
+    """float64 for float64, float32 for everything below: frozen coefficients are never half precision."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """The name without its module: "float64"."""
+    return str(dtype).removeprefix("torch.")
+
+
+def to_numpy(tensor: Tensor) -> np.ndarray:
+    """The values in float64, on the CPU, without their graph."""
+    return tensor.detach().double().cpu().numpy()

@@ -1,0 +1,1 @@
+"""Decompositions of matrices and of functions that act like matrices; no model."""
