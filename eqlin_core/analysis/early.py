@@ -18,7 +18,8 @@ from eqlin_core.maps.linear_map import LinearMap
 from eqlin_core.models.readout import read_input, read_output
 from eqlin_core.progress import Progress, part
 from eqlin_core.resources import budget, plan
-from eqlin_core.runs.prompt import EarlySpectra, Row
+from eqlin_core.runs.prompt import EarlySpectra
+from eqlin_core.runs.values import Row
 from eqlin_core.spectra.triplets import top_triplets
 
 TRIPLETS = 6

@@ -1,120 +1,28 @@
-"""A finished sweep over the layers, and a logit split over heads, as plain NumPy arrays: what page Layers shows.
-
-Columns are the input tokens and, last, the joint map of all of them.
-"""
+"""The sweep over the layers, and logits split over heads, made into runs: what page Layers shows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
 from eqlin_core.analysis.prompt import run_key
 from eqlin_core.layers.heads import direct_contributions
 from eqlin_core.layers.sweep import sweep_map
 from eqlin_core.maps.linear_map import LinearMap
-from eqlin_core.models.readout import Row
 from eqlin_core.progress import Progress
-from eqlin_core.runs.prompt import RunKey
+from eqlin_core.runs.layers import HeadsRun, SweepRun
 
-Array = np.ndarray
 KEPT = 8
-JOINT = "joint"
-
-
-@dataclass(frozen=True)
-class SweepRun:
-    """One mode of the sweep. L layers, K kinds, C columns, k triplets, r tokens read; arrays in the run's own dtype."""
-
-    key: RunKey
-    mode: str
-    kinds: tuple[str, ...]
-    method: str
-    tokens: list[str]
-    names: dict[int, str]
-    U: Float[Array, "L K C d k"]
-    S: Float[Array, "L K C k"]
-    stable_rank: Float[Array, "L K C"]
-    projections: Float[Array, "L K C k"]  # v . x
-    cosines: Float[Array, "L K C k"]  # of v with x
-    u_ids: Int[Array, "L K C k r"]
-    u_scores: Float[Array, "L K C k r"]
-    v_ids: Int[Array, "L K C k r"]
-    v_scores: Float[Array, "L K C k r"]
-    y_ids: Int[Array, "L K r"]
-    errors: Float[Array, "L K"]
-    exact: bool
-
-    @property
-    def columns(self) -> list[str]:
-        """The input tokens, and the joint map."""
-        return [*self.tokens, JOINT]
-
-    def reads(self, side: str, layer: int, kind: str, column: int, triplet: int) -> Row:
-        """(token, score) rows of what u writes (``side`` "u") or v reads ("v"); ``triplet`` counts from 0."""
-        place = (layer, self.kinds.index(kind), column, triplet)
-        ids, scores = (self.u_ids, self.u_scores) if side == "u" else (self.v_ids, self.v_scores)
-        return [(self.names[int(i)], float(s)) for i, s in zip(ids[place], scores[place], strict=True)]
-
-    def cosines_with_last(self, kind: str, triplet: int) -> Float[Array, "L C"]:
-        """u of every layer times u of the same triplet of the last block's output."""
-        last = self.U[-1, self.kinds.index("layer"), :, :, triplet]
-        return np.einsum("lcd,cd->lc", self.U[:, self.kinds.index(kind), :, :, triplet], last)
-
-    def path(self, kind: str, column: int) -> Float[Array, "L 2 2"]:
-        """u_1 and u_2 of every layer (second axis) on u_1 and u_2 of the last block's output (third axis)."""
-        last = self.U[-1, self.kinds.index("layer"), column, :, :2]
-        return np.einsum("ldk,da->lka", self.U[:, self.kinds.index(kind), column, :, :2], last)
-
-    def first_layers(self, token_id: int, kind: str, triplet: int, within: int) -> tuple[Int[Array, " C"], int]:
-        """The first layer whose u reads as this token among its best ``within``, for every column, and for y; or -1."""
-        place = self.kinds.index(kind)
-        written = (self.u_ids[:, place, :, triplet, :within] == token_id).any(-1)  # L, C
-        valued = (self.y_ids[:, place, :within] == token_id).any(-1)  # L
-        return np.where(written.any(0), written.argmax(0), -1), int(valued.argmax()) if valued.any() else -1
-
-    def read_tokens(self, kind: str, triplet: int) -> list[int]:
-        """The ids that are the first read-out somewhere, the most frequent first."""
-        place = self.kinds.index(kind)
-        ids = np.append(self.u_ids[:, place, :, triplet, 0].ravel(), self.y_ids[:, place, 0])
-        found, counts = np.unique(ids, return_counts=True)
-        return [int(i) for i in found[np.argsort(-counts, kind="stable")]]
-
-
-@dataclass(frozen=True)
-class HeadsRun:
-    """The logits of m tokens by the part that writes: see ``DirectContributions``; in float64."""
-
-    key: RunKey
-    tokens: list[str]
-    ids: tuple[int, ...]
-    heads: Float[Array, "m L H T"]
-    attn: Float[Array, "m L T"]
-    mlp: Float[Array, "m L T"]
-    embedding: Float[Array, "m T"]
-    attn_bias: Float[Array, "m L"]
-    mlp_bias: Float[Array, "m L"]
-    other_bias: Float[Array, " m"]  # of the embeddings and the final norm
-    total: Float[Array, " m"]
-
-    def weights(self, first: int, second: int | None = None) -> Float[Array, " m"]:
-        """What to sum the first axes with, for one token's logit or the difference of two."""
-        found = np.zeros(len(self.ids))
-        found[self.ids.index(first)] += 1
-        if second is not None:
-            found[self.ids.index(second)] -= 1
-        return found
 
 
 def sweep_run(lin: LinearMap, mode: str, k: int = KEPT, progress: Progress | None = None) -> SweepRun:
     """All layers and kinds in one mode."""
     found = sweep_map(lin, mode, k=min(k, lin.width), progress=progress)
 
-    def columns(name: str) -> Array:
+    def columns(name: str) -> np.ndarray:
         each, joint = getattr(found.triplets, name), getattr(found.joint, name)
         return torch.cat([each, joint[:, :, None]], 2).numpy()
 
@@ -137,7 +45,7 @@ def heads_run(lin: LinearMap, ids: Sequence[int], progress: Progress | None = No
     """The logits of these vocabulary tokens, split over embedding, heads and MLPs."""
     parts = direct_contributions(lin, lin.lm.unembedding[list(ids)], progress)
 
-    def array(tensor: Tensor) -> Array:
+    def array(tensor: Tensor) -> np.ndarray:
         return tensor.numpy()
 
     return HeadsRun(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,74 +18,17 @@ from eqlin_core.dtypes import coefficient_dtype, to_numpy
 from eqlin_core.errors import EqlinError
 from eqlin_core.maps.linear_map import LinearMap
 from eqlin_core.maps.partial_freezing import partly_frozen
-from eqlin_core.models.readout import Row, read_input, read_output
+from eqlin_core.models.readout import read_input, read_output
 from eqlin_core.progress import Progress
 from eqlin_core.runs.exactness import BOUNDS
-from eqlin_core.runs.prompt import Array, RunKey
+from eqlin_core.runs.matrix import Line, MatrixRun, MatrixView, Reconstruction
+from eqlin_core.runs.values import Row
 
 # About as many cells a side as half a page has pixels to tell apart.
 CELLS = 288
 LINES = 8
 # Colours end at this percentile of the entries' sizes: a few dimensions are far larger than all others.
 CLIP_PERCENTILE = 99.9
-
-
-@dataclass(frozen=True)
-class MatrixView:
-    """Rows and columns ``[first, last)`` of one token's J_i [out, in] in float32, reduced to at most CELLS a side.
-
-    A cell is the entry of largest size, with its sign, among the ``block`` = (rows, columns) that it stands for.
-    """
-
-    token: int
-    rows: tuple[int, int]
-    columns: tuple[int, int]
-    block: tuple[int, int]
-    cells: Float[Array, "m n"]
-
-
-@dataclass(frozen=True)
-class Line:
-    """One row or column of a matrix: its index, its Euclidean norm, and the tokens that it reads as."""
-
-    index: int
-    norm: float
-    reads: Row
-
-
-@dataclass(frozen=True)
-class MatrixRun:
-    """One token's matrix at a glance; ``limit`` is where the colours of all its views end.
-
-    ``columns`` are the largest by norm, largest first, read through the unembedding with the sign of x_j: what input
-    dimension j writes here. ``rows`` are read by cosine with the input embeddings, signed so that J_j . x >= 0: what
-    output dimension j looks for.
-    """
-
-    key: RunKey
-    token: int
-    name: str
-    whole: MatrixView
-    limit: float
-    largest: float
-    column_norms: Float[Array, " d_in"]
-    row_norms: Float[Array, " d_out"]
-    columns: list[Line]
-    rows: list[Line]
-
-
-@dataclass(frozen=True)
-class Reconstruction:
-    """The output y [d] beside sum_i J_i x_i + b [d], with only the freezing rules ``frozen`` on, in float64."""
-
-    frozen: tuple[str, ...]
-    dtype: str
-    output: Float[Array, " d"]
-    reconstructed: Float[Array, " d"]
-    error: float
-    bound: float
-    exact: bool
-    leaks: list[str]
 
 
 def matrix_run(lin: LinearMap, token: int, progress: Progress | None = None) -> MatrixRun:

@@ -17,7 +17,7 @@ from eqlin_core.errors import EqlinError
 from eqlin_core.linalg.truncated_svd import stable_rank, truncated_svd
 from eqlin_core.models.experts import fitting_experts
 from eqlin_core.models.language_model import LanguageModel
-from eqlin_core.models.readout import Row, read_output
+from eqlin_core.models.readout import read_output
 from eqlin_core.models.sites import find_final_norm, find_layers
 from eqlin_core.progress import Progress, part
 from eqlin_core.runs.steering import (
@@ -28,6 +28,7 @@ from eqlin_core.runs.steering import (
     SteeringPlan,
     Text,
 )
+from eqlin_core.runs.values import Row
 from eqlin_core.steering.flips import flip_strength
 from eqlin_core.steering.forecast import Forecast, steering_forecast
 from eqlin_core.steering.generation import Generation, Sampling, read_prompt, text_of

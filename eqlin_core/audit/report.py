@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from eqlin_core.audit.table import family_rows, markdown
 from eqlin_core.errors import EqlinError
-from eqlin_core.freezing.treatments import Treatment, gated, treatments
+from eqlin_core.freezing.treatments import treatments
 from eqlin_core.maps.linear_map import LinearMap, linearize
 from eqlin_core.models import bundled, four_bit
 from eqlin_core.models.checkpoints import DTYPES
@@ -22,6 +22,7 @@ from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.loading import load_model
 from eqlin_core.models.prompts import prompt_ids
 from eqlin_core.runs.exactness import BOUNDS, Exactness
+from eqlin_core.runs.treatments import Treatment, gated
 
 CONVENTIONS = ("up", "gate")
 PROMPT = "The bridge out of Marin is the"

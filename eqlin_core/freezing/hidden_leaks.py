@@ -6,15 +6,12 @@ yet changes when the frozen network is replayed on another input.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from eqlin_core.freezing.network import FrozenNetwork
-else:  # for annotations only; freezing imports nothing from here
-    FrozenNetwork = Any
+from eqlin_core.freezing.network import FrozenNetwork
 
 
 def find_hidden_leaks(network: FrozenNetwork, tolerance: float) -> list[str]:

@@ -4,33 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from torch import nn
+from torch import nn
 
-    from eqlin_core.freezing.network import FrozenNetwork
-else:  # for annotations only: a page that shows the table waits neither for torch nor for transformers
-    FrozenNetwork = Any
+from eqlin_core.freezing.network import FrozenNetwork
+from eqlin_core.runs.treatments import LEAKS, Treatment
 
 HELD = "feeds held coefficients only"
-LEAKS = "LEAKS"
-
-
-@dataclass(frozen=True)
-class Treatment:
-    """``count`` modules of one class that were frozen in one way; ``example`` is the name of the first of them."""
-
-    class_name: str
-    count: int
-    how: str
-    example: str
-
-    @property
-    def leaks(self) -> bool:
-        """Whether these modules are not linear in the input although they are on its path."""
-        return self.how.startswith(LEAKS)
+_LINEAR_PARTS = "sum of its parts"
 
 
 def treatments(network: FrozenNetwork, leaks: Iterable[str] = ()) -> list[Treatment]:
@@ -56,11 +37,6 @@ def treatments(network: FrozenNetwork, leaks: Iterable[str] = ()) -> list[Treatm
     return [Treatment(class_name, n, how, first[class_name, how]) for (class_name, how), n in found.items()]
 
 
-def gated(rows: Iterable[Treatment]) -> bool:
-    """Whether a gated MLP is among them, so that the two conventions are two maps."""
-    return any(part in row.how for row in rows for part in _GATED)
-
-
 def _how(network: FrozenNetwork, module: nn.Module, name: str, reasons: list[str]) -> str:
     if reasons:
         return f"{LEAKS}: {'; '.join(sorted(set(reasons)))}"
@@ -79,13 +55,6 @@ def _how(network: FrozenNetwork, module: nn.Module, name: str, reasons: list[str
 
 
 def _as_is(module: nn.Module) -> str:
-    from torch import nn  # noqa: PLC0415
-
     if isinstance(module, nn.Dropout | nn.Identity):
         return "identity"
     return "linear as is" if getattr(module, "bias", None) is None else "linear as is, its bias adds to b"
-
-
-_LINEAR_PARTS = "sum of its parts"
-# What eqlin_core.freezing.functions notes for the two conventions.
-_GATED = ("gate held whole, up linear", "up held, gate linear")

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from eqlin_core.errors import EqlinError
-from eqlin_core.models.readout import Row
+from eqlin_core.runs.values import Row
 
 KINDS = ("layer", "attn", "mlp")
 

@@ -16,6 +16,7 @@ from eqlin_core.dtypes import dtype_name, to_numpy
 from eqlin_core.errors import EqlinError
 from eqlin_core.freezing.hidden_leaks import find_hidden_leaks
 from eqlin_core.freezing.network import FrozenNetwork
+from eqlin_core.linalg.relative_error import relative_error
 from eqlin_core.models import sites
 from eqlin_core.models.experts import eager_experts
 from eqlin_core.models.language_model import LanguageModel
@@ -24,7 +25,7 @@ from eqlin_core.models.sites import Site, Source, Target
 from eqlin_core.progress import Progress, report
 from eqlin_core.resources import budget, plan
 from eqlin_core.resources.scratch import scratch_tensor
-from eqlin_core.runs.exactness import BOUNDS, Exactness, relative_error
+from eqlin_core.runs.exactness import BOUNDS, Exactness
 
 
 class LinearMap:

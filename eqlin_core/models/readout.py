@@ -10,7 +10,7 @@ from torch import Tensor
 
 from eqlin_core.models.experts import eager_experts
 from eqlin_core.models.language_model import LanguageModel
-from eqlin_core.runs.prompt import Row
+from eqlin_core.runs.values import Row
 
 # Vocabulary rows scored at a time: bounds memory at a few hundred MB for a 260,000-token vocabulary in float32.
 _BLOCK = 32768

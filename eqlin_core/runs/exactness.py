@@ -3,12 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from torch import Tensor
-else:  # for annotations only: a page that shows the numbers does not wait for torch
-    Tensor = Any
 
 # Relative errors up to which a run is called exact. Reconstruction: an order above the floor of the dtype's rounding
 # through a deep network. Forward: stock models compute norms and softmax in float32 even in float64.
@@ -34,9 +28,3 @@ class Exactness:
     dtype: str
     exact: bool
     leaks: list[str] = field(default_factory=list)
-
-
-def relative_error(value: Tensor, reference: Tensor) -> float:
-    """||value - reference|| / ||reference||, in float64."""
-    reference = reference.double()
-    return float((value.double() - reference).norm() / reference.norm())

@@ -20,9 +20,9 @@ import numpy as np
 
 from eqlin_core.cache import cache_directory
 from eqlin_core.errors import EqlinError
-from eqlin_core.freezing.treatments import Treatment
 from eqlin_core.runs.exactness import Exactness
 from eqlin_core.runs.prompt import RunKey, SpectrumRun, Target, TokenRun
+from eqlin_core.runs.treatments import Treatment
 from eqlin_core.version import engine_fingerprint
 
 FORMAT = 1

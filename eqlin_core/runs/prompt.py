@@ -10,14 +10,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float
 
-from eqlin_core.freezing.treatments import Treatment
 from eqlin_core.runs.exactness import Exactness
+from eqlin_core.runs.treatments import Treatment
+from eqlin_core.runs.values import Array, Row
 
 # Raised when a change of the engine changes numbers, so that older results are not taken for new ones.
 ENGINE_VERSION = "1"
-Row = list[tuple[str, float]]
-
-Array = np.ndarray
 
 
 @dataclass(frozen=True)

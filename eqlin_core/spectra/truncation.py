@@ -14,9 +14,10 @@ from torch import Tensor
 from eqlin_core.errors import EqlinError
 from eqlin_core.linalg.truncated_svd import truncated_svd
 from eqlin_core.maps.linear_map import LinearMap
-from eqlin_core.models.readout import Row, next_token_logits
+from eqlin_core.models.readout import next_token_logits
 from eqlin_core.progress import Progress, part, report
 from eqlin_core.resources import budget
+from eqlin_core.runs.values import Row
 from eqlin_core.spectra.spectrum import Spectrum
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from eqlin_core.figures import format_error
-from eqlin_core.freezing.treatments import Treatment, gated
+from eqlin_core.runs.treatments import Treatment, gated
 from pages.frame.precision import check_in_float64
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from pages.worker.request import Request
 from pages.worker.worker import Job, Reporter
 
 if TYPE_CHECKING:
-    from eqlin_core.analysis.matrix import MatrixRun, MatrixView, Reconstruction
-    from eqlin_core.analysis.ranks import JointRun, RankRun
+    from eqlin_core.runs.matrix import MatrixRun, MatrixView, Reconstruction
+    from eqlin_core.runs.ranks import JointRun, RankRun
 
 Span = tuple[int, int]
 

@@ -16,7 +16,7 @@ from pages.widgets.theme import theme
 from pages.worker.request import Request
 
 if TYPE_CHECKING:
-    from eqlin_core.analysis.matrix import Reconstruction
+    from eqlin_core.runs.matrix import Reconstruction
     from eqlin_core.runs.prompt import TokenRun
 
 # The rules of eqlin_core.maps.partial_freezing, which is imported on the worker's thread only, and what each one holds.

@@ -21,8 +21,8 @@ from pages.widgets.token_choice import choose_token, token_name
 from pages.worker.request import Request
 
 if TYPE_CHECKING:
-    from eqlin_core.analysis.matrix import Line, MatrixRun, MatrixView
     from eqlin_core.figures import Chart
+    from eqlin_core.runs.matrix import Line, MatrixRun, MatrixView
     from eqlin_core.runs.prompt import TokenRun
 
 Window = tuple[Span, Span]

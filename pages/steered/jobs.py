@@ -15,8 +15,8 @@ from pages.worker.worker import Job, Reporter
 
 if TYPE_CHECKING:
     from eqlin_core import LanguageModel
-    from eqlin_core.models.readout import Row
     from eqlin_core.runs.steering import OperatorFile, SteeringGrid, SteeringPlan, Text
+    from eqlin_core.runs.values import Row
     from eqlin_core.steering.operators import SteeringOperator
 
 KEPT_OPERATORS = 6

@@ -15,7 +15,7 @@ from pages.widgets.charts import show
 from pages.widgets.theme import theme
 
 if TYPE_CHECKING:
-    from eqlin_core.analysis.layers import SweepRun
+    from eqlin_core.runs.layers import SweepRun
     from eqlin_core.runs.prompt import TokenRun
 
 WITHIN = (1, 3, 8)

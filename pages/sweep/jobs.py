@@ -11,7 +11,7 @@ from pages.worker.request import Request
 from pages.worker.worker import Job, Reporter
 
 if TYPE_CHECKING:
-    from eqlin_core.analysis.layers import HeadsRun, SweepRun
+    from eqlin_core.runs.layers import HeadsRun, SweepRun
 
 
 class LayerJobs:

@@ -14,7 +14,7 @@ from pages.worker.request import Request
 from pages.worker.worker import Job
 
 if TYPE_CHECKING:
-    from eqlin_core.analysis.layers import HeadsRun, SweepRun
+    from eqlin_core.runs.layers import HeadsRun, SweepRun
 
 MODES = ("cumulative", "layerwise")
 

@@ -20,7 +20,7 @@ from pages.widgets.theme import theme
 from pages.widgets.token_choice import token_name
 
 if TYPE_CHECKING:
-    from eqlin_core.analysis.layers import SweepRun
+    from eqlin_core.runs.layers import SweepRun
     from eqlin_core.runs.prompt import TokenRun
 
 MODE_NAMES = {"cumulative": "the embeddings", "layerwise": "the block's input"}

@@ -20,8 +20,8 @@ from pages.widgets.token_choice import token_name
 from pages.worker.request import Request
 
 if TYPE_CHECKING:
-    from eqlin_core.analysis.ranks import JointRun
     from eqlin_core.runs.prompt import TokenRun
+    from eqlin_core.runs.ranks import JointRun
 
 _TABLE, _CHOICE = "joint-triplets", "joint-triplet"
 

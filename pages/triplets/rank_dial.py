@@ -18,8 +18,8 @@ from pages.worker.engine import KEPT_TRIPLETS
 from pages.worker.request import Request
 
 if TYPE_CHECKING:
-    from eqlin_core.analysis.ranks import RankRun
     from eqlin_core.runs.prompt import TokenRun
+    from eqlin_core.runs.ranks import RankRun
 
 # Decomposing every matrix in full takes about 20 d^3 operations a token: up to this T d^3 it is a matter of seconds.
 QUICK = 4e9

@@ -15,8 +15,8 @@ from pages.widgets.facts import fact, strip_of
 from pages.widgets.theme import theme
 
 if TYPE_CHECKING:
-    from eqlin_core.models.readout import Row
     from eqlin_core.runs.prompt import Target
+    from eqlin_core.runs.values import Row
 
 Vector = np.ndarray[Any, Any]
 

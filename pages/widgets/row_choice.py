@@ -11,7 +11,7 @@ import streamlit as st
 from eqlin_core.figures import visible_token
 
 if TYPE_CHECKING:
-    from eqlin_core.models.readout import Row
+    from eqlin_core.runs.values import Row
 
 ROW, HEADER = 28, 37  # pixels; Streamlit sets the height of the header, which is here with the table's border
 IN_CELL = 5  # tokens of a read-out

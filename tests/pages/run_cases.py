@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from eqlin_core.errors import EqlinError
-from eqlin_core.freezing.treatments import Treatment
 from eqlin_core.runs.exactness import Exactness
 from eqlin_core.runs.prompt import EarlySpectra, RunKey, SpectrumRun, Target, TokenRun
+from eqlin_core.runs.treatments import Treatment
 from pages.worker.request import Request
 from pages.worker.worker import Job, Worker
 

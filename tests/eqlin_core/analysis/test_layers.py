@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import eqlin_core as eq
-from eqlin_core.analysis.layers import HeadsRun, SweepRun, heads_run, sweep_run
+from eqlin_core.analysis.layers import heads_run, sweep_run
+from eqlin_core.runs.layers import HeadsRun, SweepRun
 from tests.cases import PROMPT, llama
 
 T = len(PROMPT)

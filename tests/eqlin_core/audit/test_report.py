@@ -17,8 +17,9 @@ from eqlin_core.audit import report as command
 from eqlin_core.audit.families import FAMILIES, build_tiny, tiny_model
 from eqlin_core.audit.report import Audit, audit, report
 from eqlin_core.audit.table import DTYPES, family_rows, markdown
-from eqlin_core.freezing.treatments import gated, treatments
+from eqlin_core.freezing.treatments import treatments
 from eqlin_core.runs.exactness import BOUNDS
+from eqlin_core.runs.treatments import gated
 from tests.cases import FAMILY_NAMES, MARIN, PROMPT, default_model, family, stock_outputs
 
 README = (Path(__file__).resolve().parents[3] / "README.md").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The spectrum of a map against torch.linalg.svd of each token's matrix, alone and joint, with progress and refusals."""
+"""The spectrum of a map against torch.linalg.svd of each token's matrix, alone and joint; progress, refusals."""
 
 from __future__ import annotations
 

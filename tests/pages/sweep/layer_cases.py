@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from eqlin_core.analysis.layers import HeadsRun, SweepRun
+from eqlin_core.runs.layers import HeadsRun, SweepRun
 from eqlin_core.runs.prompt import TokenRun
 from pages.worker.request import Request
 from pages.worker.worker import Job, Reporter, Worker

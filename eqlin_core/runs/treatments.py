@@ -1,0 +1,30 @@
+"""How the modules of a model were frozen, by class and count: the table behind the word "exact"."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+LEAKS = "LEAKS"
+# What eqlin_core.freezing.functions notes for the two conventions.
+_GATED = ("gate held whole, up linear", "up held, gate linear")
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """``count`` modules of one class that were frozen in one way; ``example`` is the name of the first of them."""
+
+    class_name: str
+    count: int
+    how: str
+    example: str
+
+    @property
+    def leaks(self) -> bool:
+        """Whether these modules are not linear in the input although they are on its path."""
+        return self.how.startswith(LEAKS)
+
+
+def gated(rows: Iterable[Treatment]) -> bool:
+    """Whether a gated MLP is among them, so that the two conventions are two maps."""
+    return any(part in row.how for row in rows for part in _GATED)
