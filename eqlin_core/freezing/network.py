@@ -8,9 +8,8 @@ everything between modules through a function mode; all of it is gone when the p
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,17 +18,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from eqlin_core.errors import EqlinError
-from eqlin_core.freezing.attention import frozen_attention, mix
+from eqlin_core.freezing.attention import frozen_attention
+from eqlin_core.freezing.ends import Ends, Reached
 from eqlin_core.freezing.functions import FrozenFunctions
-from eqlin_core.freezing.leaks import GraphNames, find_leaks, reachable
 from eqlin_core.freezing.leaves import FrozenLeaves
-from eqlin_core.freezing.norms import probe_norm
-from eqlin_core.models import sites
-from eqlin_core.models.experts import chooses_experts, eager_experts, prompt_by_prompt, token_by_token
+from eqlin_core.freezing.recording import Recording
+from eqlin_core.freezing.streams import ResidualStream
+from eqlin_core.freezing.weights import FrozenWeights
+from eqlin_core.models.experts import eager_experts, prompt_by_prompt, token_by_token
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.offloading import brought_again
-from eqlin_core.models.sites import Site, Source, Target
+from eqlin_core.models.sites import Site, SourcePlace, TargetPlace
 
 # What is frozen; leaving one out is how tests see that the audit would notice.
 RULES = frozenset({"attention", "norms", "gates", "router"})
@@ -53,7 +52,7 @@ class FrozenNetwork:
     recorded autograd graph; ``leaks``, what that graph holds that is not linear; ``rules``, how modules were frozen;
     ``standing``, of every module that ran, whether its output is on the linear path ("path"), only part of a held
     coefficient ("held"), or the same for every input ("constant");
-    ``added``, for a target inside a block, whether each addend of its residual stream is "attn" or "mlp";
+    ``ends``, where the map starts and ends;
     ``causal``, whether no position reads a later one, so that a replay may begin at any position;
     ``block_nodes``, the graph's node behind every block's output, which a reverse pass meets one after the other.
     """
@@ -63,54 +62,50 @@ class FrozenNetwork:
         lm: LanguageModel,
         embeddings: Float[Tensor, "tokens d"],
         *,
-        source: Source = "embedding",
-        target: Target = "output",
+        source: SourcePlace = "embedding",
+        target: TargetPlace = "output",
         final_norm: bool = True,
         gated_path: str = "up",
         rules: Collection[str] = RULES,
     ) -> None:
-        self.lm, self.source, self.target = lm, source, target
-        self.final_norm, self.gated_path = final_norm, gated_path
-        self.replaying = False
+        self.lm, self.gated_path, self.n_tokens = lm, gated_path, len(embeddings)
         self.decoder = lm.model.get_decoder()
-        self.layers = sites.find_layers(self.decoder, lm.n_layers)
-        sites.check_sites(source, target, len(self.layers))
-        self._blocks = set(self.layers)
+        self.ends = Ends(self.decoder, lm.n_layers, source, target, final_norm)
+        self._blocks = set(self.ends.layers)
         self.rules: dict[str, Frozen] = {}
-        self.added: list[str] = []
         self.block_nodes: list[Any] = []
-        self.n_tokens = len(embeddings)
         self._applied = rules
-        self._weights: dict[str, list[Tensor]] = defaultdict(list)
-        self._calls: dict[str, int] = defaultdict(int)
         self._modules = dict(lm.model.named_modules())
         self._names = {module: name for name, module in self._modules.items()}
-        self._on_path: list[str] = []
         self._watcher: Callable[[str, Any], None] | None = None
-        self._mixing: Callable[[Tensor, Tensor, Tensor], None] | None = None
-        self._off_path: set[str] = set()
-        self._experts: set[str] = set()
         self._functions = FrozenFunctions(gated_path, rules, self._note)
         self._leaves = FrozenLeaves(self._functions, rules, self._note)
+        self._weights = FrozenWeights(self._names, self._functions, self._note)
+        self._recording: Recording | None = None
         self.paused = self._functions.paused
         self._record(embeddings)
+
+    @property
+    def source(self) -> SourcePlace:
+        """Where the map starts."""
+        return self.ends.source
+
+    @property
+    def target(self) -> TargetPlace:
+        """Where it ends."""
+        return self.ends.target
 
     # ---- the two kinds of pass --------------------------------------------------------------------------------------
 
     def _record(self, embeddings: Tensor) -> None:
-        self._graph = GraphNames()
-        self._produced: dict[str, list[Any]] = defaultdict(list)
-        self._leaf_names: set[str] = set()
+        seen = self._recording = Recording(self.n_tokens)
         with torch.enable_grad(), brought_again(self.lm.model, self.paused):
             values, self.leaf = self._run(embeddings[None])
             self.inputs, self.values = self.leaf.detach()[0], values[0]
-        nodes = reachable(self.values)
-        self.leaks = find_leaks(nodes, self._graph, self.inputs.dtype)
-        # A leaf whose output the linear path never reads (queries, keys, gates) is not worth replaying in full.
-        self._on_path = [n for n, made in self._produced.items() if nodes.intersection(made)]
-        self.standing = {n: "held" if any(made) else "constant" for n, made in self._produced.items()}
-        self.standing |= dict.fromkeys(self._on_path, "path")
-        self._off_path = {n for n in self._leaf_names - set(self._on_path) if None not in self._produced[n]}
+        seen.close(self.values, self.inputs.dtype)
+        self._recording = None
+        self.leaks, self.standing = seen.leaks, seen.standing
+        self._on_path, self._off_path, self._experts = seen.on_path, seen.off_path, seen.experts
         for name in self._off_path:
             self._leaves.forget(name)
         for name in self._off_path | self._leaves.names:
@@ -119,10 +114,7 @@ class FrozenNetwork:
         scopes = self._functions.scopes
         self._scoped = {n for n in self._names.values() if n in scopes or n.rpartition(".")[0] in scopes}
         # Where rows are gathered by choice, as experts do, positions cannot be left out.
-        ahead = any(bool(w.triu(1).any()) for kept in self._weights.values() for w in kept)
-        self.causal = not (ahead or self._experts or self._functions.chooses)
-        del self._graph, self._produced, self._leaf_names
-        self.replaying = True
+        self.causal = self._weights.causal and not (self._experts or self._functions.chooses)
 
     @torch.no_grad()
     def replay(self, v: Float[Tensor, "batch tokens d"], first: int = 0) -> Float[Tensor, "batch tokens d_out"]:
@@ -149,27 +141,26 @@ class FrozenNetwork:
 
     def _run(self, v: Tensor) -> tuple[Tensor, Tensor]:
         """(target [batch, T, d], leaf at the source) of one pass under hooks."""
-        self._calls.clear()
+        recording = self._recording is not None
+        for part in (self._weights, self._functions):
+            part.start(recording=recording)
         self._leaves.start()
-        self._functions.start(recording=not self.replaying)
         seen: dict[str, Tensor] = {}
-        inner = isinstance(self.source, Site)
-        at_embedding = v.detach()[:1] if inner and self.replaying else v.detach()
-        if not inner:
-            at_embedding = seen["leaf"] = v if self.replaying else at_embedding.requires_grad_()
+        if self.ends.starts_inside:
+            at_embedding = v.detach() if recording else v.detach()[:1]
+        else:
+            at_embedding = seen["leaf"] = v.detach().requires_grad_() if recording else v
         with ExitStack() as stack:
             stack.enter_context(eager_experts(self.lm.model))
-            stack.enter_context(frozen_attention(self.lm.model, self, held="attention" in self._applied))
+            stack.enter_context(frozen_attention(self.lm.model, self._weights, held="attention" in self._applied))
             stack.enter_context(self._hooks(v, seen, stack))
             stack.enter_context(self._functions)
             try:
                 out = self.decoder(inputs_embeds=at_embedding, use_cache=False)
                 seen.setdefault("target", out.last_hidden_state)
-            except _Reached:
+            except Reached:
                 pass
-        target = seen["target"]
-        if isinstance(self.target, Site) and self.final_norm:
-            target = self._through_final_norm(target)
+        target = self.ends.through_final_norm(seen["target"], recording=recording, fit=self._functions.fit)
         return target, seen["leaf"]
 
     # ---- hooks ------------------------------------------------------------------------------------------------------
@@ -179,18 +170,12 @@ class FrozenNetwork:
         with ExitStack() as hooks:
             add = partial(self._add, hooks)
             for module, name in self._names.items():
-                (self._hook_replay if self.replaying else self._hook_record)(module, name, add)
+                (self._hook_replay if self._recording is None else self._hook_record)(module, name, add)
             if self._watcher is not None:
                 for name in self._on_path:
                     add(self._modules[name].register_forward_hook, partial(_watch, self._watcher, name))
-            if isinstance(self.source, Site):
-                block = self.layers[self.source.layer]
-                add(block.register_forward_pre_hook, partial(self._entering, v, seen))
-            if isinstance(self.target, Site):
-                block = self.layers[self.target.layer]
-                if self.target.kind != "layer":
-                    add(block.register_forward_pre_hook, partial(self._watch_residual_stream, stack))
-                add(block.register_forward_hook, partial(self._reached, seen))
+            recording = self._recording is not None
+            self.ends.hook(v, seen, recording=recording, kinds=self._kinds, add=add, stack=stack)
             yield
 
     def _add(self, hooks: ExitStack, register: Callable[..., Any], hook: Callable[..., Any]) -> None:
@@ -210,14 +195,9 @@ class FrozenNetwork:
         finally:
             self._watcher = None
 
-    @contextmanager
-    def watching_attention(self, watch: Callable[[Tensor, Tensor, Tensor], None]) -> Iterator[None]:
+    def watching_attention(self, watch: Callable[[Tensor, Tensor, Tensor], None]) -> AbstractContextManager[None]:
         """Within the context every pass calls ``watch(weights, value, mixed value)`` at each attention."""
-        self._mixing = watch
-        try:
-            yield
-        finally:
-            self._mixing = None
+        return self._weights.watching(watch)
 
     def _hook_record(self, module: nn.Module, name: str, add: Callable[..., None]) -> None:
         add(module.register_forward_pre_hook, partial(self._enter, name))
@@ -226,22 +206,16 @@ class FrozenNetwork:
         add(module.register_forward_hook, partial(self._leave, name))
 
     def _enter(self, name: str, module: nn.Module, args: Any, kwargs: Any) -> None:
-        tensors = _tensors((args, kwargs))
-        self._graph.enter(name, tensors)
+        assert self._recording is not None
+        self._recording.enter(name, module, args, kwargs)
         self._functions.enter(name)
-        if name and chooses_experts(tensors, self.n_tokens) and any(True for _ in module.parameters()):
-            self._experts.add(name)
 
     def _leave(self, name: str, module: nn.Module, args: Any, kwargs: Any, out: Any) -> None:
+        assert self._recording is not None
         self._functions.leave()
-        self._graph.leave(_tensors(out))
-        value = out[0] if isinstance(out, tuple) and out else out
-        if isinstance(value, Tensor):
-            self._produced[name].append(value.grad_fn)
-            if value is out and not any(module.children()):
-                self._leaf_names.add(name)
-            if module in self._blocks and value.grad_fn is not None:
-                self.block_nodes.append(value.grad_fn)
+        node = self._recording.leave(name, module, out)
+        if node is not None and module in self._blocks:
+            self.block_nodes.append(node)
 
     def _hook_replay(self, module: nn.Module, name: str, add: Callable[..., None]) -> None:
         rows: list[Tensor] = []
@@ -268,94 +242,17 @@ class FrozenNetwork:
         self._functions.token_by_token = False
         return prompt_by_prompt(out, self.n_tokens)
 
-    # ---- source and target inside the network ------------------------------------------------------------------------
-
-    def _entering(self, v: Tensor, seen: dict[str, Tensor], module: nn.Module, args: Any, kwargs: Any) -> Any:
-        found = sites.block_input(args, kwargs)
-        seen["leaf"] = v if self.replaying else found.detach().requires_grad_()
-        return sites.replace_block_input(args, kwargs, seen["leaf"])
-
-    def _watch_residual_stream(self, stack: ExitStack, module: nn.Module, args: Any, kwargs: Any) -> None:
-        self._stream = sites.ResidualStream(sites.block_input(args, kwargs))
-        stack.enter_context(sites.Additions(self._stream))
-
-    def _reached(self, seen: dict[str, Tensor], module: nn.Module, args: Any, kwargs: Any, out: Any) -> None:
+    def _kinds(self, stream: ResidualStream) -> list[str]:
+        """Of each addend of a block's residual stream whether its attention made it."""
+        assert self._recording is not None
         assert isinstance(self.target, Site)
-        seen["target"] = sites.block_output(out)
-        if self.target.kind != "layer":
-            stream = self._stream
-            del self._stream
-            if not self.replaying:
-                self.added = self._kinds(stream, seen["target"])
-            seen["target"] = sites.sum_of(stream, self.added, self.target.kind).view_as(seen["target"])
-        raise _Reached
-
-    def _kinds(self, stream: sites.ResidualStream, out: Tensor) -> list[str]:
-        """Of each addend, whether an attention module stands behind it (before the stream that was read from)."""
-        assert isinstance(self.target, Site)
-        block = self._names[self.layers[self.target.layer]]
-        attention = [name for name in self._weights if name.startswith(block + ".")]
-        stop = {t.grad_fn for t in stream.stream}
-        kinds = []
-        for addend in stream.added:
-            owners = {self._graph.name(node) for node in reachable(addend, stop)}
-            inside = any(owner == a or owner.startswith(a + ".") for owner in owners for a in attention)
-            kinds.append("attn" if inside else "mlp")
-        if not stream.ends_in(out) or set(kinds) != {"attn", "mlp"}:
-            raise EqlinError(
-                f"{block} does not add its attention and its MLP to a residual stream, so they have no maps of their "
-                "own; choose the kind 'layer'."
-            )
-        return kinds
-
-    def _through_final_norm(self, target: Tensor) -> Tensor:
-        """The final norm applied at an intermediate place, its denominator held at that place's own value."""
-        if not self.replaying:
-            module = sites.find_final_norm(self.decoder, self.layers)
-            rule = probe_norm(module, module, target.detach())
-            if rule is None:
-                raise EqlinError(f"{self._names[module]} is not a norm that can be frozen; use final_norm=False.")
-            self._final = rule, rule.coefficient(target)
-        rule, coefficient = self._final
-        return rule.linear(target, self._functions.fit(coefficient, target))
-
-    # ---- coefficients ------------------------------------------------------------------------------------------------
+        block = self._names[self.ends.layers[self.target.layer]]
+        attention = [name for name in self._weights.modules if name.startswith(block + ".")]
+        return self._recording.kinds(stream.added, {t.grad_fn for t in stream.stream}, attention)
 
     def _note(self, name: str, rule: str) -> None:
         known = self.rules[name].rule.split("; ") if name in self.rules else []
         self.rules[name] = Frozen(name, type(self._modules[name]).__name__, "; ".join([*known, *({rule} - set(known))]))
-
-    def mixed(self, module: nn.Module, compute: Callable[[], Tensor], value: Tensor) -> Tensor:
-        """``value`` mixed by the attention weights of one module."""
-        weights = self.weights(module, compute)
-        mixed = mix(weights, value)
-        if self._mixing is not None:
-            self._mixing(weights, value, mixed)
-        return mixed
-
-    def weights(self, module: nn.Module, compute: Callable[[], Tensor]) -> Tensor:
-        """Attention weights of one module: recorded in the first pass, looked up in every later one."""
-        name = self._names[module]
-        if self.replaying:
-            self._calls[name] += 1
-            first = self._functions.first
-            return self._weights[name][self._calls[name] - 1][..., first:, first:]
-        weights = compute().detach()
-        self._weights[name].append(weights)
-        self._note(name, "attention weights held, values linear")
-        return weights
-
-
-class _Reached(Exception):
-    pass
-
-
-def _tensors(tree: Any) -> list[Tensor]:
-    if isinstance(tree, Tensor):
-        return [tree]
-    if isinstance(tree, dict):
-        tree = list(tree.values())
-    return [t for item in tree for t in _tensors(item)] if isinstance(tree, list | tuple) else []
 
 
 def _rows(inputs: list[Tensor], kept: int, module: nn.Module, args: Any, kwargs: Any) -> Any:

@@ -19,6 +19,7 @@ from eqlin_core.dtypes import coefficient_dtype
 from eqlin_core.errors import EqlinError
 from eqlin_core.freezing.leaks import reachable
 from eqlin_core.freezing.norms import NormRule, probe_norm
+from eqlin_core.freezing.streams import Additions, ResidualStream, sum_of
 from eqlin_core.maps.linear_map import LinearMap
 from eqlin_core.models import sites
 
@@ -33,7 +34,7 @@ class Block:
     [1, heads, T, T]; all three are None where the block has no attention, or more than one.
     """
 
-    stream: sites.ResidualStream
+    stream: ResidualStream
     out: Tensor
     weights: Tensor | None = None
     value: Tensor | None = None
@@ -49,7 +50,7 @@ class Block:
 
     def added(self, kind: str) -> Tensor:
         """What "attn" or "mlp" adds to the residual stream; for "layer" the block's output."""
-        return self.out if kind == "layer" else sites.sum_of(self.stream, self.kinds, kind).view_as(self.out)
+        return self.out if kind == "layer" else sum_of(self.stream, self.kinds, kind).view_as(self.out)
 
 
 @dataclass(frozen=True)
@@ -193,7 +194,7 @@ class OpenNetwork:
 
     def _final_norm(self) -> NormRule | None:
         try:
-            module = sites.find_final_norm(self.network.decoder, self.network.layers)
+            module = sites.find_final_norm(self.network.decoder, self.network.ends.layers)
         except EqlinError:
             return None
         return probe_norm(module, module, self.blocks[-1].out.detach())
@@ -210,8 +211,8 @@ class OpenNetwork:
             def before(module: Any, args: Any, kwargs: Any) -> Any:
                 attention.clear()
                 x = sites.block_input(args, kwargs)
-                streams.append(sites.ResidualStream(torch.zeros_like(x) if blank else x))
-                modes.enter_context(sites.Additions(streams[-1]))
+                streams.append(ResidualStream(torch.zeros_like(x) if blank else x))
+                modes.enter_context(Additions(streams[-1]))
                 return sites.replace_block_input(args, kwargs, streams[-1].stream[0])
 
             def after(module: Any, args: Any, out: Any) -> None:
@@ -219,8 +220,8 @@ class OpenNetwork:
                 weights, value, mixed = attention[0] if len(attention) == 1 else (None, None, None)
                 self._seen.append(Block(streams.pop(), sites.block_output(out), weights, value, mixed))
 
-            streams: list[sites.ResidualStream] = []
-            for layer in self.network.layers:
+            streams: list[ResidualStream] = []
+            for layer in self.network.ends.layers:
                 hooks.callback(layer.register_forward_pre_hook(before, with_kwargs=True).remove)
                 hooks.callback(layer.register_forward_hook(after).remove)
             with self.network.watching_attention(lambda *seen: attention.append(seen)):

@@ -16,12 +16,12 @@ from eqlin_core.dtypes import dtype_name, to_numpy
 from eqlin_core.errors import EqlinError
 from eqlin_core.freezing.hidden_leaks import find_hidden_leaks
 from eqlin_core.freezing.network import FrozenNetwork
+from eqlin_core.freezing.streams import stock_value
 from eqlin_core.linalg.relative_error import relative_error
-from eqlin_core.models import sites
 from eqlin_core.models.experts import eager_experts
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.prompts import prompt_ids, token_tensor
-from eqlin_core.models.sites import Site, Source, Target
+from eqlin_core.models.sites import Site, SourcePlace, TargetPlace, find_final_norm
 from eqlin_core.progress import Progress, report
 from eqlin_core.resources import budget, plan
 from eqlin_core.resources.scratch import scratch_tensor
@@ -269,8 +269,8 @@ def linearize(
     prompt: str | None = None,
     *,
     token_ids: Sequence[int] | None = None,
-    source: Source = "embedding",
-    target: Target = "output",
+    source: SourcePlace = "embedding",
+    target: TargetPlace = "output",
     final_norm: bool = True,
     gated_path: str = "up",
     position: int = -1,
@@ -303,5 +303,5 @@ def _stock_value(network: FrozenNetwork, ids: Tensor) -> Float[Tensor, "tokens d
     with eager_experts(network.lm.model):  # the fused experts know no float64
         if not isinstance(target, Site):
             return decoder(input_ids=ids[None], use_cache=False).last_hidden_state[0]
-        value = sites.stock_value(decoder, network.layers[target.layer], ids, target.kind, network.added)
-    return (sites.find_final_norm(decoder, network.layers)(value) if network.final_norm else value)[0]
+        value = stock_value(decoder, network.ends.layers[target.layer], ids, target.kind, network.ends.added)
+    return (find_final_norm(decoder, network.ends.layers)(value) if network.ends.final_norm else value)[0]

@@ -12,6 +12,7 @@ from torch import Tensor
 import eqlin_core as eq
 from eqlin_core.audit.families import FAMILIES, WINDOW, tiny_model, tiny_prompt
 from eqlin_core.freezing.network import RULES, FrozenNetwork
+from eqlin_core.freezing.weights import FrozenWeights
 from eqlin_core.maps import linear_map
 from eqlin_core.runs.exactness import BOUNDS
 from tests.cases import FAMILY_NAMES, PROMPT, family, relative, stock_outputs
@@ -127,14 +128,14 @@ def test_contributions_from_replays_that_begin_late_are_the_same(name: str, posi
 def test_attention_of_a_tiny_model_is_not_uniform(name: str) -> None:
     """Otherwise freezing it at any value would pass."""
     weights: list[Tensor] = []
-    keep = FrozenNetwork.weights
+    keep = FrozenWeights.of_call
 
-    def look(self: FrozenNetwork, module: Any, compute: Any) -> Tensor:
+    def look(self: FrozenWeights, module: Any, compute: Any) -> Tensor:
         weights.append(keep(self, module, compute))
         return weights[-1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(FrozenNetwork, "weights", look)
+        patch.setattr(FrozenWeights, "of_call", look)
         eq.linearize(family(name), token_ids=PROMPT)
     for layer in weights:
         last = layer[0, :, -1]

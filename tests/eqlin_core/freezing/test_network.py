@@ -13,6 +13,7 @@ from torch import nn
 import eqlin_core as eq
 from eqlin_core.audit.families import tiny_model
 from eqlin_core.freezing.network import FrozenNetwork
+from eqlin_core.freezing.weights import FrozenWeights
 from eqlin_core.models.language_model import LanguageModel
 from tests.cases import PROMPT, llama, stock_outputs
 
@@ -70,9 +71,9 @@ def test_an_exception_in_the_middle_of_a_pass_leaves_the_model_as_it_was(
 ) -> None:
     before = trace(lm)
     lin = eq.linearize(lm, token_ids=PROMPT)
-    for method in ("_run", "weights"):
+    for owner, method in ((FrozenNetwork, "_run"), (FrozenWeights, "of_call")):
         with monkeypatch.context() as patch:
-            patch.setattr(FrozenNetwork, method, stopping_after(getattr(FrozenNetwork, method)))
+            patch.setattr(owner, method, stopping_after(getattr(owner, method)))
             with pytest.raises(StopError):
                 eq.linearize(lm, token_ids=PROMPT)
             with pytest.raises(StopError):
@@ -119,16 +120,16 @@ def test_a_second_model_is_never_touched(sharing: str, monkeypatch: pytest.Monke
                 module.config = lm.model.config
     before = trace(second)
     during: list[Any] = []
-    weights = FrozenNetwork.weights
+    weights = FrozenWeights.of_call
     another_thread = ThreadPoolExecutor(1)
 
-    def look(self: FrozenNetwork, *args: Any) -> Any:
+    def look(self: FrozenWeights, *args: Any) -> Any:
         if not during:
             outputs = another_thread.submit(stock_outputs, second, PROMPT).result()
             during.append((outputs, hooks(second.model)))
         return weights(self, *args)
 
-    monkeypatch.setattr(FrozenNetwork, "weights", look)
+    monkeypatch.setattr(FrozenWeights, "of_call", look)
     lin = eq.linearize(lm, token_ids=PROMPT)
     during_record = during.pop()
     lin.contributions()

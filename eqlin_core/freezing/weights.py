@@ -1,0 +1,74 @@
+"""The attention weights of one frozen network: kept in the recording pass, looked up in every later one."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+
+from torch import Tensor, nn
+
+from eqlin_core.freezing.attention import mix
+from eqlin_core.freezing.functions import FrozenFunctions
+
+
+class FrozenWeights:
+    """Coefficients of the attention modules, by module and call; the owner that ``frozen_attention`` asks.
+
+    ``names`` says what each module is called, ``keep(module, rule)`` is told every rule that was recorded.
+    ``functions`` knows from which position on a replay runs.
+    """
+
+    def __init__(
+        self, names: Mapping[nn.Module, str], functions: FrozenFunctions, keep: Callable[[str, str], None]
+    ) -> None:
+        self.replaying = False
+        self.paused = functions.paused
+        self._names, self._functions, self._keep = names, functions, keep
+        self._kept: dict[str, list[Tensor]] = defaultdict(list)
+        self._calls: dict[str, int] = defaultdict(int)
+        self._watcher: Callable[[Tensor, Tensor, Tensor], None] | None = None
+
+    @property
+    def modules(self) -> Collection[str]:
+        """The attention modules, by name."""
+        return self._kept.keys()
+
+    @property
+    def causal(self) -> bool:
+        """Whether no position reads a later one."""
+        return not any(bool(weights.triu(1).any()) for kept in self._kept.values() for weights in kept)
+
+    def start(self, *, recording: bool) -> None:
+        """A new pass begins."""
+        self.replaying = not recording
+        self._calls.clear()
+
+    def mixed(self, module: nn.Module, compute: Callable[[], Tensor], value: Tensor) -> Tensor:
+        """``value`` mixed by the attention weights of one module."""
+        weights = self.of_call(module, compute)
+        mixed = mix(weights, value)
+        if self._watcher is not None:
+            self._watcher(weights, value, mixed)
+        return mixed
+
+    @contextmanager
+    def watching(self, watch: Callable[[Tensor, Tensor, Tensor], None]) -> Iterator[None]:
+        """Within the context every pass calls ``watch(weights, value, mixed value)`` at each attention."""
+        self._watcher = watch
+        try:
+            yield
+        finally:
+            self._watcher = None
+
+    def of_call(self, module: nn.Module, compute: Callable[[], Tensor]) -> Tensor:
+        """The weights of this call of a module: computed and kept while recording, looked up while replaying."""
+        name = self._names[module]
+        if self.replaying:
+            self._calls[name] += 1
+            first = self._functions.first
+            return self._kept[name][self._calls[name] - 1][..., first:, first:]
+        weights = compute().detach()
+        self._kept[name].append(weights)
+        self._keep(name, "attention weights held, values linear")
+        return weights
