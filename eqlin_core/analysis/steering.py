@@ -32,9 +32,10 @@ from eqlin_core.runs.values import Row
 from eqlin_core.steering.flips import flip_strength
 from eqlin_core.steering.forecast import Forecast, steering_forecast
 from eqlin_core.steering.generation import Generation, Sampling, read_prompt, text_of
+from eqlin_core.steering.injection import RunningSum
 from eqlin_core.steering.metrics import SteeringMetrics, concept_continuation, steering_metrics
 from eqlin_core.steering.operators import SteeringOperator, check_block, check_depth, operator_angle, random_operator
-from eqlin_core.steering.steer import RunningSum, SteeringSweep, steer, steering_sweep
+from eqlin_core.steering.steer import SteeringSweep, steer, steering_sweep
 
 READ = 8
 
@@ -54,7 +55,7 @@ def steering_grid(
 
     Raises EqlinError for a bad prompt or setting, and ``Cancelled`` from ``progress``.
     """
-    ids = read_prompt(lm, plan.prompt, None, plan.chat, plan.max_new_tokens)
+    ids = read_prompt(lm, plan.prompt, chat=plan.chat, followed_by=plan.max_new_tokens)
     alone = len(operators) == 1
     acting: Any = operators[0] if alone else list(operators)
     strengths: list[Any] = [s[0] if alone else s for s in plan.strengths]
@@ -135,12 +136,12 @@ def check_plan(lm: LanguageModel, plan: SteeringPlan) -> None:
     if plan.block is not None:
         check_block(lm, plan.block)
     Sampling(plan.temperature, plan.top_p, plan.seed)
-    read_prompt(lm, plan.prompt, None, plan.chat, plan.max_new_tokens)
+    read_prompt(lm, plan.prompt, chat=plan.chat, followed_by=plan.max_new_tokens)
     for name, concept in (("concept", plan.concept), ("second concept", plan.second)):
         if not concept.strip() and name == "concept" and plan.file is None:
             raise EqlinError("The concept is empty: type the words that shall steer.")
         if concept.strip():
-            read_prompt(lm, concept, None, False, 1)
+            read_prompt(lm, concept)
 
 
 def steered_text(
@@ -177,7 +178,7 @@ def depth_guide(lm: LanguageModel, concept: str, k: int = 4) -> tuple[list[Row],
     Returns the read-outs, the log-probability at each depth of what the model says in the end, and that token. An
     operator applied to its own concept gives the concept's state after that block, so one pass serves all depths.
     """
-    ids = read_prompt(lm, concept, None, False, 1)
+    ids = read_prompt(lm, concept)
     decoder = lm.model.get_decoder()
     layers = find_layers(decoder, lm.n_layers)
     norm = find_final_norm(decoder, layers)
@@ -200,8 +201,7 @@ def depth_guide(lm: LanguageModel, concept: str, k: int = 4) -> tuple[list[Row],
 
 def _favoured(plan: SteeringPlan, made: SteeringSweep) -> int:
     """The next token, other than the unsteered model's own, that most strengths choose; its own where none does."""
-    rest = 1.0 if plan.form == "interpolation" else 0.0
-    own = next(g.token_ids[0] for g in made if g.strength == rest)
+    own = made.generations[plan.unsteered].token_ids[0]
     others = [g.token_ids[0] for g in made if g.token_ids[0] != own]
     return max(others, key=others.count) if others else own
 

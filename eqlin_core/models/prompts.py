@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -11,8 +11,18 @@ from eqlin_core.errors import EqlinError
 from eqlin_core.models.language_model import LanguageModel
 
 
-def prompt_ids(lm: LanguageModel, prompt: str | None, token_ids: Sequence[int] | None) -> list[int]:
+class CheckedIds(list[int]):
+    """Token ids that one model was found to read: whoever gets them for it need not look again."""
+
+    def __init__(self, ids: Iterable[int], lm: LanguageModel) -> None:
+        super().__init__(ids)
+        self.lm = lm
+
+
+def prompt_ids(lm: LanguageModel, prompt: str | None, token_ids: Sequence[int] | None = None) -> CheckedIds:
     """The checked token ids of a prompt. Raises EqlinError when there are none, too many, or unknown ones."""
+    if prompt is None and isinstance(token_ids, CheckedIds) and token_ids.lm is lm:
+        return token_ids
     if (prompt is None) == (token_ids is None):
         raise EqlinError("Give either a prompt or token_ids=[...], not both and not neither.")
     if prompt is not None and not prompt.strip():
@@ -27,7 +37,7 @@ def prompt_ids(lm: LanguageModel, prompt: str | None, token_ids: Sequence[int] |
     limit = lm.max_positions
     if limit is not None and len(ids) > limit:
         raise EqlinError(f"The prompt has {len(ids)} tokens and this model reads at most {limit}; shorten it.")
-    return ids
+    return CheckedIds(ids, lm)
 
 
 def token_tensor(lm: LanguageModel, ids: Sequence[int]) -> Tensor:

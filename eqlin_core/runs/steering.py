@@ -14,6 +14,10 @@ GRID = tuple(round(0.1 * i, 1) for i in range(21))
 # With a second operator every combination is a row, so both grids are coarser.
 COARSE, SECOND = tuple(round(0.2 * i, 1) for i in range(9)), (0.0, 0.4, 0.8, 1.2, 1.6)
 
+FormName = Literal["reference", "interpolation"]
+# The strength at which each form of the push leaves the model as it is.
+UNSTEERED: dict[FormName, float] = {"reference": 0.0, "interpolation": 1.0}
+
 # A text has broken down when fewer of its tokens are different ones, or when the unsteered model finds it less likely
 # than this perplexity; texts of fewer tokens are too short to tell.
 REPEATED, UNLIKELY, SHORT = 0.5, 100.0, 8
@@ -39,7 +43,7 @@ class SteeringPlan:
     layers: int
     final_norm: bool = True
     block: int | None = None
-    form: Literal["reference", "interpolation"] = "reference"
+    form: FormName = "reference"
     second: str = ""
     max_new_tokens: int = 24
     temperature: float = 0.0
@@ -55,6 +59,11 @@ class SteeringPlan:
         if self.form == "interpolation":
             return [(round(0.05 * i, 2),) for i in range(21)]
         return list(product(COARSE, SECOND)) if self.second.strip() else [(s,) for s in GRID]
+
+    @property
+    def unsteered(self) -> int:
+        """The row at which the model is its own self."""
+        return self.strengths.index(tuple(UNSTEERED[self.form] for _ in self.strengths[0]))
 
 
 @dataclass(frozen=True)
@@ -150,8 +159,7 @@ class SteeringGrid:
     @property
     def unsteered(self) -> int:
         """The row at which the model is its own self."""
-        rest = 1.0 if self.plan.form == "interpolation" else 0.0
-        return self.strengths.index(tuple(rest for _ in self.strengths[0]))
+        return self.plan.unsteered
 
     @property
     def breaks_down(self) -> float | None:

@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from eqlin_core.errors import EqlinError
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.progress import Progress, report
-from eqlin_core.runs.steering import Flip
+from eqlin_core.runs.steering import Flip, FormName
 from eqlin_core.steering.generation import read_prompt
+from eqlin_core.steering.injection import MAX_STRENGTH
 from eqlin_core.steering.metrics import steered_logits
 from eqlin_core.steering.operators import SteeringOperator
-from eqlin_core.steering.steer import MAX_STRENGTH, Form
 
 # Strengths looked at in one batch: of the first scan, and of each refinement, which narrows the gap by one more.
 _SCAN, _SECTIONS = 41, 7
@@ -27,7 +27,7 @@ def flip_strength(
     token_ids: Sequence[int] | None = None,
     maximum: float = 2.0,
     tolerance: float = 1e-3,
-    form: Form = "reference",
+    form: FormName = "reference",
     block: int | None = None,
     chat: bool = False,
     scanned: Mapping[float, int] | None = None,
@@ -40,7 +40,7 @@ def flip_strength(
     ``scanned`` (next token by strength, from 0 on) takes the place of the scan where such passes were made already.
     Raises EqlinError for a token that is not one, a bad maximum or tolerance, and as ``steer``.
     """
-    ids = read_prompt(lm, prompt, token_ids, chat, 1)
+    ids = read_prompt(lm, prompt, token_ids, chat=chat)
     if operator is None:
         raise EqlinError("A flip strength needs an operator: make one with steering_operator(lm, concept).")
     if not (math.isfinite(maximum) and 0 < maximum <= MAX_STRENGTH):

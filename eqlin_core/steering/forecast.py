@@ -20,8 +20,10 @@ from eqlin_core.models.experts import fitting_experts
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.sites import Site
 from eqlin_core.progress import Progress, report
+from eqlin_core.runs.steering import FormName
+from eqlin_core.steering.forms import form_of
+from eqlin_core.steering.injection import Injection, RunningSum
 from eqlin_core.steering.operators import SteeringOperator
-from eqlin_core.steering.steer import Form, Injection, RunningSum, delta
 
 # Half the step of the central difference: small beside the curvature of real models, large beside float32's rounding.
 _STEP = 5e-3
@@ -65,7 +67,7 @@ def steering_forecast(
     strengths: Sequence[float],
     token_ids: Sequence[int],
     *,
-    form: Form = "reference",
+    form: FormName = "reference",
     block: int | None = None,
     progress: Progress | None = None,
 ) -> Forecast:
@@ -75,15 +77,14 @@ def steering_forecast(
     """
     if not strengths or not token_ids:
         raise EqlinError("A forecast needs at least one strength and one token.")
-    at = operator.block if block is None else block
+    at, way = operator.block if block is None else block, form_of(form)
     report(progress, 0.0, "Forecast from the frozen map")
     lin = linearize(lm, token_ids=list(ids), source=Site(at, "input"), gated_path=operator.gated_path)
     embeddings = lm.model.get_input_embeddings()(torch.tensor([list(ids)], device=lm.device))
-    step = delta(lin.inputs[None], RunningSum(operator).advance(embeddings), form)[0]  # tokens x d
+    step = way.delta(lin.inputs[None], RunningSum(operator).advance(embeddings))[0]  # tokens x d
     unit = lin.apply(step.to(lin.inputs))
     report(progress, 0.5, "Real passes")
-    # The interpolation's strength 1 is the unsteered model and its push grows as 1 - strength.
-    origin, sign = (1.0, -1.0) if form == "interpolation" else (0.0, 1.0)
+    origin = way.unsteered
     near = [origin - _STEP, origin + _STEP]
     y = output_embeddings(lm, ids, operator, [*strengths, origin, *near], form=form, block=block)
     unembedding = lm.unembedding.to(y)
@@ -93,7 +94,7 @@ def steering_forecast(
     moved = y[: len(s)] - y[-3]  # S x d
     changes = {
         "real": moved,
-        "frozen": sign * steps * unit.to(y),
+        "frozen": way.units(s)[:, None] * unit.to(y),
         "tangent": steps * (y[-1] - y[-2]) / (2 * _STEP),
     }
     base = weights @ y[-3]
@@ -117,7 +118,7 @@ def output_embeddings(
     operator: SteeringOperator,
     strengths: Sequence[float],
     *,
-    form: Form = "reference",
+    form: FormName = "reference",
     block: int | None = None,
 ) -> Float[Tensor, "S d"]:
     """y after the prompt at every strength, from real passes in one batch."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any, Protocol, runtime_checkable
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from eqlin_core.errors import EqlinError
 from eqlin_core.models.experts import fitting_experts
 from eqlin_core.models.language_model import LanguageModel
-from eqlin_core.models.prompts import prompt_ids
+from eqlin_core.models.prompts import CheckedIds, prompt_ids
 from eqlin_core.progress import Progress, report
 
 
@@ -74,6 +74,24 @@ class Sampling:
         return draw
 
 
+@dataclass(frozen=True)
+class Settings:
+    """How a prompt is continued: by how many tokens, how each is chosen, and what is kept of it.
+
+    ``stop`` ends a text at the model's end of text; ``keep_logits`` keeps rows x tokens x vocabulary numbers. Raises
+    EqlinError for a number of tokens that is none.
+    """
+
+    max_new_tokens: int = 24
+    sampling: Sampling = field(default_factory=Sampling)
+    stop: bool = True
+    keep_logits: bool = True
+
+    def __post_init__(self) -> None:
+        if not is_whole(self.max_new_tokens) or self.max_new_tokens < 1:
+            raise EqlinError(f"The number of new tokens is a whole number from 1 on, not {self.max_new_tokens}.")
+
+
 @runtime_checkable
 class Intervention(Protocol):
     """What a generation is told about every pass before it runs; see ``eqlin_core.steering.steer``."""
@@ -86,25 +104,28 @@ class Intervention(Protocol):
 
 
 def read_prompt(
-    lm: LanguageModel, prompt: str | None, token_ids: Sequence[int] | None, chat: bool, max_new_tokens: int
-) -> list[int]:
-    """The checked token ids of a prompt that ``max_new_tokens`` more tokens will follow.
+    lm: LanguageModel,
+    prompt: str | None,
+    token_ids: Sequence[int] | None = None,
+    *,
+    chat: bool = False,
+    followed_by: int = 1,
+) -> CheckedIds:
+    """The checked token ids of a prompt that ``followed_by`` more tokens will follow.
 
     With ``chat`` the prompt becomes a user's message in the model's own chat template. Raises EqlinError for a prompt
     that is empty or, with what follows, longer than the context, and for a model without tokenizer or template.
     """
-    if not is_whole(max_new_tokens) or max_new_tokens < 1:
-        raise EqlinError(f"The number of new tokens is a whole number from 1 on, not {max_new_tokens}.")
     if chat and prompt is not None and prompt.strip():
         ids = prompt_ids(lm, None, _chat_ids(lm, prompt))
     else:
         ids = prompt_ids(lm, prompt, token_ids)
     limit = lm.max_positions
-    if limit is not None and len(ids) + max_new_tokens > limit:
+    if limit is not None and len(ids) + followed_by > limit:
         room = limit - len(ids)
         way_out = f"generate at most {room}" if room > 0 else "shorten it"
         raise EqlinError(
-            f"The prompt of {len(ids)} tokens with {max_new_tokens} new ones is longer than the {limit} that this "
+            f"The prompt of {len(ids)} tokens with {followed_by} new ones is longer than the {limit} that this "
             f"model reads: {way_out}."
         )
     return ids
@@ -129,21 +150,19 @@ def generate_rows(
     lm: LanguageModel,
     ids: Sequence[int],
     rows: int,
-    max_new_tokens: int,
+    settings: Settings,
     *,
     intervention: Intervention | None = None,
-    sampling: Sampling | None = None,
-    stop: frozenset[int] = frozenset(),
-    keep_logits: bool = True,
     progress: Progress | None = None,
     on_tokens: Callable[[list[list[int]]], Any] | None = None,
 ) -> tuple[list[list[int]], list[Float[Tensor, "steps vocab"]]]:
     """(new token ids, their logits) of ``rows`` continuations of one prompt, in one batch and one key-value cache.
 
-    A row ends with its first token in ``stop``. ``progress(fraction, message)`` is called before every pass and
-    ``on_tokens(ids of every row so far)`` after it; either ends the generation by raising, or the former by False.
+    ``progress(fraction, message)`` is called before every pass and ``on_tokens(ids of every row so far)`` after it;
+    either ends the generation by raising, or the former by False.
     """
-    choose = (sampling or Sampling()).chooser()
+    choose, most = settings.sampling.chooser(), settings.max_new_tokens
+    ends = end_tokens(lm) if settings.stop else frozenset()
     embed = lm.model.get_input_embeddings()
     feed = torch.tensor([list(ids)], device=lm.device).expand(rows, -1)
     new: list[list[int]] = [[] for _ in range(rows)]
@@ -154,8 +173,8 @@ def generate_rows(
         stack.enter_context(fitting_experts(lm.model, lm.dtype))
         if intervention is not None:
             stack.enter_context(intervention.hooked())
-        for step in range(max_new_tokens):
-            report(progress, step / max_new_tokens, f"Token {step + 1} of {max_new_tokens}")
+        for step in range(most):
+            report(progress, step / most, f"Token {step + 1} of {most}")
             if intervention is not None:
                 # Before the first token all rows hold the same prompt.
                 intervention.advance(embed(feed[:1] if step == 0 else feed))
@@ -163,11 +182,11 @@ def generate_rows(
             cache = out.past_key_values
             logits = out.logits[:, -1]  # rows x vocab
             chosen = choose(logits)  # rows
-            kept.append(logits) if keep_logits else None
+            kept.append(logits) if settings.keep_logits else None
             for row, token in enumerate(chosen.tolist()):
                 if going[row]:
                     new[row].append(token)
-                    going[row] = token not in stop
+                    going[row] = token not in ends
             if on_tokens is not None:
                 on_tokens([list(row) for row in new])
             if not any(going):
@@ -194,10 +213,10 @@ def generation(
     new: list[int],
     logits: Float[Tensor, "steps vocab"],
     strength: float | tuple[float, ...],
-    stop: frozenset[int],
+    settings: Settings,
 ) -> Generation:
     """One row of ``generate_rows`` with its text."""
-    ended = bool(new) and new[-1] in stop
+    ended = settings.stop and bool(new) and new[-1] in end_tokens(lm)
     text = text_of(lm, ids, new[:-1] if ended else new)
     return Generation(text, list(new), lm.token_strings(new), logits, list(ids), strength, ended)
 

@@ -17,9 +17,10 @@ from eqlin_core.models.experts import fitting_experts
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.progress import Progress, report
 from eqlin_core.resources import budget
-from eqlin_core.steering.generation import Generation, end_tokens, generate_rows
+from eqlin_core.runs.steering import UNSTEERED, FormName
+from eqlin_core.steering.generation import Generation, Settings, end_tokens, generate_rows
+from eqlin_core.steering.injection import Injection, Operators, Strength
 from eqlin_core.steering.operators import SteeringOperator
-from eqlin_core.steering.steer import Form, Injection, Operators, Strength
 
 CONTINUATION = 6
 
@@ -44,7 +45,7 @@ def steering_metrics(
     operator: Operators,
     continuation: Sequence[int],
     *,
-    form: Form = "reference",
+    form: FormName = "reference",
     block: int | None = None,
     progress: Progress | None = None,
 ) -> SteeringMetrics:
@@ -70,14 +71,14 @@ def steering_metrics(
 def concept_continuation(lm: LanguageModel, operator: SteeringOperator, tokens: int = CONTINUATION) -> list[int]:
     """How the unsteered model goes on with the concept's prompt: up to ``tokens`` greedy token ids, without an end."""
     ends = end_tokens(lm)
-    (new,), _ = generate_rows(lm, operator.token_ids, 1, tokens, stop=ends, keep_logits=False)
+    (new,), _ = generate_rows(lm, operator.token_ids, 1, Settings(tokens, keep_logits=False))
     said = [token for token in new if token not in ends]
     return said or new
 
 
-def resting(strength: Strength, form: Form = "reference") -> Strength:
+def resting(strength: Strength, form: FormName = "reference") -> Strength:
     """The strength, of as many operators as ``strength`` has, at which nothing is steered."""
-    rest = 1.0 if form == "interpolation" else 0.0
+    rest = UNSTEERED[form]
     return tuple(rest for _ in strength) if isinstance(strength, Sequence) else rest
 
 
@@ -89,7 +90,7 @@ def steered_logits(
     operator: Operators,
     strengths: Sequence[Strength],
     *,
-    form: Form = "reference",
+    form: FormName = "reference",
     block: int | None = None,
 ) -> Float[Tensor, "rows kept vocab"]:
     """The logits at the last ``kept`` positions of equally long rows of tokens, each at its own strength."""
@@ -132,7 +133,7 @@ def _continued(
     continuation: Sequence[int],
     operator: Operators,
     strengths: Sequence[Strength],
-    form: Form,
+    form: FormName,
     block: int | None,
     progress: Progress | None,
 ) -> tuple[Tensor, Tensor]:

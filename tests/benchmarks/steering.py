@@ -14,9 +14,10 @@ import torch
 
 import eqlin_core as eq
 from eqlin_core.runs.steering import GRID
-from eqlin_core.steering.generation import generate_rows
+from eqlin_core.steering.generation import Settings, generate_rows
+from eqlin_core.steering.injection import Injection
 from eqlin_core.steering.operators import SteeringOperator, steering_operator
-from eqlin_core.steering.steer import Injection, steer, steering_sweep
+from eqlin_core.steering.steer import steer, steering_sweep
 from tests.benchmarks.measure import machine, markdown, measure
 
 CONCEPT, PROMPT = "The Golden Gate Bridge", "Here is a painting of the"
@@ -48,7 +49,7 @@ def report(lm: eq.LanguageModel, tokens: int, rounds: int) -> str:
         )
 
     def plain() -> Any:
-        return generate_rows(lm, short, 1, tokens)
+        return generate_rows(lm, short, 1, Settings(tokens))
 
     calls = {
         "plain, short": plain,

@@ -13,7 +13,7 @@ import eqlin_core as eq
 from eqlin_core.audit.families import tiny_model
 from eqlin_core.steering.flips import flip_strength
 from eqlin_core.steering.forecast import steering_forecast
-from eqlin_core.steering.generation import Sampling, generate_rows
+from eqlin_core.steering.generation import Sampling, Settings, generate_rows
 from eqlin_core.steering.metrics import concept_continuation, steered_logits, steering_metrics
 from eqlin_core.steering.operators import random_operator
 from eqlin_core.steering.steer import steer, steering_sweep
@@ -49,7 +49,7 @@ def test_the_unsteered_row_of_a_batch_is_plain_and_nothing_diverges_there(
     model = tiny_model("llama", dtype)
     options: dict[str, Any] = {"token_ids": PROMPT, "operator": operator(), "max_new_tokens": 6, "form": form}
     sweep = steering_sweep(model, strengths=[0.3, rest, 0.8], **options)
-    _, plain = generate_rows(model, PROMPT, 3, 6)
+    _, plain = generate_rows(model, PROMPT, 3, Settings(6, stop=False))
     assert torch.equal(sweep[1].logits, plain[1]), "bit for bit, in a batch of the same shape"
     metrics = steering_metrics(model, sweep.generations, operator(), SAID, form=form)
     assert float(metrics.divergence[1]) == 0.0
