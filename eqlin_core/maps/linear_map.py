@@ -17,7 +17,7 @@ from eqlin_core.errors import EqlinError
 from eqlin_core.freezing.hidden_leaks import find_hidden_leaks
 from eqlin_core.freezing.network import FrozenNetwork
 from eqlin_core.freezing.streams import stock_value
-from eqlin_core.linalg.relative_error import relative_error
+from eqlin_core.maps.relative_error import relative_error
 from eqlin_core.models.experts import eager_experts
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.prompts import prompt_ids, token_tensor
