@@ -41,52 +41,13 @@ def readout_table(
     """
     shown = np.asarray(values, dtype=np.float64)
     L, C = shown.shape
+    places = [(layer, column) for layer in range(L) for column in range(C)]
     if len(reads) != L or any(len(row) != C for row in reads) or len(columns) != C:
         raise ValueError(f"values is {L} x {C}; the reads and the {len(columns)} columns differ from that.")
-    scaled = np.log10(np.where(shown > 0, shown, np.nan)) if log else shown
-    low, high = _range(scaled, signed)
     labels = token_labels(columns)
-    hover = hover_tokens(columns)
-    cells: dict[str, Any] = {
-        "type": "heatmap",
-        "z": scaled,
-        "x": list(range(C)),
-        "y": list(range(L)),
-        "zmin": low,
-        "zmax": high,
-        "colorscale": diverging_scale(theme, PALE) if signed else sequential_scale(theme, PALE),
-        "xgap": 1,
-        "ygap": 1,
-        "hoverinfo": "skip",
-        "colorbar": colour_bar(theme, quantity) | (_log_ticks(low, high) if log else {}),
-    }
-    customdata = [
-        [
-            layer,
-            column,
-            hover[column],
-            "  ".join(hover_tokens(reads[layer][column])),
-            "".join(f"<br>{name} {printed(v[layer, column])}" for name, v in [(quantity, shown), *details]),
-        ]
-        for layer in range(L)
-        for column in range(C)
-    ]
-    markers: dict[str, Any] = {
-        "type": "scatter",
-        "mode": "markers",
-        "x": [c for _ in range(L) for c in range(C)],
-        "y": [layer for layer in range(L) for _ in range(C)],
-        "marker": {"symbol": "square", "size": ROW_HEIGHT - 2, "color": "rgba(0,0,0,0)"},
-        "selected": {"marker": {"color": "rgba(0,0,0,0)"}},
-        "unselected": {"marker": {"color": "rgba(0,0,0,0)"}},
-        "customdata": customdata,
-        "hovertemplate": "layer %{customdata[0]}, %{customdata[2]}<br>%{customdata[3]}%{customdata[4]}<extra></extra>",
-        "name": "read-outs",
-    }
-    if C <= CELL_COLUMNS:
-        cells["text"] = [[_cell(row[c], ROW_CHARACTERS // max(C, 4)) for c in range(C)] for row in reads]
-        cells["texttemplate"] = "%{text}"  # in the heat map, which a click does not dim
-        cells["textfont"] = {"family": MONO, "size": 11, "color": look(theme).text}
+    numbers = [(quantity, shown), *((name, np.asarray(v, dtype=np.float64)) for name, v in details)]
+    cells = _cells(shown, reads, theme, quantity=quantity, signed=signed, log=log)
+    markers = _markers(places, reads, hover_tokens(columns), numbers)
     layout = base_layout(theme, "readout-table", columns, ROW_HEIGHT * L + 100, labels) | {
         "xaxis": label_axis(theme, "input token", labels) | {"range": [-0.5, C - 0.5], "side": "top"},
         "yaxis": value_axis(
@@ -104,14 +65,68 @@ def readout_table(
         "shapes": [] if chosen is None else [_frame(*chosen, look(theme).text)],
     }
     table: dict[str, list[Any]] = {
-        "layer": [layer for layer in range(L) for _ in range(C)],
-        "column": [c for _ in range(L) for c in range(C)],
-        "token": [columns[c] for _ in range(L) for c in range(C)],
-        "reads": [" | ".join(reads[layer][c]) for layer in range(L) for c in range(C)],
-        quantity: shown.ravel().tolist(),
+        "layer": [layer for layer, _ in places],
+        "column": [column for _, column in places],
+        "token": [columns[column] for _, column in places],
+        "reads": [" | ".join(reads[layer][column]) for layer, column in places],
     }
-    table.update({name: np.asarray(v, dtype=np.float64).ravel().tolist() for name, v in details})
+    table |= {name: v.ravel().tolist() for name, v in numbers}
     return Chart("readout-table", go.Figure(data=[cells, markers], layout=layout), table)
+
+
+def _cells(shown: np.ndarray, reads: Reads, theme: Theme, *, quantity: str, signed: bool, log: bool) -> dict[str, Any]:
+    """The heat map, with the tokens in its cells where they have room."""
+    L, C = shown.shape
+    scaled = np.log10(np.where(shown > 0, shown, np.nan)) if log else shown
+    low, high = _range(scaled, signed)
+    cells: dict[str, Any] = {
+        "type": "heatmap",
+        "z": scaled,
+        "x": list(range(C)),
+        "y": list(range(L)),
+        "zmin": low,
+        "zmax": high,
+        "colorscale": diverging_scale(theme, PALE) if signed else sequential_scale(theme, PALE),
+        "xgap": 1,
+        "ygap": 1,
+        "hoverinfo": "skip",
+        "colorbar": colour_bar(theme, quantity) | (_log_ticks(low, high) if log else {}),
+    }
+    if C <= CELL_COLUMNS:
+        cells["text"] = [[_cell(row[c], ROW_CHARACTERS // max(C, 4)) for c in range(C)] for row in reads]
+        cells["texttemplate"] = "%{text}"  # in the heat map, which a click does not dim
+        cells["textfont"] = {"family": MONO, "size": 11, "color": look(theme).text}
+    return cells
+
+
+def _markers(
+    places: Sequence[tuple[int, int]],
+    reads: Reads,
+    names: Sequence[str],
+    numbers: Sequence[tuple[str, np.ndarray]],
+) -> dict[str, Any]:
+    """What is clicked and hovered over: one unseen marker a cell."""
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "x": [column for _, column in places],
+        "y": [layer for layer, _ in places],
+        "marker": {"symbol": "square", "size": ROW_HEIGHT - 2, "color": "rgba(0,0,0,0)"},
+        "selected": {"marker": {"color": "rgba(0,0,0,0)"}},
+        "unselected": {"marker": {"color": "rgba(0,0,0,0)"}},
+        "customdata": [
+            [
+                layer,
+                column,
+                names[column],
+                "  ".join(hover_tokens(reads[layer][column])),
+                "".join(f"<br>{name} {printed(v[layer, column])}" for name, v in numbers),
+            ]
+            for layer, column in places
+        ],
+        "hovertemplate": "layer %{customdata[0]}, %{customdata[2]}<br>%{customdata[3]}%{customdata[4]}<extra></extra>",
+        "name": "read-outs",
+    }
 
 
 def _cell(tokens: Sequence[str], room: int) -> str:

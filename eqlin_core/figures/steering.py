@@ -13,6 +13,12 @@ from .layout import base_layout, value_axis
 from .palette import MONO, Theme, look
 
 PANEL = 132  # pixels of one of several charts above one another
+PANEL_GAP = 0.055  # between them, of the whole height
+PANEL_TITLES = (
+    "log-probability of the<br>concept (nats a token)",
+    "KL from the unsteered<br>next token (nats)",
+    "perplexity,<br>unsteered model",
+)
 NAME_ROOM = 74  # pixels left of the plotting area
 
 
@@ -39,34 +45,11 @@ def steering_metrics(
     x = np.asarray(strengths, dtype=np.float64)
     if any(len(v) != len(x) for v in [*steered, *(random or [])]):
         raise ValueError(f"The metrics do not have one value for each of the {len(x)} strengths.")
-    titles = (
-        "log-probability of the<br>concept (nats a token)",
-        "KL from the unsteered<br>next token (nats)",
-        "perplexity,<br>unsteered model",
-    )
     data: list[dict[str, Any]] = []
-    for i in range(3):
-        lines = [("steered", steered[i], colours.accent, 2.25, "solid")]
+    for panel in range(len(PANEL_TITLES)):
         if random is not None:
-            lines.insert(0, ("random operator", random[i], colours.muted, 1.25, "solid"))
-        for name, y, colour, width, dash in lines:
-            data.append(
-                {
-                    "type": "scatter",
-                    "mode": "lines+markers",
-                    "x": x,
-                    "y": np.where(np.isfinite(y), y, np.nan),
-                    "yaxis": f"y{i + 1}" if i else "y",
-                    "line": {"color": colour, "width": width, "dash": dash},
-                    "marker": {"color": colour, "size": 5 if name == "steered" else 3},
-                    "name": name,
-                    "legendgroup": name,
-                    "showlegend": i == 0,
-                    "customdata": [printed(v) for v in y],
-                    "hovertemplate": f"λ = %{{x:.3g}}<br>{name} %{{customdata}}<extra></extra>",
-                }
-            )
-    gap, height = 0.055, (1 - 2 * 0.055) / 3
+            data.append(_metric_line(x, random[panel], panel, "random operator", colours.muted, width=1.25, size=3))
+        data.append(_metric_line(x, steered[panel], panel, "steered", colours.accent, width=2.25, size=5))
     layout = base_layout(theme, "steering-metrics", [], 3 * PANEL + 96) | {
         "xaxis": value_axis(theme, "strength λ", zeroline=False, anchor="y3", range=_padded(x)),
         "showlegend": random is not None,
@@ -75,17 +58,9 @@ def steering_metrics(
         "shapes": [*_marks(theme, position, flip), *_tint(theme, breaks_down, float(x.max()))],
         "annotations": _flip_note(theme, flip),
     }
-    for i, title in enumerate(titles):
-        top = 1 - i * (height + gap)
-        values = steered[i] if random is None else np.concatenate([steered[i], random[i]])
-        layout[f"yaxis{i + 1}" if i else "yaxis"] = value_axis(
-            theme,
-            title,
-            domain=[max(0.0, top - height), top],
-            zeroline=False,
-            nticks=4,
-            **(_log_axis(values) if i == 2 else {}),
-        ) | {"title": {"text": title, "font": {"size": 11, "color": colours.muted}, "standoff": 8}}
+    for panel in range(len(PANEL_TITLES)):
+        values = steered[panel] if random is None else np.concatenate([steered[panel], random[panel]])
+        layout[f"yaxis{panel + 1}" if panel else "yaxis"] = _metric_axis(theme, panel, values)
     table: dict[str, Any] = {
         "strength": x.tolist(),
         "concept_log_probability": steered[0].tolist(),
@@ -96,6 +71,41 @@ def steering_metrics(
         for name, values in zip(list(table)[1:4], random, strict=True):
             table[f"random_{name}"] = values.tolist()
     return Chart("steering-metrics", go.Figure(data=data, layout=layout), table)
+
+
+def _metric_line(
+    x: np.ndarray, y: np.ndarray, panel: int, name: str, colour: str, *, width: float, size: int
+) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "x": x,
+        "y": np.where(np.isfinite(y), y, np.nan),
+        "yaxis": f"y{panel + 1}" if panel else "y",
+        "line": {"color": colour, "width": width, "dash": "solid"},
+        "marker": {"color": colour, "size": size},
+        "name": name,
+        "legendgroup": name,
+        "showlegend": panel == 0,
+        "customdata": [printed(v) for v in y],
+        "hovertemplate": f"λ = %{{x:.3g}}<br>{name} %{{customdata}}<extra></extra>",
+    }
+
+
+def _metric_axis(theme: Theme, panel: int, values: np.ndarray) -> dict[str, Any]:
+    """The vertical axis of a panel, counted from the top; the last one, of perplexities, is logarithmic."""
+    panels = len(PANEL_TITLES)
+    height = (1 - (panels - 1) * PANEL_GAP) / panels
+    top = 1 - panel * (height + PANEL_GAP)
+    title = PANEL_TITLES[panel]
+    return value_axis(
+        theme,
+        title,
+        domain=[max(0.0, top - height), top],
+        zeroline=False,
+        nticks=4,
+        **(_log_axis(values) if panel == panels - 1 else {}),
+    ) | {"title": {"text": title, "font": {"size": 11, "color": look(theme).muted}, "standoff": 8}}
 
 
 def steering_forecast(
