@@ -8,7 +8,7 @@ from eqlin_core.figures import visible_token
 from eqlin_core.runs.steering import OperatorFile, SteeringPlan
 from eqlin_core.steering.presets import STEERING_PRESETS
 from pages.steered.sliders import from_address
-from pages.steered.state import Steering, source
+from pages.steered.state import Steering, convention, source
 from pages.worker.request import DEFAULT_MODEL
 
 FIRST = next(iter(STEERING_PRESETS))
@@ -125,6 +125,7 @@ def _plan() -> SteeringPlan:
         top_p=float(s["top_p"]),
         seed=int(s["seed"]),
         chat=bool(s["chat"]),
+        gated_path=convention(),
         file=file,
     )
 

@@ -73,8 +73,9 @@ class SteeringJobs:
 
     def file(self, source: Request, plan: SteeringPlan, visitor: str) -> Job:
         """The job that ends in the bytes of the first operator's file."""
+        made_of = (plan.concept, plan.layers, plan.final_norm, plan.block, plan.gated_path, plan.file)
         return self._engine.worker.submit(
-            ("steering file", source, plan.concept, plan.layers, plan.final_norm, plan.block, plan.file),
+            ("steering file", source, *made_of),
             lambda progress: self._acting(source, plan, progress)[0].to_bytes(),
             label="the operator's file",
             visitor=visitor,
@@ -122,9 +123,9 @@ class SteeringJobs:
         made = []
         for i, concept in enumerate(concepts):
             first, width = OPERATOR_PART * i / len(concepts), OPERATOR_PART / len(concepts)
-            key = (concept, plan.layers, plan.final_norm, plan.block, source.gated_path)
+            key = (concept, plan.layers, plan.final_norm, plan.block, plan.gated_path)
             if key not in self._operators:
-                self._operators[key] = self._make(lm, concept, plan, source, progress, first, width)
+                self._operators[key] = self._make(lm, concept, plan, progress, first, width)
             self._operators.move_to_end(key)
             made.append(self._operators[key])
         while len(self._operators) > KEPT_OPERATORS:
@@ -136,7 +137,6 @@ class SteeringJobs:
         lm: LanguageModel,
         concept: str | OperatorFile,
         plan: SteeringPlan,
-        source: Request,
         progress: Reporter,
         first: float,
         width: float,
@@ -152,7 +152,7 @@ class SteeringJobs:
             plan.layers,
             final_norm=plan.final_norm,
             block=plan.block,
-            gated_path=source.gated_path,
+            gated_path=plan.gated_path,
             progress=part(progress, first, first + width, "The concept's linear map"),
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -122,8 +122,14 @@ class Steering:
 
 
 def source() -> Request:
-    """The model, precision and convention of the sidebar; its prompt plays no part here."""
-    return replace(session().asked or Request(), prompt="")
+    """The model and precision of the sidebar; its prompt plays no part here, and its convention is the plan's."""
+    asked = session().asked or Request()
+    return Request(prompt="", model=asked.model, dtype=asked.dtype)
+
+
+def convention() -> str:
+    """Which path of gated MLPs stays linear, as the sidebar says it."""
+    return (session().asked or Request()).gated_path
 
 
 def steering() -> Steering:
