@@ -9,6 +9,7 @@ from eqlin_core.runs.steering import OperatorFile, SteeringPlan
 from eqlin_core.steering.presets import STEERING_PRESETS
 from pages.steered.sliders import from_address
 from pages.steered.state import Steering, convention, source
+from pages.widgets.facts import code
 from pages.worker.request import DEFAULT_MODEL
 
 FIRST = next(iter(STEERING_PRESETS))
@@ -148,11 +149,6 @@ def _upload_key() -> str:
 
 def _take_upload() -> None:
     st.session_state[_RUN] = _file() is not None
-
-
-def code(text: str) -> str:
-    """Text that people bring along, as Markdown that shows it letter by letter."""
-    return f"`{text.replace('`', ' ').strip()}`"
 
 
 def _guide_line(state: Steering) -> None:

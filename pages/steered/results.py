@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -15,13 +14,12 @@ from eqlin_core.figures import format_number, visible_token
 from eqlin_core.figures.steered_text import marked_html
 from eqlin_core.figures.steering import depth_guide, steering_forecast, steering_metrics
 from eqlin_core.runs.steering import UNLIKELY, SteeringGrid, Text
-from pages.steered.form import code
 from pages.steered.jobs import steering_jobs
-from pages.steered.sliders import Choices, strengths
+from pages.steered.sliders import Choices, shown_strength, strengths
 from pages.steered.state import Steering, steering
 from pages.widgets.charts import download, show
 from pages.widgets.downloads import download_job
-from pages.widgets.facts import fact, strip_of
+from pages.widgets.facts import code, fact, strip_of
 from pages.widgets.theme import theme
 
 # The table of strengths, in pixels: a text of 24 tokens and all 21 rows of a grid are seen whole, at 1280 pixels too.
@@ -44,8 +42,7 @@ def texts(state: Steering, grid: SteeringGrid) -> None:
                 [_text(shown, text, own) for text in shown.texts],
                 [_numbers(shown, row) for row in range(len(shown.texts))],
                 _text(shown, own, own),
-            ),
-            nearest,
+            )
         )
         if shown.measured is None:
             st.caption("The metrics of this grid are being computed.")
@@ -70,12 +67,6 @@ def charts(state: Steering, grid: SteeringGrid) -> None:
             _guide(state, grid)
         _operators(state, grid)
     _table(grid)
-
-
-def nearest(strengths: Sequence[tuple[float, ...]], wanted: tuple[float, ...]) -> int:
-    """The row whose strengths are closest to those wanted."""
-    distances = [sum((a - b) ** 2 for a, b in zip(s, wanted, strict=False)) for s in strengths]
-    return int(np.argmin(distances))
 
 
 def _text(grid: SteeringGrid, text: Text, own: Text) -> str:
@@ -244,8 +235,3 @@ def _table(grid: SteeringGrid) -> None:
         column_config=config,
     )
     download(figures.Chart("steering-table", go.Figure(), columns), "steering-table")
-
-
-def shown_strength(strength: tuple[float, ...]) -> str:
-    """The strengths as headings print them."""
-    return " and ".join(f"{s:.2f}" if round(s, 2) == s else f"{s:.3f}" for s in strength)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import streamlit as st
 
 from eqlin_core.figures.palette import MONO, look
@@ -131,7 +132,7 @@ class Choices:
     unsteered: str
 
 
-def strengths(choices: Choices, nearest: Callable[[Sequence[tuple[float, ...]], tuple[float, ...]], int]) -> int:
+def strengths(choices: Choices) -> int:
     """Draw the sliders and both texts; the row they stand at, as the server last heard of it."""
     axes = [sorted({row[i] for row in choices.strengths}) for i in range(len(choices.strengths[0]))]
     kept = [float(st.session_state.get(name, 0.0 if i else 1.0)) for i, name in enumerate(_NAMES[: len(axes)])]
@@ -150,6 +151,17 @@ def strengths(choices: Choices, nearest: Callable[[Sequence[tuple[float, ...]], 
     st.html(f"<style>.eq-sliders {{ --eq-mono: {MONO}; accent-color: {look(theme()).accent}; }}</style>")
     _component(key=_KEY, data=data, on_chosen_change=_take)
     return nearest(choices.strengths, tuple(kept))
+
+
+def nearest(strengths: Sequence[tuple[float, ...]], wanted: tuple[float, ...]) -> int:
+    """The row whose strengths are closest to those wanted."""
+    distances = [sum((a - b) ** 2 for a, b in zip(s, wanted, strict=False)) for s in strengths]
+    return int(np.argmin(distances))
+
+
+def shown_strength(strength: tuple[float, ...]) -> str:
+    """The strengths as headings print them."""
+    return " and ".join(f"{s:.2f}" if round(s, 2) == s else f"{s:.3f}" for s in strength)
 
 
 def _take() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from eqlin_core.figures.steered_text import marked_html
-from pages.steered.results import nearest, shown_strength
+from pages.steered.sliders import nearest, shown_strength
 from pages.steered.state import Steering, steering
 from pages.visit.polling import poll
 from pages.visit.progress_line import progress_line

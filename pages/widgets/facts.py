@@ -11,6 +11,11 @@ def fact(name: str, value: str = "", meaning: str = "", beside: str = "") -> str
     return f'<span class="eq-fact"{title}><b>{escape(name)}</b> {escape(value)}{beside}</span>'
 
 
+def code(text: str) -> str:
+    """Text that people bring along, as Markdown that shows it letter by letter."""
+    return f"`{text.replace('`', ' ').strip()}`"
+
+
 def strip_of(*facts: str) -> str:
     """The facts side by side, in as many lines as they need."""
     return f'<div class="eq-strip">{"".join(facts)}</div>'

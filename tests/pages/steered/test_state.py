@@ -12,7 +12,7 @@ import pytest
 from eqlin_core import EqlinError
 from eqlin_core.runs.steering import SteeringGrid, SteeringPlan, Text
 from pages.steered import state as steering_state
-from pages.steered.results import nearest
+from pages.steered.sliders import nearest
 from pages.steered.state import Steering
 from pages.worker.request import Request
 from pages.worker.worker import Job, Reporter, Worker
