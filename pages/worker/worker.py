@@ -20,8 +20,8 @@ from pages.worker.job import Pace, Snapshot, State, bytes_of, sentence
 
 logger = logging.getLogger(__name__)
 
-# Browsers let a hidden tab's timers fire once a minute, so a shorter patience would cancel the jobs of hidden tabs.
-PATIENCE_SECONDS = 90.0
+# Browsers let a hidden tab's timers fire once a minute: after less, the jobs of hidden tabs would be cancelled.
+ABSENCE_SECONDS = 90.0
 # A browser whose connection broke comes back within a moment; one that was reloaded comes back as another visitor.
 RETURN_SECONDS = 5.0
 CACHE_BYTES = 1 << 30
@@ -83,7 +83,7 @@ class Worker:
 
     Nothing interrupts a running job except its cancellation, at its next progress report. Results of finished jobs are
     kept, the least recently asked for dropped first, while they take less than `cache_bytes`; the newest always stays.
-    A job that is not interactive is cancelled when none of its visitors was seen for `patience` seconds, or when none
+    A job that is not interactive is cancelled when none of its visitors was seen for `absence` seconds, or when none
     is `connected` and was seen for `RETURN_SECONDS`.
     """
 
@@ -91,11 +91,11 @@ class Worker:
         self,
         *,
         cache_bytes: int = CACHE_BYTES,
-        patience: float = PATIENCE_SECONDS,
+        absence: float = ABSENCE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
         connected: Callable[[str], bool] = lambda _visitor: True,
     ) -> None:
-        self._cache_bytes, self._patience, self._clock, self._connected = cache_bytes, patience, clock, connected
+        self._cache_bytes, self._absence, self._clock, self._connected = cache_bytes, absence, clock, connected
         self._lock = threading.Condition(threading.RLock())
         self._queue: list[Job] = []
         self._running: Job | None = None
@@ -175,7 +175,7 @@ class Worker:
 
     def _is_here(self, visitor: str, seen: float) -> bool:
         away = self._clock() - seen
-        return away <= (self._patience if self._connected(visitor) else min(self._patience, RETURN_SECONDS))
+        return away <= (self._absence if self._connected(visitor) else min(self._absence, RETURN_SECONDS))
 
     def shutdown(self, timeout: float | None = 5.0) -> bool:
         """Cancel everything and end the thread. True when it ended within `timeout` seconds."""

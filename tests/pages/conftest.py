@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from pages.worker.worker import Worker
-from tests.pages.worker.worker_cases import CACHE_BYTES, PATIENCE, Clock, Gate
+from tests.pages.worker.worker_cases import ABSENCE, CACHE_BYTES, Clock, Gate
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def worker(clock: Clock) -> Iterator[Worker]:
-    worker = Worker(cache_bytes=CACHE_BYTES, patience=PATIENCE, clock=clock)
+    worker = Worker(cache_bytes=CACHE_BYTES, absence=ABSENCE, clock=clock)
     yield worker
     assert worker.shutdown(), "the worker's thread did not end"
 

@@ -9,7 +9,7 @@ import pytest
 
 from eqlin_core.errors import Cancelled, EqlinError
 from pages.worker.worker import RETURN_SECONDS, Reporter, Worker
-from tests.pages.worker.worker_cases import PATIENCE, Clock, Gate, giving, raising, result_of, submit
+from tests.pages.worker.worker_cases import ABSENCE, Clock, Gate, giving, raising, result_of, submit
 
 
 def test_one_visitors_cancel_leaves_a_shared_job_to_the_other(worker: Worker, gate: Gate) -> None:
@@ -171,7 +171,7 @@ def test_the_long_job_of_a_visitor_who_is_gone_is_cancelled(worker: Worker, cloc
     short = submit(worker, "short", giving(None), "gone", interactive=True)
     shared = submit(worker, "shared", giving(None), "gone")
     submit(worker, "shared", giving(None), "ada")
-    clock.now += PATIENCE + 1
+    clock.now += ABSENCE + 1
     worker.touch("ada")
     assert [job.snapshot().state for job in (long, short, shared)] == ["cancelled", "queued", "queued"]
 
@@ -179,7 +179,7 @@ def test_the_long_job_of_a_visitor_who_is_gone_is_cancelled(worker: Worker, cloc
 def test_a_visitor_who_keeps_polling_keeps_the_job(worker: Worker, clock: Clock, gate: Gate) -> None:
     job = submit(worker, "long", giving(None))
     for _ in range(5):
-        clock.now += PATIENCE - 1
+        clock.now += ABSENCE - 1
         worker.touch("ada")
     assert worker.reap() == []
     assert job.snapshot().state == "queued"
@@ -189,14 +189,14 @@ def test_a_running_job_stops_by_itself_when_everybody_has_gone(worker: Worker, c
     inner = Gate()
     job = submit(worker, "long", inner, "gone")
     assert inner.entered.wait(5)
-    clock.now += PATIENCE + 1
+    clock.now += ABSENCE + 1
     assert job.wait(5)
     assert job.snapshot().state == "cancelled"
 
 
 def test_a_visitor_whose_connection_ended_keeps_the_job_for_a_moment_only(clock: Clock) -> None:
     here = {"ada"}
-    worker = Worker(patience=PATIENCE, clock=clock, connected=here.__contains__)
+    worker = Worker(absence=ABSENCE, clock=clock, connected=here.__contains__)
     inner = Gate()
     try:
         job = submit(worker, "long", inner, "reloaded")

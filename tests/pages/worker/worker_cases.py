@@ -8,7 +8,7 @@ from typing import Any
 
 from pages.worker.worker import Job, Reporter, Worker
 
-PATIENCE = 30.0
+ABSENCE = 30.0
 CACHE_BYTES = 1_000_000
 
 
