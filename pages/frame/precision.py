@@ -7,59 +7,59 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from eqlin_core.figures import format_error
+from pages.visit.jobs import Jobs
 from pages.visit.polling import poll
 from pages.visit.session import session
-from pages.worker.engine import engine
-from pages.worker.worker import Job
+from pages.visit.tab import of_this_tab
+from pages.worker.analysis import precision
+from pages.worker.job import Snapshot
+from pages.worker.question import Question
 
 if TYPE_CHECKING:
     from eqlin_core.maps.precision import PrecisionCheck
 
-_KEY = "precision_check"
+_NAME = "check in float64"
 
 
 def check_in_float64() -> None:
     """A button that has the contributions computed once more in float64, then the distance to what is shown."""
-    poll(_follow, going_on=_going_on)
-
-
-def _going_on() -> bool:
-    job = _job()
-    return job is not None and not job.snapshot(session().visitor).finished
+    poll(_follow, going_on=lambda: _jobs().busy)
 
 
 def _follow(active: bool) -> None:
-    now = _job()
-    if now is None:
-        if st.button(
-            "Check in float64",
-            key="precision-button",
-            help="Computes the contributions once more with a float64 copy of the model, without the matrix.",
-        ):
-            _start()
-            st.rerun(scope="app")
-        return
-    engine().worker.touch(session().visitor)
-    snapshot = now.snapshot(session().visitor)
-    if snapshot.state == "done":
-        st.markdown(_sentence(snapshot.result))
-    elif snapshot.finished:
-        st.markdown(snapshot.error or "The check in float64 was cancelled.")
-    else:
-        st.caption(snapshot.message or "Waiting for the check in float64.")
-    if snapshot.finished and active:
+    jobs, question = _jobs(), _question()
+    jobs.advance()
+    asked = jobs.snapshots.get(_NAME)
+    if asked is not None and asked.key == question.key:
+        _say(asked)
+    elif st.button(
+        "Check in float64",
+        key="precision-button",
+        help="Computes the contributions once more with a float64 copy of the model, without the matrix.",
+    ):
+        jobs.start(_NAME, question)
+        st.rerun(scope="app")
+    if active and not jobs.busy:
         st.rerun(scope="app")  # which ends the polling
 
 
-def _job() -> Job | None:
-    asked, job = st.session_state.get(_KEY, (None, None))
-    return job if asked == session().shown else None
+def _say(check: Snapshot) -> None:
+    if check.state == "done":
+        st.markdown(_sentence(check.result))
+    elif check.finished:
+        st.markdown(check.error or "The check in float64 was cancelled.")
+    else:
+        st.caption(check.message or "Waiting for the check in float64.")
 
 
-def _start() -> None:
+def _jobs() -> Jobs:
+    return of_this_tab("precision_check", lambda: Jobs(session().visitor))
+
+
+def _question() -> Question[PrecisionCheck]:
     shown = session().shown
     assert shown is not None
-    st.session_state[_KEY] = shown, engine().precision(shown, session().visitor)
+    return precision(shown)
 
 
 def _sentence(check: PrecisionCheck) -> str:

@@ -14,7 +14,6 @@ from pages.visit.polling import poll
 from pages.visit.progress_line import progress_line
 from pages.visit.session import Session, session
 from pages.widgets.facts import fact, strip_of
-from pages.worker.job import Snapshot
 
 if TYPE_CHECKING:
     from eqlin_core.runs.exactness import Exactness
@@ -98,12 +97,8 @@ def _follow(_active: bool) -> None:
     now = session()
     if now.busy and now.advance():
         st.rerun(scope="app")
-    snapshot = now.snapshot("tokens") or now.snapshot("spectra")
-    if snapshot is not None:
-        _bar(now, snapshot)
-
-
-def _bar(state: Session, snapshot: Snapshot) -> None:
-    progress_line(snapshot, "Cancel", state.cancel, key="progress", button="cancel")
-    if plan := snapshot.partial.get("plan"):
-        st.caption(plan)
+    current = now.jobs.current
+    if current is not None:
+        progress_line(current, "Cancel", now.jobs.cancel, key="progress", button="cancel")
+        if plan := current.partial.get("plan"):
+            st.caption(plan)

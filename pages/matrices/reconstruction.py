@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from eqlin_core import figures
 from eqlin_core.figures import format_error, format_number
-from pages.matrices.jobs import matrix_jobs
+from pages.matrices.jobs import reconstruction
 from pages.visit.page_jobs import page_jobs, waiting
 from pages.widgets.charts import show
 from pages.widgets.theme import theme
@@ -41,13 +40,16 @@ def draw_reconstruction(request: Request, run: TokenRun) -> None:
     with st.container(horizontal=True, vertical_alignment="center", key="freezing"):
         on = tuple(rule for rule, (label, help) in RULES.items() if _switch(rule, label, help))
         place = st.container(key="freezing-badge", width="content")
-    found = {rules: _reconstruction(request, rules) for rules in dict.fromkeys((EVERY, (), on))}
-    now = found[on]
+    reconstructions = {
+        rules: page_jobs().want(_name(rules), reconstruction(request, rules))
+        for rules in dict.fromkeys((EVERY, (), on))
+    }
+    now = reconstructions[on]
     with place:
         _badge(on, now)
     named: dict[str, Reconstruction] = {}
     for rules, name in ((EVERY, DETACHED), ((), ORDINARY), (on, f"as switched: {_off(on)} off")):
-        one = found[rules]
+        one = reconstructions[rules]
         if one is not None and rules not in [r.frozen for r in named.values()]:
             named[name] = one
     if not named:
@@ -110,9 +112,3 @@ def _off(on: tuple[str, ...]) -> str:
 
 def _name(rules: tuple[str, ...]) -> str:
     return f"reconstruction {'+'.join(rules)}"
-
-
-def _reconstruction(request: Request, rules: tuple[str, ...]) -> Reconstruction | None:
-    key = (request, rules)
-    found: Reconstruction | None = page_jobs().want(_name(rules), key, partial(matrix_jobs().reconstruction, *key))
-    return found

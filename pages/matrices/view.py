@@ -9,11 +9,12 @@ import streamlit as st
 
 from eqlin_core import figures
 from eqlin_core.figures import visible_token
-from pages.matrices.jobs import Span, matrix_jobs
+from pages.matrices import jobs
+from pages.matrices.jobs import Span
 from pages.visit.page_jobs import page_jobs, waiting
 from pages.visit.session import session
 from pages.widgets.charts import download, show
-from pages.widgets.downloads import download_job
+from pages.widgets.downloads import download_answer
 from pages.widgets.explained import NONE
 from pages.widgets.row_choice import ROW, words
 from pages.widgets.theme import theme
@@ -88,12 +89,12 @@ def choose_window(width: int) -> Window:
 
 def draw_matrices(request: Request, run: TokenRun, chosen: list[int], window: Window) -> None:
     """Each chosen token's heat map with its largest columns and rows; colours are common unless that was switched."""
-    found = [_matrix(request, token) for token in chosen]
-    limits = [one.limit for one in found if one is not None]
+    matrices = [_matrix(request, token) for token in chosen]
+    limits = [one.limit for one in matrices if one is not None]
     common = st.session_state["colours"] == "common"
     alone = len(chosen) == 1
     halves = st.columns(2, gap="medium")
-    for place, (token, one) in enumerate(zip(chosen, found, strict=True)):
+    for place, (token, one) in enumerate(zip(chosen, matrices, strict=True)):
         with halves[place]:
             st.header(f"Matrix of {visible_token(run.tokens[token])} (position {token})")
             if one is None:
@@ -107,7 +108,7 @@ def draw_matrices(request: Request, run: TokenRun, chosen: list[int], window: Wi
         with halves[1 if alone else place]:
             _norms(place, run, one)
     halves = st.columns(2, gap="medium")
-    for place, one in enumerate(found):
+    for place, one in enumerate(matrices):
         if one is not None:
             with halves[place]:
                 _lines(one.columns, "column", f"columns-{place}")
@@ -156,11 +157,10 @@ def _under(place: int, run: TokenRun, view: MatrixView, chart: Chart) -> None:
         download(chart, f"heatmap-{place}")
         shown = session().shown
         assert shown is not None
-        download_job(
+        download_answer(
             "Exact matrix",
-            partial(matrix_jobs().file, shown, view.token),
+            jobs.file(shown, view.token),
             f"matrix-{view.token}.npy",
-            visitor=session().visitor,
             key=f"matrix-file-{place}",
             help="All d × d entries of this token's matrix as a NumPy file, rows first.",
         )
@@ -205,18 +205,13 @@ def _lines(lines: list[Line], kind: str, key: str) -> None:
 
 
 def _matrix(request: Request, token: int) -> MatrixRun | None:
-    found: MatrixRun | None = page_jobs().want(
-        f"matrix {token}", (request, token), partial(matrix_jobs().matrix, request, token)
-    )
-    return found
+    return page_jobs().want(f"matrix {token}", jobs.matrix(request, token))
 
 
 def _view(request: Request, one: MatrixRun, window: Window) -> MatrixView | None:
     if window == (one.whole.rows, one.whole.columns):
         return one.whole
-    key = (request, one.token, *window)
-    found: MatrixView | None = page_jobs().want(f"view {one.token}", key, partial(matrix_jobs().view, *key))
-    return found
+    return page_jobs().want(f"view {one.token}", jobs.view(request, one.token, *window))
 
 
 def _take_box(drawn: str, width: int) -> None:

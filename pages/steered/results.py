@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,11 +13,11 @@ from eqlin_core.figures import format_number, visible_token
 from eqlin_core.figures.steered_text import marked_html
 from eqlin_core.figures.steering import depth_guide, steering_forecast, steering_metrics
 from eqlin_core.runs.steering import UNLIKELY, SteeringGrid, Text
-from pages.steered.jobs import steering_jobs
+from pages.steered.jobs import file
 from pages.steered.sliders import Choices, shown_strength, strengths
 from pages.steered.state import Steering, steering
 from pages.widgets.charts import download, show
-from pages.widgets.downloads import download_job
+from pages.widgets.downloads import download_answer
 from pages.widgets.facts import code, fact, strip_of
 from pages.widgets.theme import theme
 
@@ -199,11 +198,10 @@ def _operators(state: Steering, grid: SteeringGrid) -> None:
             f"at {format_number(grid.operators[1].push_angle)}°."
         )
     if state.source is not None:
-        download_job(
+        download_answer(
             "Operator",
-            partial(steering_jobs().file, state.source, grid.plan),
+            file(state.source, grid.plan),
             "operator.safetensors",
-            visitor=state.visitor,
             key="operator-file",
             help="The first concept's operator, for load_operator() in Python. Its header says what it is.",
         )

@@ -10,7 +10,6 @@ from pages.steered.state import Steering, steering
 from pages.visit.polling import poll
 from pages.visit.progress_line import progress_line
 from pages.widgets.theme import theme
-from pages.worker.engine import engine
 
 POLL_SECONDS = 0.35
 
@@ -29,23 +28,21 @@ def watch(state: Steering) -> None:
 
 def _follow(active: bool) -> None:
     now = steering()
-    engine().worker.touch(now.visitor)
     was_streaming = now.streaming
     if active and (now.advance() or not now.busy or was_streaming != st.session_state.get("steering_streams")):
         st.session_state["steering_streams"] = was_streaming
         st.rerun(scope="app")
-    job = now.live or now.job
-    snapshot = None if job is None else job.snapshot(now.visitor)
-    if snapshot is None or snapshot.finished:
+    job = now.live or now.generated
+    if job is None or job.finished:
         return
-    progress_line(snapshot, "Stop", now.stop, key="steering_progress", button="stop")
+    progress_line(job, "Stop", now.jobs.cancel, key="steering_progress", button="stop")
     if now.live is not None and now.shown is not None:
         grid = now.shown
         st.header(f"Steered, λ = {shown_strength(now.live_strength)}")
         own = grid.texts[grid.unsteered].text
-        st.html(marked_html(grid.plan.prompt, snapshot.partial.get("text", ""), own, theme()))
+        st.html(marked_html(grid.plan.prompt, job.partial.get("text", ""), own, theme()))
     elif now.streaming:
-        _growing(now, snapshot.partial["texts"])
+        _growing(now, job.partial["texts"])
 
 
 def _growing(state: Steering, rows: list[str]) -> None:

@@ -24,9 +24,9 @@ def heads(state: Layers, run: TokenRun, explained: Explained) -> None:
     """The table of heads, the chosen head's input tokens, and attention beside MLP."""
     second = [] if explained.second is None else [explained.second.token_id]
     ids = dict.fromkeys([*(t.token_id for t in run.targets), explained.first.token_id, *second])
-    busy = state.busy
+    busy = state.jobs.busy
     state.ask_heads(tuple(ids))
-    if state.busy and not busy:
+    if state.jobs.busy and not busy:
         st.rerun()  # so that the progress above is drawn
     found = state.heads
     if found is None or not {explained.first.token_id, *second} <= set(found.ids):

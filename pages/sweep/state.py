@@ -5,18 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import streamlit as st
-
-from pages.sweep.jobs import layer_jobs
-from pages.visit.session import PATIENCE, session
-from pages.worker.job import Snapshot
+from pages.sweep.jobs import heads, sweep
+from pages.visit.jobs import Jobs
+from pages.visit.session import session
+from pages.visit.tab import of_this_tab
 from pages.worker.request import Request
-from pages.worker.worker import Job
 
 if TYPE_CHECKING:
     from eqlin_core.runs.layers import HeadsRun, SweepRun
 
 MODES = ("cumulative", "layerwise")
+_HEADS = "heads"
 
 
 @dataclass
@@ -25,18 +24,21 @@ class Layers:
 
     visitor: str
     request: Request | None = None
-    jobs: dict[str, Job] = field(default_factory=dict)  # by mode, and "heads"
     sweeps: dict[str, SweepRun] = field(default_factory=dict)
     heads: HeadsRun | None = None
     error: str = ""
     stopped: bool = False
+    jobs: Jobs = field(init=False)  # by mode, and "heads"
+
+    def __post_init__(self) -> None:
+        self.jobs = Jobs(self.visitor)
 
     def follow(self, request: Request) -> bool:
         """Turn to another request; True when it is another one, whose results are still to be asked for."""
         if request == self.request:
             return False
-        self.stop()
-        self.request, self.jobs, self.sweeps, self.heads = request, {}, {}, None
+        self.jobs.leave_all()
+        self.request, self.sweeps, self.heads = request, {}, None
         self.error, self.stopped = "", False
         return True
 
@@ -45,60 +47,39 @@ class Layers:
         assert self.request is not None
         self.error, self.stopped = "", False
         for mode in MODES:
-            if mode not in self.sweeps and mode not in self.jobs:
-                self.jobs[mode] = layer_jobs().sweep(self.request, mode, self.visitor)
+            if mode not in self.sweeps and mode not in self.jobs.under_way:
+                self.jobs.start(mode, sweep(self.request, mode))
         self._wait(MODES[0])
 
     def ask_heads(self, ids: tuple[int, ...]) -> None:
         """Start the split of these tokens' logits unless it is there."""
         assert self.request is not None
-        if "heads" in self.jobs or self.error or (self.heads is not None and set(ids) <= set(self.heads.ids)):
+        there = self.heads is not None and set(ids) <= set(self.heads.ids)
+        if there or self.error or _HEADS in self.jobs.under_way:
             return
-        self.jobs["heads"] = layer_jobs().heads(self.request, ids, self.visitor)
-        self._wait("heads")
-
-    def stop(self) -> None:
-        """Stop what is under way for this visitor."""
-        for job in self.jobs.values():
-            job.cancel(self.visitor)
+        self.jobs.start(_HEADS, heads(self.request, ids))
+        self._wait(_HEADS)
 
     def advance(self) -> bool:
         """Take in what has been finished since the last look. True when the page has something new to show."""
-        changed = False
-        for name in list(self.jobs):
-            snapshot = self.jobs[name].snapshot(self.visitor)
-            if not snapshot.finished:
-                continue
-            del self.jobs[name]
-            changed = True
-            if snapshot.state == "failed":
-                self.error = snapshot.error
-            elif snapshot.state == "cancelled":
+        ended = self.jobs.advance()
+        for name, job in ended.items():
+            if job.state == "failed":
+                self.error = job.error
+            elif job.state == "cancelled":
                 self.stopped = True
-            elif name == "heads":
-                self.heads = snapshot.result
+            elif name == _HEADS:
+                self.heads = job.result
             else:
-                self.sweeps[name] = snapshot.result
-        return changed
-
-    @property
-    def busy(self) -> bool:
-        """True while anything of this page waits or runs."""
-        return bool(self.jobs)
-
-    def snapshot(self) -> Snapshot | None:
-        """How the first job under way stands."""
-        return next((job.snapshot(self.visitor) for job in self.jobs.values()), None)
+                self.sweeps[str(name)] = job.result
+        return bool(ended)
 
     def _wait(self, name: str) -> None:
-        if name in self.jobs:
-            self.jobs[name].wait(PATIENCE)
+        if name in self.jobs.under_way:
+            self.jobs.wait(name)
         self.advance()
 
 
 def layers() -> Layers:
     """This browser tab's sweeps."""
-    if "layers" not in st.session_state:
-        st.session_state["layers"] = Layers(session().visitor)
-    found: Layers = st.session_state["layers"]
-    return found
+    return of_this_tab("layers", lambda: Layers(session().visitor))

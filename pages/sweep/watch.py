@@ -10,7 +10,6 @@ from eqlin_core.layers.cost import sweep_cost
 from pages.sweep.state import MODES, Layers, layers
 from pages.visit.polling import poll
 from pages.visit.progress_line import progress_line
-from pages.worker.engine import engine
 
 if TYPE_CHECKING:
     from eqlin_core.runs.prompt import TokenRun
@@ -21,11 +20,11 @@ AT_ONCE = 4_000_000_000_000
 
 def watch(state: Layers) -> None:
     """Draw the progress of what is under way, then a sentence on what failed or was stopped."""
-    poll(_follow, going_on=lambda: layers().busy)
+    poll(_follow, going_on=lambda: layers().jobs.busy)
     if state.error:
         st.error(state.error, icon=":material/error:")
     missing = [mode for mode in MODES if mode not in state.sweeps]
-    if missing and not state.busy:
+    if missing and not state.jobs.busy:
         with st.container(horizontal=True, vertical_alignment="center"):
             said = "Stopped. " if state.stopped else ""
             st.caption(f"{said}Still to be computed: the {' and the '.join(missing)} maps.")
@@ -34,12 +33,11 @@ def watch(state: Layers) -> None:
 
 def _follow(active: bool) -> None:
     now = layers()
-    engine().worker.touch(now.visitor)
-    if active and (now.advance() or not now.busy):
+    if active and (now.advance() or not now.jobs.busy):
         st.rerun(scope="app")
-    snapshot = now.snapshot()
-    if snapshot is not None:
-        progress_line(snapshot, "Stop", now.stop, key="layers_progress", button="stop_layers")
+    current = now.jobs.current
+    if current is not None:
+        progress_line(current, "Stop", now.jobs.cancel, key="layers_progress", button="stop_layers")
 
 
 def affordable(run: TokenRun) -> bool:

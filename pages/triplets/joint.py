@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from eqlin_core import figures
 from eqlin_core.figures import format_number
-from pages.matrices.jobs import matrix_jobs
+from pages.triplets.jobs import joint
 from pages.triplets.table import IN_VIEW
 from pages.visit.page_jobs import page_jobs, waiting
 from pages.widgets.charts import show
@@ -33,31 +32,31 @@ def joint_triplets(request: Request, run: TokenRun) -> None:
         "One decomposition of the d × Td matrix [J₁ J₂ …]: a triplet writes one direction u and may read from several "
         "tokens at once. ‖vᵢ‖² is the part of its right vector that lies on token i."
     )
-    found: JointRun | None = page_jobs().want("joint", request, partial(matrix_jobs().joint, request))
-    if found is None:
+    spectrum = page_jobs().want("joint", joint(request))
+    if spectrum is None:
         waiting("joint", "the joint spectrum")
         return
-    k = chosen_row(_CHOICE, len(found.S))
+    k = chosen_row(_CHOICE, len(spectrum.S))
     left, right = st.columns(2, gap="medium")
     with left:
         show(
-            figures.joint_spectrum(found.S, found.weights, found.tokens, highlight=k, theme=theme()),
+            figures.joint_spectrum(spectrum.S, spectrum.weights, spectrum.tokens, highlight=k, theme=theme()),
             "joint-spectrum",
-            f"Stable rank {format_number(found.stable_rank)} ({run.key.dtype}).",
+            f"Stable rank {format_number(spectrum.stable_rank)} ({run.key.dtype}).",
         )
     with right:
-        _table(found, k)
-    _inspect(found, run, k)
+        _table(spectrum, k)
+    _inspect(spectrum, run, k)
 
 
-def _table(found: JointRun, k: int) -> None:
+def _table(spectrum: JointRun, k: int) -> None:
     choice_table(
         {
-            "k": list(range(1, len(found.S) + 1)),
-            "σ": found.S,
-            "u reads as": [words(row) for row in found.reads_u],
-            "reads from": [token_name(found.tokens, int(i)) for i in found.main],
-            "v · x": found.projections.sum(1),
+            "k": list(range(1, len(spectrum.S) + 1)),
+            "σ": spectrum.S,
+            "u reads as": [words(row) for row in spectrum.reads_u],
+            "reads from": [token_name(spectrum.tokens, int(i)) for i in spectrum.main],
+            "v · x": spectrum.projections.sum(1),
         },
         {
             "k": st.column_config.NumberColumn(width=40),
@@ -73,16 +72,16 @@ def _table(found: JointRun, k: int) -> None:
     )
 
 
-def _inspect(found: JointRun, run: TokenRun, k: int) -> None:
-    main = int(found.main[k])
+def _inspect(spectrum: JointRun, run: TokenRun, k: int) -> None:
+    main = int(spectrum.main[k])
     triplet_inspector(
-        f"Joint triplet {k + 1}, v on {token_name(found.tokens, main)}",
-        sigma=float(found.S[k]),
-        u=found.U[:, k],
-        projection=float(found.projections[k].sum()),
-        own_cosine=cosine(found.V[k], run.inputs[main]),
-        reads_u=found.reads_u[k],
-        reads_v=found.reads_v[k],
+        f"Joint triplet {k + 1}, v on {token_name(spectrum.tokens, main)}",
+        sigma=float(spectrum.S[k]),
+        u=spectrum.U[:, k],
+        projection=float(spectrum.projections[k].sum()),
+        own_cosine=cosine(spectrum.V[k], run.inputs[main]),
+        reads_u=spectrum.reads_u[k],
+        reads_v=spectrum.reads_v[k],
         targets=run.targets,
         dtype=run.key.dtype,
         key="joint-",

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from eqlin_core import figures
 from eqlin_core.figures import format_error, format_number, visible_token
-from pages.matrices.jobs import matrix_jobs
+from pages.triplets.jobs import ranks
 from pages.visit.page_jobs import page_jobs, waiting
 from pages.widgets.charts import show
 from pages.widgets.facts import fact, strip_of
 from pages.widgets.theme import theme
-from pages.worker.engine import KEPT_TRIPLETS
+from pages.worker.analysis import KEPT_TRIPLETS
 from pages.worker.request import Request
 
 if TYPE_CHECKING:
@@ -47,12 +46,11 @@ def rank_dial(request: Request, run: TokenRun) -> None:
             help="Every Jᵢ to rank r, or the one d × Td matrix [J₁ J₂ …] of all tokens together.",
         )
         every = _choose_reach(run)
-    key = (request, cut == JOINT, every)
-    found: RankRun | None = page_jobs().want("ranks", key, partial(matrix_jobs().ranks, *key))
-    if found is None:
+    predicted = page_jobs().want("ranks", ranks(request, cut == JOINT, every))
+    if predicted is None:
         waiting("ranks", "the prediction at every rank")
         return
-    _turn(found)
+    _turn(predicted)
 
 
 def _choose_reach(run: TokenRun) -> bool:
@@ -73,87 +71,93 @@ def _choose_reach(run: TokenRun) -> bool:
     return upto == whole
 
 
-def sentence(found: RankRun) -> str:
+def sentence(predicted: RankRun) -> str:
     """From which rank on the most likely token is the true one, in words."""
-    name = f"`{visible_token(found.true_top[0][0])}`"
-    right = [r for r, row in enumerate(found.top) if row and row[0][0] == found.true_top[0][0]]
-    whole = found.largest == found.width
-    if found.keeps is None:
-        reach = f"at rank {found.largest}, the largest computed, another token is still the most likely one"
-        return f"No rank up to {found.largest} keeps the top token {name}: {reach}."
-    first = "" if right[0] == found.keeps else f" Rank {right[0]} is the first that has it on top, but not for good."
-    end = "the whole matrices" if whole else f"rank {found.largest}, the largest computed"
+    name = f"`{visible_token(predicted.true_top[0][0])}`"
+    right = [r for r, row in enumerate(predicted.top) if row and row[0][0] == predicted.true_top[0][0]]
+    whole = predicted.largest == predicted.width
+    if predicted.keeps is None:
+        reach = f"at rank {predicted.largest}, the largest computed, another token is still the most likely one"
+        return f"No rank up to {predicted.largest} keeps the top token {name}: {reach}."
+    first = (
+        "" if right[0] == predicted.keeps else f" Rank {right[0]} is the first that has it on top, but not for good."
+    )
+    end = "the whole matrices" if whole else f"rank {predicted.largest}, the largest computed"
     return (
-        f"**Rank {found.keeps}** is the smallest that keeps the top token {name}: from there up to {end} it is the "
+        f"**Rank {predicted.keeps}** is the smallest that keeps the top token {name}: from there up to {end} it is the "
         f"most likely one at every rank.{first}"
     )
 
 
-def stops(found: RankRun) -> list[int]:
+def stops(predicted: RankRun) -> list[int]:
     """The ranks that the dial stops at: all of the small ones, then as dense as can be told apart."""
-    chosen = set(range(min(FINE, found.largest) + 1))
+    chosen = set(range(min(FINE, predicted.largest) + 1))
     r = float(FINE)
-    while r < found.largest:
+    while r < predicted.largest:
         chosen.add(int(r))
         r *= 1.04
-    keeps = found.keeps or 0
-    return sorted({*chosen, found.largest, keeps, max(0, keeps - 1)})
+    keeps = predicted.keeps or 0
+    return sorted({*chosen, predicted.largest, keeps, max(0, keeps - 1)})
 
 
-def _turn(found: RankRun) -> None:
+def _turn(predicted: RankRun) -> None:
     @st.fragment
     def dial() -> None:
-        ranks = stops(found)
-        first = min(ranks, key=lambda r: abs(r - FIRST_RANK))
-        if st.session_state.get(_RANK, first) not in ranks:
-            st.session_state[_RANK] = min(ranks, key=lambda r: abs(r - st.session_state[_RANK]))
-        rank: int = st.select_slider("Rank r", ranks, first, key=_RANK, bind="query-params")
-        _numbers(found, rank)
+        places = stops(predicted)
+        first = min(places, key=lambda r: abs(r - FIRST_RANK))
+        if st.session_state.get(_RANK, first) not in places:
+            st.session_state[_RANK] = min(places, key=lambda r: abs(r - st.session_state[_RANK]))
+        rank: int = st.select_slider("Rank r", places, first, key=_RANK, bind="query-params")
+        _numbers(predicted, rank)
         left, right = st.columns([2, 3], gap="medium")
         with left:
-            _top(found, rank)
+            _top(predicted, rank)
         with right:
             show(
                 figures.rank_dial(
-                    found.divergence,
-                    found.chances,
-                    token=found.true_top[0][0],
-                    true_chance=found.true_top[0][1],
+                    predicted.divergence,
+                    predicted.chances,
+                    token=predicted.true_top[0][0],
+                    true_chance=predicted.true_top[0][1],
                     position=rank,
-                    keeps=found.keeps,
+                    keeps=predicted.keeps,
                     theme=theme(),
                 ),
                 "rank-chart",
-                f"Solid: the dial. Dotted: keeps the top token. Dashed: the model's own ({found.key.dtype}).",
+                f"Solid: the dial. Dotted: keeps the top token. Dashed: the model's own ({predicted.key.dtype}).",
             )
 
     dial()
-    st.markdown(sentence(found))
+    st.markdown(sentence(predicted))
 
 
-def _numbers(found: RankRun, rank: int) -> None:
-    true, p = found.true_top[0]
+def _numbers(predicted: RankRun, rank: int) -> None:
+    true, p = predicted.true_top[0]
     facts = [
-        ("rank", f"{rank} of {found.width}"),
-        ("KL(true ‖ truncated)", f"{_small(found.divergence[rank])} nats"),
-        ("‖yᵣ − y‖ / ‖y‖", _small(found.error[rank])),
-        (f"probability of {visible_token(true)}", f"{found.chances[rank]:.2%}, true {p:.2%}"),
+        ("rank", f"{rank} of {predicted.width}"),
+        ("KL(true ‖ truncated)", f"{_small(predicted.divergence[rank])} nats"),
+        ("‖yᵣ − y‖ / ‖y‖", _small(predicted.error[rank])),
+        (f"probability of {visible_token(true)}", f"{predicted.chances[rank]:.2%}, true {p:.2%}"),
     ]
     with st.container(key="rank-facts"):
         st.html(strip_of(*(fact(name, value) for name, value in facts)))
 
 
-def _top(found: RankRun, rank: int) -> None:
-    if not found.top[rank]:
+def _top(predicted: RankRun, rank: int) -> None:
+    if not predicted.top[rank]:
         st.info("Without any triplet nothing is left of the prompt: every next token is equally likely.")
         return
-    most = max(p for row in [*found.top, found.true_top] for _, p in row[:1])
+    most = max(p for row in [*predicted.top, predicted.true_top] for _, p in row[:1])
     show(
         figures.top_tokens(
-            found.top[rank], found.true_top[0][0], f"next-token probability at rank {rank}", most=most, theme=theme()
+            predicted.top[rank],
+            predicted.true_top[0][0],
+            f"next-token probability at rank {rank}",
+            most=most,
+            theme=theme(),
         ),
         "rank-tokens",
-        f"Marked: the model's own most likely token ({found.key.dtype}).",
+        f"Marked: the model's own most likely token ({predicted.key.dtype}).",
     )
 
 

@@ -2,100 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
-from typing import Any
-
 import streamlit as st
 
+from pages.visit.jobs import Jobs
 from pages.visit.polling import poll
 from pages.visit.progress_line import progress_line
-from pages.visit.session import PATIENCE, session
-from pages.worker.engine import engine
-from pages.worker.job import Snapshot
-from pages.worker.worker import Job
+from pages.visit.session import session
+from pages.visit.tab import of_this_tab
+from pages.worker.question import Answer, Question
 
 
-@dataclass
 class PageJobs:
-    """The results that the pages of one browser tab want, and the jobs that make them."""
+    """The results that the pages of one browser tab want; what a page does not want any more is given up."""
 
-    visitor: str
-    jobs: dict[str, Job] = field(default_factory=dict)
-    keys: dict[str, Hashable] = field(default_factory=dict)
-    drawn: dict[str, str] = field(default_factory=dict)  # the state of each job when the page was last drawn
+    def __init__(self, visitor: str) -> None:
+        self.jobs = Jobs(visitor)
+        self._drawn: set[str] = set()  # names of what the page wants that is drawn now
 
-    def want(self, name: str, key: Hashable, submit: Callable[[str], Job]) -> Any:
-        """The result called ``name`` for ``key``, which says all that it depends on; None while there is none.
-
-        ``submit(visitor)`` starts its job, unless that was done before; it is waited for a moment at most.
-        """
-        if self.keys.get(name) != key:
-            self.leave(name)
-            self.keys[name] = key
-            self.jobs[name] = submit(self.visitor)
-            self.jobs[name].wait(PATIENCE)
-        snapshot = self.jobs[name].snapshot(self.visitor)
-        self.drawn[name] = snapshot.state
-        return snapshot.result
-
-    def leave(self, name: str) -> None:
-        """Give up a result: nothing is computed for it any more, and nothing is shown of it."""
-        job = self.jobs.pop(name, None)
-        if job is not None:
-            job.cancel(self.visitor)
-        self.keys.pop(name, None)
-        self.drawn.pop(name, None)
+    def want(self, name: str, question: Question[Answer]) -> Answer | None:
+        """The answer, drawn in the place called ``name``; None while there is none. It is waited for a moment."""
+        self._drawn.add(name)
+        answer: Answer | None = self.jobs.look(name, question).result
+        return answer
 
     def begin(self) -> None:
         """A page starts to be drawn: what it does not want by its end is another page's."""
-        self.drawn = {}
+        self._drawn = set()
 
     def end(self) -> None:
         """The page is drawn: what only other pages wanted is given up unless it is finished."""
-        for name in [name for name in self.jobs if name not in self.drawn]:
-            if not self.snapshot(name).finished:
-                self.leave(name)
-
-    def cancel(self) -> None:
-        """Stop what is under way."""
-        for job in self.jobs.values():
-            job.cancel(self.visitor)
+        unfinished = (name for name, job in self.jobs.under_way.items() if not job.finished)
+        self.jobs.leave(*(name for name in unfinished if name not in self._drawn))
 
     def resume(self) -> None:
         """Forget what was cancelled, so that it is started again when it is wanted."""
-        for name in [name for name in self.jobs if self.snapshot(name).state == "cancelled"]:
-            self.leave(name)
-
-    def snapshot(self, name: str) -> Snapshot:
-        """How the job of a result stands."""
-        return self.jobs[name].snapshot(self.visitor)
-
-    @property
-    def under_way(self) -> list[Snapshot]:
-        """The jobs of the page that was drawn last that wait or run."""
-        return [s for s in map(self.snapshot, self.drawn) if not s.finished]
-
-    @property
-    def changed(self) -> bool:
-        """Whether a job has finished since the page was drawn."""
-        return any(
-            self.snapshot(name).finished and state in ("queued", "running") for name, state in self.drawn.items()
-        )
+        self.jobs.leave(*(name for name, job in self.jobs.snapshots.items() if job.state == "cancelled"))
 
 
 def page_jobs() -> PageJobs:
     """The page jobs of this browser tab."""
-    if "page_jobs" not in st.session_state:
-        st.session_state["page_jobs"] = PageJobs(session().visitor)
-    found: PageJobs = st.session_state["page_jobs"]
-    return found
+    return of_this_tab("page_jobs", lambda: PageJobs(session().visitor))
 
 
 def waiting(name: str, what: str) -> None:
     """In the place of a result that is not there: that it is under way, was stopped or failed, and what to do."""
-    jobs = page_jobs()
-    snapshot = jobs.snapshot(name)
+    wanted = page_jobs()
+    snapshot = wanted.jobs.snapshots[name]
     if snapshot.state == "failed":
         st.error(snapshot.error, icon=":material/error:")
     elif snapshot.state == "cancelled":
@@ -104,7 +56,7 @@ def waiting(name: str, what: str) -> None:
             st.button(
                 "Compute it",
                 key=f"again-{name}",
-                on_click=jobs.resume,
+                on_click=wanted.resume,
                 type="tertiary",
                 icon=":material/replay:",
             )
@@ -120,15 +72,13 @@ def watch() -> None:
 
 def _all_wanted() -> bool:
     page_jobs().end()
-    return bool(page_jobs().under_way)
+    return page_jobs().jobs.busy
 
 
 def _follow(_active: bool) -> None:
-    jobs = page_jobs()
-    engine().worker.touch(jobs.visitor)
-    if jobs.changed:
+    jobs = page_jobs().jobs
+    if jobs.advance():
         st.rerun(scope="app")
-    running = jobs.under_way
-    if running and not session().busy:
-        shown = next((s for s in running if s.state == "running"), running[0])
-        progress_line(shown, "Cancel", jobs.cancel, key="page_progress", button="page_cancel")
+    current = jobs.current
+    if current is not None and not session().busy:
+        progress_line(current, "Cancel", jobs.cancel, key="page_progress", button="page_cancel")

@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from pages.visit.jobs import Jobs
+from pages.visit.tab import of_this_tab
+from pages.worker import analysis
 from pages.worker.engine import engine
 from pages.worker.job import Snapshot
 from pages.worker.presence import visitor
 from pages.worker.request import Request
-from pages.worker.worker import Job
 
 if TYPE_CHECKING:
     from eqlin_core.runs.prompt import EarlySpectra, SpectrumRun, Target, TokenRun
-
-# A warm analysis takes less than this: waiting for it on the first run saves the page a flash of progress bars.
-PATIENCE = 0.4
 
 
 @dataclass
@@ -26,44 +25,42 @@ class Session:
 
     visitor: str = field(default_factory=visitor)
     asked: Request | None = None
-    jobs: dict[str, Job] = field(default_factory=dict)
     shown: Request | None = None
     tokens: TokenRun | None = None
     spectra: SpectrumRun | None = None
     early: EarlySpectra | None = None  # of what is shown, while there are no spectra
     error: str = ""
     cancelled: bool = False
-    lookups: dict[str, Job] = field(default_factory=dict)
-    awaited: set[str] = field(default_factory=set)  # look-ups that the page was told to come back for
+    jobs: Jobs = field(init=False)  # of the analysis: "tokens" and "spectra"
+    lookups: Jobs = field(init=False)  # of typed next tokens, by their text
+
+    def __post_init__(self) -> None:
+        self.jobs, self.lookups = Jobs(self.visitor), Jobs(self.visitor)
 
     def ask(self, request: Request) -> None:
         """Start the analysis of ``request``; what is on the screen stays until its contributions are there."""
         if not request.prompt.strip():
             self.error = "The prompt is empty: type at least one word."
             return
-        running = [job for job in self.jobs.values() if not job.snapshot(self.visitor).finished]
         finished = self.shown == request and self.spectra is not None
         again = finished and self.saved  # who asks for what is on the screen as a saved run wants it computed
-        if request == self.asked and (running or (finished and not again)):
+        if request == self.asked and (self.jobs.current is not None or (finished and not again)):
             self.error = ""
             return
         self.asked, self.error, self.cancelled = request, "", False
-        work = engine()
-        self.jobs = {
-            "tokens": work.tokens(request, self.visitor, again),
-            "spectra": work.spectra(request, self.visitor, again),
-        }
-        self.lookups, self.awaited = {}, set()
-        work.worker.keep_only(self.visitor, [job.key for job in self.jobs.values()])
-        if self.jobs["tokens"].wait(PATIENCE):
-            found = self.jobs["tokens"].snapshot(self.visitor).result
-            if found is not None and found.saved:
-                self.jobs["spectra"].wait(PATIENCE)  # that is in a file, too
+        self.jobs.start("tokens", analysis.tokens(request, again))
+        self.jobs.start("spectra", analysis.spectra(request, again))
+        self.lookups.leave_all()
+        self.jobs.take_others_off()
+        if self.jobs.wait("tokens"):
+            run = self.jobs.snapshots["tokens"].result
+            if run is not None and run.saved:
+                self.jobs.wait("spectra")  # that is in a file, too
 
     def make_ready(self) -> None:
         """Once a saved run is on the screen, load its model, for whatever is asked next."""
         if self.saved and self.shown is not None and not self.busy:
-            engine().ready(self.shown, self.visitor)
+            engine().submit(analysis.ready(self.shown), self.visitor)
 
     @property
     def saved(self) -> bool:
@@ -75,41 +72,37 @@ class Session:
         if self.asked is not None:
             self.ask(self.asked)
 
-    def cancel(self) -> None:
-        """Stop what is under way for this visitor."""
-        for job in self.jobs.values():
-            job.cancel(self.visitor)
-
     def advance(self) -> bool:
         """Take in what the jobs have finished since the last look. True when the page has something new to show."""
-        engine().worker.touch(self.visitor)
-        arrived = {text for text in self.awaited if self.lookups[text].snapshot(self.visitor).finished}
-        self.awaited -= arrived
-        changed = bool(arrived)
+        looked_up, ended = self.lookups.advance(), self.jobs.advance()
+        changed = bool(looked_up or ended)
         for name in ("tokens", "spectra"):
-            snapshot = self.snapshot(name)
-            if snapshot is None or not snapshot.finished:
-                changed = self._preview(snapshot) or changed
-                continue
-            del self.jobs[name]
-            changed = True
-            if snapshot.state == "failed":
-                self.error = snapshot.error
-                self.jobs.clear() if name == "tokens" else None
+            if name in ended and not self._take(name, ended[name]):
                 break
-            if snapshot.state == "cancelled":
-                self.cancelled = True
-            elif name == "tokens":
-                if self.shown != self.asked:
-                    self.spectra = self.early = None
-                self.shown, self.tokens = self.asked, snapshot.result
-            elif self.shown == self.asked:
-                self.spectra, self.early = snapshot.result, None
+            if name in self.jobs.under_way:
+                changed = self._preview(self.jobs.under_way[name]) or changed
         return changed
 
-    def _preview(self, snapshot: Snapshot | None) -> bool:
+    def _take(self, name: str, ended: Snapshot) -> bool:
+        """Keep what a job ended in. False when it failed; without contributions the spectra are of no use."""
+        if ended.state == "failed":
+            self.error = ended.error
+            if name == "tokens":
+                self.jobs.leave_all()
+            return False
+        if ended.state == "cancelled":
+            self.cancelled = True
+        elif name == "tokens":
+            if self.shown != self.asked:
+                self.spectra = self.early = None
+            self.shown, self.tokens = self.asked, ended.result
+        elif self.shown == self.asked:
+            self.spectra, self.early = ended.result, None
+        return True
+
+    def _preview(self, snapshot: Snapshot) -> bool:
         """Show the first numbers of an unfinished analysis. True when they are new."""
-        partial = snapshot.partial if snapshot is not None else {}
+        partial = snapshot.partial
         if "preview" in partial and self.shown != self.asked:
             self.shown, self.tokens = self.asked, partial["preview"]
             self.spectra = self.early = None
@@ -123,37 +116,26 @@ class Session:
         self.early = early
         return True
 
-    def snapshot(self, name: str) -> Snapshot | None:
-        """How the job "tokens" or "spectra" stands; None when there is none under way."""
-        job = self.jobs.get(name)
-        return None if job is None else job.snapshot(self.visitor)
-
     @property
     def busy(self) -> bool:
         """True while jobs of this visitor are waiting or running."""
-        return bool(self.jobs or self.awaited)
+        return self.jobs.busy or self.lookups.busy
 
     def typed_target(self, text: str) -> Target | str:
         """The vocabulary token that was typed, or a sentence on why there is none (yet). Waits a moment at most."""
         assert self.shown is not None
-        job = self.lookups.get(text)
-        if job is None or job.key[1] != self.shown:  # type: ignore[index]
-            job = self.lookups[text] = engine().target(self.shown, text, self.visitor)
-        job.wait(PATIENCE)
-        snapshot = job.snapshot(self.visitor)
+        followed = text in self.lookups.under_way
+        snapshot = self.lookups.look(text, analysis.target(self.shown, text))
         if snapshot.state == "done":
-            return snapshot.result
+            typed: Target = snapshot.result
+            return typed
         if snapshot.finished:
             return snapshot.error or "The look-up was cancelled; choose the token again."
-        if text not in self.awaited:
-            self.awaited.add(text)
+        if not followed:
             st.rerun()  # the strip above has been drawn already; it polls only when it knows that something is awaited
         return f"Looking up {text!r}; it is explained as soon as the model is free."
 
 
 def session() -> Session:
     """This browser tab's session."""
-    if "eqlin" not in st.session_state:
-        st.session_state["eqlin"] = Session()
-    found: Session = st.session_state["eqlin"]
-    return found
+    return of_this_tab("eqlin", Session)

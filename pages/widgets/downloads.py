@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
 import streamlit as st
 
-if TYPE_CHECKING:
-    from pages.worker.worker import Job
+from pages.visit.session import session
+from pages.worker.engine import Engine, engine
+from pages.worker.question import Question
 
 # For a file that is computed: what takes longer has been overtaken by something big, and comes out empty.
 WAIT_SECONDS = 120.0
@@ -32,18 +32,15 @@ def download_link(
     )
 
 
-def download_job(
-    label: str, submit: Callable[[str], Job], file_name: str, *, visitor: str, key: str, help: str
-) -> None:
-    """A button for the bytes that a job ends in, which ``submit(visitor)`` starts when it is pressed."""
-    download_link(
-        label, partial(_result, submit, visitor), file_name, mime="application/octet-stream", key=key, help=help
-    )
+def download_answer(label: str, question: Question[bytes], file_name: str, *, key: str, help: str) -> None:
+    """A button for the bytes that answer a question, which is asked when it is pressed."""
+    data = partial(_answer, engine(), question, session().visitor)
+    download_link(label, data, file_name, mime="application/octet-stream", key=key, help=help)
 
 
-def _result(submit: Callable[[str], Job], visitor: str) -> bytes:
+def _answer(engine: Engine, question: Question[bytes], visitor: str) -> bytes:
     """Called on a thread of the download's own, so waiting keeps nobody."""
-    job = submit(visitor)
+    job = engine.submit(question, visitor)
     job.wait(WAIT_SECONDS)
-    found = job.snapshot(visitor).result
-    return found if isinstance(found, bytes) else b""
+    data = job.snapshot(visitor).result
+    return data if isinstance(data, bytes) else b""

@@ -1,4 +1,4 @@
-"""Facts in one line, as HTML: the name of each in grey, and its value."""
+"""Facts in one line, as HTML: the name of each in grey, and its value; and text to be shown letter by letter."""
 
 from __future__ import annotations
 

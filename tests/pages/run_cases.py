@@ -6,11 +6,17 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from eqlin_core.errors import EqlinError
 from eqlin_core.runs.exactness import Exactness
 from eqlin_core.runs.prompt import EarlySpectra, RunKey, SpectrumRun, Target, TokenRun
 from eqlin_core.runs.treatments import Treatment
+from pages.visit import jobs as jobs_module
+from pages.visit import session as session_module
+from pages.widgets import downloads as downloads_module
+from pages.worker import engine as engine_module
+from pages.worker.question import Question
 from pages.worker.request import Request
 from pages.worker.worker import Job, Worker
 
@@ -99,51 +105,53 @@ class MadeUpEngine:
         self.saved: set[Request] = set()
         self.readied: list[Request] = []
 
-    def ready(self, request: Request, visitor: str) -> Job:
+    def submit(self, question: Question[Any], visitor: str) -> Job:
+        """The job of the made-up answer to a question of the analysis."""
+        name, *asked = question.key
+        answer = getattr(self, str(name).rpartition(".")[2])
         return self.worker.submit(
-            ("ready", request), lambda _progress: self.readied.append(request), label="the model", visitor=visitor
+            question.key,
+            lambda progress: answer(progress, *asked),
+            label=question.label,
+            visitor=visitor,
+            interactive=question.interactive,
         )
 
-    def tokens(self, request: Request, visitor: str, fresh: bool = False) -> Job:
-        def compute(progress: Any) -> TokenRun:
-            if request in self.saved and not fresh:
-                return replace(token_run(request.prompt), saved=True, made="2026-11-22T10:00:00+00:00")
-            self.computed.append(("tokens", request.prompt))
-            if "impossible" in request.prompt:
-                raise EqlinError("This prompt is impossible; type another.")
-            if "long" in request.prompt:
-                progress.publish("preview", replace(token_run(request.prompt), exactness=None, complete=False))
-                if self.hold is not None:
-                    self.hold(progress)
-            return token_run(request.prompt)
+    def ready(self, progress: Any, request: Request) -> None:
+        self.readied.append(request)
 
-        return self.worker.submit(
-            ("tokens", request, fresh), compute, label="the token contributions", visitor=visitor, interactive=True
-        )
-
-    def spectra(self, request: Request, visitor: str, fresh: bool = False) -> Job:
-        def compute(progress: Any) -> SpectrumRun:
-            if request in self.saved and not fresh:
-                return spectrum_run(token_run(request.prompt))
-            self.computed.append(("spectra", request.prompt))
-            if "wide" in request.prompt:
-                progress.publish("early", early_run(token_run(request.prompt), 1))
-                if self.between is not None:
-                    self.between(progress)
-                progress.publish("early", early_run(token_run(request.prompt), 0, 1))
+    def tokens(self, progress: Any, request: Request, fresh: bool) -> TokenRun:
+        if request in self.saved and not fresh:
+            return replace(token_run(request.prompt), saved=True, made="2026-11-22T10:00:00+00:00")
+        self.computed.append(("tokens", request.prompt))
+        if "impossible" in request.prompt:
+            raise EqlinError("This prompt is impossible; type another.")
+        if "long" in request.prompt:
+            progress.publish("preview", replace(token_run(request.prompt), exactness=None, complete=False))
             if self.hold is not None:
                 self.hold(progress)
+        return token_run(request.prompt)
+
+    def spectra(self, progress: Any, request: Request, fresh: bool) -> SpectrumRun:
+        if request in self.saved and not fresh:
             return spectrum_run(token_run(request.prompt))
+        self.computed.append(("spectra", request.prompt))
+        if "wide" in request.prompt:
+            progress.publish("early", early_run(token_run(request.prompt), 1))
+            if self.between is not None:
+                self.between(progress)
+            progress.publish("early", early_run(token_run(request.prompt), 0, 1))
+        if self.hold is not None:
+            self.hold(progress)
+        return spectrum_run(token_run(request.prompt))
 
-        key = ("spectra", request, fresh)
-        return self.worker.submit(key, compute, label="the matrix and its spectra", visitor=visitor)
+    def target(self, progress: Any, request: Request, text: str) -> Target:
+        if text != "Venice":
+            raise EqlinError(f"{text!r} is not a single token of made-up.")
+        return target(3, " Venice", 0.001)
 
-    def target(self, request: Request, text: str, visitor: str) -> Job:
-        def compute(progress: Any) -> Target:
-            if text != "Venice":
-                raise EqlinError(f"{text!r} is not a single token of made-up.")
-            return target(3, " Venice", 0.001)
 
-        return self.worker.submit(
-            ("target", request, text), compute, label="the typed token", visitor=visitor, interactive=True
-        )
+def give(patch: pytest.MonkeyPatch, engine: Any) -> None:
+    """Let ``engine`` be the one that all pages get."""
+    for module in (engine_module, jobs_module, session_module, downloads_module):
+        patch.setattr(module, "engine", lambda: engine)

@@ -12,16 +12,12 @@ from streamlit.testing.v1 import AppTest
 
 import eqlin_core as eq
 from eqlin_core.analysis.prompt import spectrum_run, token_run
-from pages.matrices import jobs as jobs_module
-from pages.matrices.jobs import MatrixJobs
-from pages.visit import page_jobs as page_jobs_module
-from pages.visit import session as session_module
 from pages.visit.page_jobs import PageJobs
 from pages.visit.session import Session
-from pages.worker import engine as engine_module
 from pages.worker.engine import Engine
 from pages.worker.request import Request
 from tests.cases import PROMPT, llama
+from tests.pages.run_cases import give
 
 REQUEST = Request("a tiny prompt")
 
@@ -33,7 +29,7 @@ class TinyEngine(Engine):
         super().__init__()
         self.lin = eq.linearize(llama("grouped", torch.float32), token_ids=PROMPT[:5])
 
-    def _linear_map(self, request: Request, progress: Any) -> Any:
+    def linear_map(self, request: Request, progress: Any) -> Any:
         progress(None, "Recording the frozen network")
         return self.lin
 
@@ -42,12 +38,7 @@ class TinyEngine(Engine):
 def tiny_engine(patch: pytest.MonkeyPatch) -> Iterator[TinyEngine]:
     """The engine that all pages get within the context."""
     made = TinyEngine()
-    jobs = MatrixJobs(made)
-    for module in (engine_module, session_module, page_jobs_module):
-        patch.setattr(module, "engine", lambda: made)
-    for name in ("matrices.view", "matrices.reconstruction", "triplets.rank_dial", "triplets.joint"):
-        patch.setattr(f"pages.{name}.matrix_jobs", lambda: jobs)
-    patch.setattr(jobs_module, "matrix_jobs", lambda: jobs)
+    give(patch, made)
     yield made
     assert made.worker.shutdown()
 
@@ -79,9 +70,9 @@ def unsettled(page: str, engine: TinyEngine, **state: Any) -> AppTest:
 def settled(app: AppTest) -> AppTest:
     """The page once its jobs have ended; without a traceback."""
     assert not app.exception, app.exception
-    jobs: PageJobs = app.session_state["page_jobs"]
-    for job in list(jobs.jobs.values()):
-        assert job.wait(20)
+    wanted: PageJobs = app.session_state["page_jobs"]
+    for name in wanted.jobs.snapshots:
+        assert wanted.jobs.wait(name, 20)
     app.run()
     assert not app.exception, app.exception
     return app

@@ -10,9 +10,12 @@ from streamlit.testing.v1 import AppTest
 
 from eqlin_core import EqlinError
 from eqlin_core.maps.precision import PrecisionCheck
-from pages.frame import precision
+from pages.visit.jobs import Jobs
+from pages.worker.analysis import precision
+from pages.worker.question import Question
 from pages.worker.request import Request
 from pages.worker.worker import Job, Reporter, Worker
+from tests.pages.run_cases import give
 from tests.pages.worker.worker_cases import Gate, giving, raising
 
 CHECK = PrecisionCheck(contributions=3e-7, output=4e-7, same_token=True, dtype="float32")
@@ -24,8 +27,9 @@ class Engine:
     def __init__(self, worker: Worker, work: Callable[[Reporter], Any]) -> None:
         self.worker, self.work = worker, work
 
-    def precision(self, request: Request, visitor: str) -> Job:
-        return self.worker.submit(("precision", request), self.work, label="the check in float64", visitor=visitor)
+    def submit(self, question: Question[Any], visitor: str) -> Job:
+        assert question.key == precision(Request("The bridge")).key
+        return self.worker.submit(question.key, self.work, label=question.label, visitor=visitor)
 
 
 def page() -> None:
@@ -41,16 +45,15 @@ def page() -> None:
 
 
 def opened(monkeypatch: pytest.MonkeyPatch, worker: Worker, work: Callable[[Reporter], Any]) -> AppTest:
-    engine = Engine(worker, work)
-    monkeypatch.setattr(precision, "engine", lambda: engine)
+    give(monkeypatch, Engine(worker, work))
     return AppTest.from_function(page, default_timeout=20).run()
 
 
 def pressed(app: AppTest) -> AppTest:
     app.button(key="precision-button").click().run()
-    asked, job = app.session_state[precision._KEY]
-    assert asked == Request("The bridge")
-    assert job.wait(5)
+    jobs: Jobs = app.session_state["precision_check"]
+    (name,) = jobs.snapshots
+    assert jobs.wait(name, 5)
     return app.run()
 
 

@@ -17,9 +17,12 @@ def draw_form(convention):
     from pages.worker.request import Request
 
     st.session_state["eqlin"] = Session(asked=Request("The bridge", gated_path=convention))
-    state = Steering("ada")
-    state.guide = lambda concept: None  # type: ignore[method-assign]
-    st.session_state["plan"] = form(state, 30)
+
+    class Unguided(Steering):
+        def guide(self, concept: str) -> None:
+            return None
+
+    st.session_state["plan"] = form(Unguided("ada"), 30)
 
 
 def first_plan(convention: str) -> SteeringPlan:

@@ -10,12 +10,13 @@ import torch
 
 from eqlin_core.audit.families import tiny_model
 from eqlin_core.runs.steering import OperatorFile, SteeringPlan
-from eqlin_core.steering.operators import operator_from_bytes
-from pages.steered.jobs import SteeringJobs
+from eqlin_core.steering import operators
+from eqlin_core.steering.operators import operator_from_bytes, steering_operator
+from pages.steered.jobs import file
 from pages.worker.job import Snapshot
 from pages.worker.request import Request
 from pages.worker.worker import Reporter, Worker
-from tests.eqlin_core.steering.steering_cases import lm, operator
+from tests.eqlin_core.steering.steering_cases import CONCEPT, lm, operator
 
 FILE = OperatorFile("bridge.safetensors", operator().to_bytes())
 PLAN = SteeringPlan("", "a prompt", 2, file=FILE)
@@ -24,16 +25,17 @@ PLAN = SteeringPlan("", "a prompt", 2, file=FILE)
 class TinyEngine:
     """In place of the engine: it holds one tiny model."""
 
-    def __init__(self, worker: Worker, model: Any) -> None:
-        self.worker, self._model = worker, model
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.beside_model: dict[str, Any] = {}
 
-    def _load(self, request: Request, progress: Reporter) -> Any:
-        return self._model
+    def load(self, request: Request, progress: Reporter) -> Any:
+        return self.model
 
 
-def finished(worker: Worker, plan: SteeringPlan, model: Any = None) -> Snapshot:
-    jobs = SteeringJobs(TinyEngine(worker, model or lm()))  # type: ignore[arg-type]
-    job = jobs.file(Request(), plan, "ada")
+def finished(worker: Worker, plan: SteeringPlan, model: Any = None, engine: TinyEngine | None = None) -> Snapshot:
+    question, engine = file(Request(), plan), engine or TinyEngine(model or lm())
+    job = worker.submit(question.key, lambda progress: question.work(engine, progress), label="it", visitor="ada")  # type: ignore[arg-type]
     assert job.wait(20)
     return job.snapshot("ada")
 
@@ -58,13 +60,26 @@ def test_its_block_can_be_set_apart(worker: Worker) -> None:
     ],
 )
 def test_a_file_that_is_no_operator_is_refused(worker: Worker, data: bytes, sentence: str) -> None:
-    found = finished(worker, replace(PLAN, file=OperatorFile("bridge.safetensors", data)))
-    assert (found.state, found.error) == ("failed", sentence)
+    ended = finished(worker, replace(PLAN, file=OperatorFile("bridge.safetensors", data)))
+    assert (ended.state, ended.error) == ("failed", sentence)
 
 
 def test_an_operator_of_another_model_is_refused(worker: Worker) -> None:
-    found = finished(worker, PLAN, tiny_model("llama", num_hidden_layers=1))
-    assert found.state == "failed"
-    assert found.error.endswith(
+    ended = finished(worker, PLAN, tiny_model("llama", num_hidden_layers=1))
+    assert ended.state == "failed"
+    assert ended.error.endswith(
         "does not fit tiny llama: it was made from 2 blocks, the model has 1; make it from this model."
     )
+
+
+def test_a_concepts_operator_is_made_with_the_convention_of_the_plan(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of_ids(model: Any, concept: str, layers: int, **options: Any) -> Any:
+        return steering_operator(model, token_ids=CONCEPT, layers=layers, **options)  # it has no tokenizer
+
+    monkeypatch.setattr(operators, "steering_operator", of_ids)
+    plan, engine = SteeringPlan("a concept", "a prompt", 2), TinyEngine(lm())
+    for path in ("up", "gate", "up"):
+        made = finished(worker, replace(plan, gated_path=path), engine=engine).result
+        assert operator_from_bytes(made, "made").header()["gated_path"] == path

@@ -12,10 +12,13 @@ import pytest
 from eqlin_core import EqlinError
 from eqlin_core.runs.steering import SteeringGrid, SteeringPlan, Text
 from pages.steered import state as steering_state
+from pages.steered.jobs import guide
 from pages.steered.sliders import nearest
 from pages.steered.state import Steering
+from pages.worker.question import Question
 from pages.worker.request import Request
 from pages.worker.worker import Job, Reporter, Worker
+from tests.pages.run_cases import give
 
 PLAN = SteeringPlan("a concept", "a prompt", 20)
 
@@ -25,38 +28,35 @@ def grid(plan: SteeringPlan = PLAN, ids: list[int] | None = None) -> SteeringGri
     return SteeringGrid(plan, "model", "float32", plan.strengths, ["a", " prompt"], [], texts)
 
 
-class Jobs:
-    """In place of the engine: every grid runs ``work``."""
+class Answers:
+    """In place of the engine: every grid and every text is what ``work`` gives, every guide is its concept."""
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
         self.work: Callable[[Reporter], Any] = lambda progress: grid()
 
-    def grid(self, source: Request, plan: SteeringPlan, visitor: str) -> Job:
-        return self.worker.submit(object(), self.work, label="the grid", visitor=visitor)
-
-    def text(self, source: Request, plan: SteeringPlan, strength: tuple[float, ...], visitor: str) -> Job:
-        return self.worker.submit(object(), self.work, label="the text", visitor=visitor)
-
-    def guide(self, source: Request, concept: str, visitor: str) -> Job:
-        return self.worker.submit(object(), lambda progress: concept, label="the guide", visitor=visitor)
+    def submit(self, question: Question[Any], visitor: str) -> Job:
+        name, *asked = question.key
+        if name == guide(Request(), "").key[0]:
+            return self.worker.submit(question.key, lambda progress: asked[1], label="the guide", visitor=visitor)
+        return self.worker.submit(object(), self.work, label=question.label, visitor=visitor)
 
 
 @pytest.fixture
-def jobs(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> Jobs:
-    found = Jobs(worker)
-    monkeypatch.setattr(steering_state, "steering_jobs", lambda: found)
+def jobs(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> Answers:
+    made_up = Answers(worker)
+    give(monkeypatch, made_up)
     monkeypatch.setattr(steering_state, "source", Request)
-    return found
+    return made_up
 
 
 def finish(state: Steering) -> None:
-    for job in (state.job, state.live):
-        assert job is None or job.wait(5)
+    for name in state.jobs.under_way:
+        assert state.jobs.wait(name, 5)
     state.advance()
 
 
-def test_a_finished_grid_is_shown(jobs: Jobs) -> None:
+def test_a_finished_grid_is_shown(jobs: Answers) -> None:
     state = Steering("ada")
     state.ask(PLAN)
     finish(state)
@@ -66,7 +66,7 @@ def test_a_finished_grid_is_shown(jobs: Jobs) -> None:
     assert not state.advance(), "nothing is new any more"
 
 
-def test_a_stage_is_shown_before_the_whole_is_done(jobs: Jobs) -> None:
+def test_a_stage_is_shown_before_the_whole_is_done(jobs: Answers) -> None:
     reached, go_on = threading.Event(), threading.Event()
 
     def work(progress: Reporter) -> SteeringGrid:
@@ -90,7 +90,7 @@ def test_a_stage_is_shown_before_the_whole_is_done(jobs: Jobs) -> None:
     assert state.shown.complete
 
 
-def test_an_error_keeps_the_last_result(jobs: Jobs) -> None:
+def test_an_error_keeps_the_last_result(jobs: Answers) -> None:
     state = Steering("ada")
     state.ask(PLAN)
     finish(state)
@@ -108,7 +108,7 @@ def test_an_error_keeps_the_last_result(jobs: Jobs) -> None:
     assert state.error == ""
 
 
-def test_stop_ends_the_generation_and_keeps_the_last_result(jobs: Jobs) -> None:
+def test_stop_ends_the_generation_and_keeps_the_last_result(jobs: Answers) -> None:
     state = Steering("ada")
     state.ask(PLAN)
     finish(state)
@@ -123,14 +123,14 @@ def test_stop_ends_the_generation_and_keeps_the_last_result(jobs: Jobs) -> None:
     state.ask(replace(PLAN, prompt="another"))
     assert started.wait(5)
     assert state.streaming
-    state.stop()
+    state.jobs.cancel()
     finish(state)
     assert state.stopped
     assert state.shown is not None
     assert state.shown.plan == PLAN
 
 
-def test_a_text_between_the_strengths_stands_beside_the_grid(jobs: Jobs) -> None:
+def test_a_text_between_the_strengths_stands_beside_the_grid(jobs: Answers) -> None:
     state = Steering("ada")
     state.ask(PLAN)
     finish(state)
@@ -143,15 +143,15 @@ def test_a_text_between_the_strengths_stands_beside_the_grid(jobs: Jobs) -> None
     assert state.live_text is None
 
 
-def test_guides_of_the_form_and_of_what_is_shown_are_both_kept(jobs: Jobs) -> None:
+def test_guides_of_the_form_and_of_what_is_shown_are_both_kept(jobs: Answers) -> None:
     state = Steering("ada")
     for concept in ("dragon", "ocean", "dragon"):
         assert state.guide(concept) == concept
-    first = dict(state.guides)
+    first = state.guides.snapshots
     assert state.guide("ocean") == "ocean"
-    assert state.guides == first, "nothing was looked up again"
+    assert state.guides.snapshots == first, "nothing was looked up again"
     state.guide("cat")
-    assert [concept for _, concept in state.guides] == ["ocean", "cat"]
+    assert list(state.guides.snapshots) == [(Request(), "ocean"), (Request(), "cat")]
 
 
 def test_the_grids_strengths_are_those_of_the_plan() -> None:
@@ -168,7 +168,7 @@ def test_the_grids_strengths_are_those_of_the_plan() -> None:
 
 def test_a_text_that_repeats_itself_has_broken_down() -> None:
     whole, broken = [1, 2, 3, 4, 5, 6, 7, 8], [1, 2, 1, 2, 1, 2, 1, 2]
-    found = grid()
-    texts = [Text([], whole if s < 1.3 else broken, "", False) for (s,) in found.strengths]
-    assert replace(found, texts=texts).breaks_down == 1.3
+    steered = grid()
+    texts = [Text([], whole if s < 1.3 else broken, "", False) for (s,) in steered.strengths]
+    assert replace(steered, texts=texts).breaks_down == 1.3
     assert grid(ids=whole).breaks_down is None

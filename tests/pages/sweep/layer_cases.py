@@ -8,6 +8,8 @@ import numpy as np
 
 from eqlin_core.runs.layers import HeadsRun, SweepRun
 from eqlin_core.runs.prompt import TokenRun
+from pages.sweep.jobs import heads, sweep
+from pages.worker.question import Question
 from pages.worker.request import Request
 from pages.worker.worker import Job, Reporter, Worker
 from tests.pages.run_cases import D, token_run
@@ -69,8 +71,8 @@ def heads_run(ids: tuple[int, ...], run: TokenRun | None = None) -> HeadsRun:
     )
 
 
-class MadeUpJobs:
-    """In place of the engine's: the worker runs them, and ``hold`` may keep the sweeps up."""
+class MadeUpLayers:
+    """In place of the page's questions and the engine: the worker runs them, and ``hold`` may keep the sweeps up."""
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
@@ -78,20 +80,24 @@ class MadeUpJobs:
         self.hold: Any = None
         self.failure: Exception | None = None
 
-    def sweep(self, request: Request, mode: str, visitor: str) -> Job:
-        def compute(progress: Reporter) -> SweepRun:
-            self.computed.append((request.prompt, mode))
-            if self.hold is not None:
-                self.hold(progress)
-            if self.failure is not None:
-                raise self.failure
-            return sweep_run(mode)
+    def submit(self, question: Question[Any], visitor: str) -> Job:
+        asked: list[Any] = list(question.key)
+        answers: dict[Any, Any] = {sweep(Request(), "").key[0]: self.sweep, heads(Request(), ()).key[0]: self.heads}
+        return self.worker.submit(
+            question.key,
+            lambda progress: answers[asked[0]](progress, *asked[1:]),
+            label=question.label,
+            visitor=visitor,
+        )
 
-        return self.worker.submit(("layers", request, mode), compute, label="the maps of all layers", visitor=visitor)
+    def sweep(self, progress: Reporter, request: Request, mode: str) -> SweepRun:
+        self.computed.append((request.prompt, mode))
+        if self.hold is not None:
+            self.hold(progress)
+        if self.failure is not None:
+            raise self.failure
+        return sweep_run(mode)
 
-    def heads(self, request: Request, ids: tuple[int, ...], visitor: str) -> Job:
-        def compute(progress: Reporter) -> HeadsRun:
-            self.computed.append((request.prompt, ids))
-            return heads_run(ids)
-
-        return self.worker.submit(("heads", request, ids), compute, label="the heads", visitor=visitor)
+    def heads(self, progress: Reporter, request: Request, ids: tuple[int, ...]) -> HeadsRun:
+        self.computed.append((request.prompt, ids))
+        return heads_run(ids)

@@ -8,28 +8,28 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from eqlin_core import EqlinError
-from pages.sweep import state as layer_state
+from pages.sweep.jobs import sweep
 from pages.sweep.state import Layers
 from pages.sweep.watch import affordable
 from pages.worker.request import Request
 from pages.worker.worker import Worker
-from tests.pages.run_cases import target, token_run
-from tests.pages.sweep.layer_cases import MadeUpJobs, heads_run, sweep_run
+from tests.pages.run_cases import give, target, token_run
+from tests.pages.sweep.layer_cases import MadeUpLayers, heads_run, sweep_run
 from tests.pages.worker.worker_cases import Gate
 
 BRIDGE, TOWER = Request("The bridge"), Request("The tower")
 
 
 @pytest.fixture
-def jobs(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> MadeUpJobs:
-    found = MadeUpJobs(worker)
-    monkeypatch.setattr(layer_state, "layer_jobs", lambda: found)
-    return found
+def jobs(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> MadeUpLayers:
+    made_up = MadeUpLayers(worker)
+    give(monkeypatch, made_up)
+    return made_up
 
 
 def settle(state: Layers) -> None:
-    for job in list(state.jobs.values()):
-        assert job.wait(5)
+    for name in state.jobs.under_way:
+        assert state.jobs.wait(name, 5)
     state.advance()
 
 
@@ -44,30 +44,31 @@ def finished(request: Request = BRIDGE) -> Layers:
 # ---- jobs -----------------------------------------------------------------------------------------------------------
 
 
-def test_both_modes_are_swept_the_cumulative_one_first(jobs: MadeUpJobs) -> None:
+def test_both_modes_are_swept_the_cumulative_one_first(jobs: MadeUpLayers) -> None:
     state = finished()
     assert list(state.sweeps) == ["cumulative", "layerwise"]
     assert jobs.computed == [("The bridge", "cumulative"), ("The bridge", "layerwise")]
-    assert not state.busy
+    assert not state.jobs.busy
     assert not state.advance(), "nothing is new any more"
 
 
-def test_the_first_mode_is_shown_while_the_second_is_computed(jobs: MadeUpJobs) -> None:
+def test_the_first_mode_is_shown_while_the_second_is_computed(jobs: MadeUpLayers) -> None:
     state = Layers("ada")
     state.follow(BRIDGE)
     state.ask()
-    assert state.jobs == {} or state.jobs["layerwise"].wait(5)
+    assert state.jobs.wait("layerwise", 5)
     state.advance()
     assert "cumulative" in state.sweeps
 
 
-def test_another_prompt_empties_the_page_and_stops_its_jobs(jobs: MadeUpJobs) -> None:
+def test_another_prompt_empties_the_page_and_stops_its_jobs(jobs: MadeUpLayers) -> None:
     jobs.hold = Gate()
     state = Layers("ada")
     state.follow(BRIDGE)
     state.ask()
     assert jobs.hold.entered.wait(5)
-    left = state.jobs["cumulative"]
+    left = jobs.submit(sweep(BRIDGE, "cumulative"), "another visitor")
+    left.cancel("another visitor")
     assert state.follow(TOWER)
     assert not state.follow(TOWER), "it is the same request"
     jobs.hold.open.set()
@@ -76,13 +77,13 @@ def test_another_prompt_empties_the_page_and_stops_its_jobs(jobs: MadeUpJobs) ->
     assert state.sweeps == {}
 
 
-def test_what_was_stopped_can_be_asked_for_again(jobs: MadeUpJobs) -> None:
+def test_what_was_stopped_can_be_asked_for_again(jobs: MadeUpLayers) -> None:
     jobs.hold = Gate()
     state = Layers("ada")
     state.follow(BRIDGE)
     state.ask()
     assert jobs.hold.entered.wait(5)
-    state.stop()
+    state.jobs.cancel()
     jobs.hold.open.set()
     settle(state)
     assert state.stopped
@@ -94,7 +95,7 @@ def test_what_was_stopped_can_be_asked_for_again(jobs: MadeUpJobs) -> None:
     assert len(state.sweeps) == 2
 
 
-def test_a_failure_is_one_sentence_and_leaves_what_is_there(jobs: MadeUpJobs) -> None:
+def test_a_failure_is_one_sentence_and_leaves_what_is_there(jobs: MadeUpLayers) -> None:
     state = finished()
     del state.sweeps["layerwise"]
     jobs.failure = EqlinError("The maps of a layer need more memory; shorten the prompt.")
@@ -105,7 +106,7 @@ def test_a_failure_is_one_sentence_and_leaves_what_is_there(jobs: MadeUpJobs) ->
     assert list(state.sweeps) == ["cumulative"]
 
 
-def test_heads_are_asked_for_once_and_again_for_another_token(jobs: MadeUpJobs) -> None:
+def test_heads_are_asked_for_once_and_again_for_another_token(jobs: MadeUpLayers) -> None:
     state = finished()
     for ids in ((0, 1), (0, 1), (0,), (0, 1, 7)):
         state.ask_heads(ids)

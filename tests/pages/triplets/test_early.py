@@ -12,6 +12,9 @@ from streamlit.testing.v1 import AppTest
 from eqlin_core.analysis.early import early_spectra
 from eqlin_core.runs.files import load_run, save_run
 from pages.widgets.token_choice import token_name
+from pages.worker import analysis
+from pages.worker.engine import Engine
+from pages.worker.question import question
 from tests.pages.tiny_cases import REQUEST, TinyEngine, finished_visit, settled, tiny_engine
 
 THERE = (1, 4)
@@ -23,14 +26,18 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[TinyEngine]:
         yield made
 
 
+@question("it")
+def look_up(engine: Engine, progress: Any) -> None:
+    """Keeps the visit busy until its end is taken in."""
+
+
 def early_page(engine: TinyEngine, *, busy: bool = True, **state: Any) -> AppTest:
     """The page of a visit whose matrix is still under way, or was cancelled."""
     session = finished_visit(engine)
     session.spectra = None
     *_, session.early = early_spectra(engine.lin, [4, 1], 3)
     if busy:
-        session.awaited = {"a look-up"}
-        session.lookups["a look-up"] = engine.worker.submit("key", lambda p: None, label="it", visitor=session.visitor)
+        session.lookups.start("a look-up", look_up())
     app = AppTest.from_file("../../../pages/spectra.py", default_timeout=30)
     app.session_state["in_app"], app.session_state["eqlin"] = True, session
     for key, value in state.items():
@@ -102,8 +109,8 @@ def test_the_engine_publishes_each_token_and_saves_only_the_full_spectra(
     monkeypatch.setattr("eqlin_core.analysis.early.early_tokens", lambda lin, progress: [4, 1])
     published, kept = [], []
     monkeypatch.setattr("pages.worker.worker.Reporter.publish", lambda self, name, value: published.append(value))
-    monkeypatch.setattr(engine._saved, "keep", lambda name, request, run: kept.append(run))
-    job = engine.spectra(REQUEST, "visitor")
+    monkeypatch.setattr(engine.saved, "keep", lambda name, request, run: kept.append(run))
+    job = engine.submit(analysis.spectra(REQUEST), "visitor")
     assert job.wait(20)
     assert [early.there for early in published] == [(4,), (1, 4)]
     assert kept == [job.snapshot().result]

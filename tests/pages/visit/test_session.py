@@ -7,11 +7,12 @@ from collections.abc import Iterator
 import pytest
 
 from eqlin_core.runs.prompt import Target
-from pages.visit import session as session_module
+from pages.visit import jobs as jobs_module
 from pages.visit.session import Session
+from pages.worker import analysis
 from pages.worker.request import Request
 from pages.worker.worker import Worker
-from tests.pages.run_cases import MadeUpEngine
+from tests.pages.run_cases import MadeUpEngine, give
 from tests.pages.worker.worker_cases import Gate
 
 BRIDGE, TOWER = Request("The bridge"), Request("The tower")
@@ -21,7 +22,7 @@ BRIDGE, TOWER = Request("The bridge"), Request("The tower")
 def engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[MadeUpEngine]:
     worker = Worker()
     made_up = MadeUpEngine(worker)
-    monkeypatch.setattr(session_module, "engine", lambda: made_up)
+    give(monkeypatch, made_up)
     yield made_up
     assert worker.shutdown()
 
@@ -36,8 +37,8 @@ def gate(engine: MadeUpEngine) -> Iterator[Gate]:
 
 def settle(session: Session) -> None:
     """Take in everything that is under way."""
-    for job in list(session.jobs.values()):
-        assert job.wait(5)
+    for name in session.jobs.under_way:
+        assert session.jobs.wait(name, 5)
     session.advance()
 
 
@@ -99,7 +100,7 @@ def test_an_empty_prompt_gives_a_sentence_and_computes_nothing(engine: MadeUpEng
 def test_a_failed_request_keeps_the_former_result_and_drops_the_rest_of_its_jobs(engine: MadeUpEngine) -> None:
     session = finished(BRIDGE)
     session.ask(Request("The impossible"))
-    session.jobs["tokens"].wait(5)
+    session.jobs.wait("tokens", 5)
     assert session.advance()
     assert session.error == "This prompt is impossible; type another."
     assert session.tokens is not None
@@ -121,7 +122,7 @@ def test_a_new_prompt_never_stands_beside_the_spectra_of_the_last_one(engine: Ma
     session = finished(BRIDGE)
     gate = engine.hold = Gate()
     session.ask(TOWER)
-    session.jobs["tokens"].wait(5)
+    session.jobs.wait("tokens", 5)
     session.advance()
     assert session.tokens is not None
     assert session.tokens.prompt == "The tower"
@@ -154,7 +155,7 @@ def test_a_cancelled_request_keeps_its_contributions_and_is_resumed_without_comp
     session.ask(BRIDGE)
     assert gate.entered.wait(5)
     session.advance()
-    session.cancel()
+    session.jobs.cancel()
     settle(session)
     assert session.cancelled
     assert not session.busy
@@ -172,7 +173,8 @@ def test_a_new_prompt_takes_the_old_one_s_jobs_off_the_worker(engine: MadeUpEngi
     session = Session()
     session.ask(BRIDGE)
     assert gate.entered.wait(5)
-    left = session.jobs["spectra"]
+    left = engine.submit(analysis.spectra(BRIDGE), "another visitor")
+    left.cancel("another visitor")
     session.ask(TOWER)
     assert left.wait(5)
     assert left.snapshot().state == "cancelled"
@@ -190,7 +192,7 @@ def test_a_visitor_who_cancels_does_not_take_the_spectra_from_another(engine: Ma
     first.ask(BRIDGE)
     second.ask(BRIDGE)
     assert gate.entered.wait(5)
-    first.cancel()
+    first.jobs.cancel()
     first.advance()
     assert first.cancelled
     gate.open.set()
@@ -200,26 +202,26 @@ def test_a_visitor_who_cancels_does_not_take_the_spectra_from_another(engine: Ma
 
 def test_a_typed_token_is_found_or_refused_with_a_sentence(engine: MadeUpEngine) -> None:
     session = finished(BRIDGE)
-    found = session.typed_target("Venice")
-    assert isinstance(found, Target)
-    assert found.token == " Venice"
+    typed = session.typed_target("Venice")
+    assert isinstance(typed, Target)
+    assert typed.token == " Venice"
     assert session.typed_target("zzqqzz") == "'zzqqzz' is not a single token of made-up."
 
 
 def test_a_token_typed_while_the_model_is_busy_is_explained_once_it_is_free(
     engine: MadeUpEngine, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session_module, "PATIENCE", 0.05)
+    monkeypatch.setattr(jobs_module, "WAIT_BEFORE_DRAWING", 0.05)
     session = Session()
     session.ask(BRIDGE)
     assert gate.entered.wait(5)
-    session.jobs["tokens"].wait(5)
+    session.jobs.wait("tokens", 5)
     session.advance()
     told = session.typed_target("Venice")
     assert told == "Looking up 'Venice'; it is explained as soon as the model is free."
     assert session.busy
     gate.open.set()
-    session.lookups["Venice"].wait(5)
+    session.lookups.wait("Venice", 5)
     assert session.advance(), "the page is told to draw it"
     assert isinstance(session.typed_target("Venice"), Target)
 
@@ -235,7 +237,7 @@ def test_a_saved_run_is_shown_at_once_and_its_model_loaded_afterwards(engine: Ma
     assert session.spectra is not None, "the spectra came with it"
     assert engine.computed == []
     session.make_ready()
-    assert engine.ready(BRIDGE, session.visitor).wait(5)
+    assert engine.submit(analysis.ready(BRIDGE), session.visitor).wait(5)
     session.make_ready()
     assert engine.readied == [BRIDGE], "once"
 
@@ -291,7 +293,7 @@ def test_early_spectra_outlive_a_cancellation_and_lose_no_token_when_it_is_resum
     session.ask(WIDE)
     assert gate.entered.wait(5)
     session.advance()
-    session.cancel()
+    session.jobs.cancel()
     settle(session)
     assert session.cancelled
     assert session.early is not None
@@ -314,7 +316,7 @@ def test_early_spectra_go_with_their_prompt(engine: MadeUpEngine, gate: Gate) ->
     session.advance()
     assert session.early is not None
     session.ask(TOWER)
-    assert session.jobs["tokens"].wait(5)
+    assert session.jobs.wait("tokens", 5)
     session.advance()
     assert session.shown == TOWER
     assert session.early is None
@@ -327,7 +329,7 @@ def test_a_saved_run_is_never_replaced_by_early_spectra(engine: MadeUpEngine, ga
     full = session.spectra
     gate.open.clear()
     session.ask(WIDE)
-    session.jobs["tokens"].wait(5)
+    session.jobs.wait("tokens", 5)
     assert gate.entered.wait(5)
     session.advance()
     assert session.spectra is full

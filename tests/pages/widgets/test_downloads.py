@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from eqlin_core import EqlinError
-from pages.widgets.downloads import _result
+from pages.widgets.downloads import _answer
+from pages.worker.question import Question
 from pages.worker.worker import Job, Reporter, Worker
 
 
@@ -21,7 +22,9 @@ def fail(progress: Reporter) -> bytes:
 def test_the_file_is_what_its_job_ends_in_and_empty_where_that_failed(
     worker: Worker, compute: Callable[[Reporter], bytes], downloaded: bytes
 ) -> None:
-    def submit(visitor: str) -> Job:
-        return worker.submit("file", compute, label="the file", visitor=visitor)
+    class OneFile:
+        def submit(self, question: Question[bytes], visitor: str) -> Job:
+            return worker.submit(question.key, compute, label=question.label, visitor=visitor)
 
-    assert _result(submit, "ada") == downloaded
+    asked = Question(("file",), "the file", False, lambda engine, progress: b"")
+    assert _answer(OneFile(), asked, "ada") == downloaded  # type: ignore[arg-type]

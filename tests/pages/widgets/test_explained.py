@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pages.visit import session as session_module
+from pages.visit import jobs as jobs_module
 from pages.widgets.explained import Explained, _names
 from pages.worker.worker import Worker
-from tests.pages.run_cases import MadeUpEngine, target, token_run
+from tests.pages.run_cases import MadeUpEngine, give, target, token_run
 from tests.pages.worker.worker_cases import Gate
 
 
@@ -34,7 +34,7 @@ def test_tokens_that_look_alike_are_told_apart_by_their_ids() -> None:
 def engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[MadeUpEngine]:
     worker = Worker()
     made_up = MadeUpEngine(worker)
-    monkeypatch.setattr(session_module, "engine", lambda: made_up)
+    give(monkeypatch, made_up)
     yield made_up
     assert worker.shutdown()
 
@@ -101,7 +101,7 @@ def test_a_typed_token_is_explained(engine: MadeUpEngine) -> None:
 def test_a_look_up_that_takes_longer_draws_the_page_again_so_that_the_strip_waits_for_it(
     engine: MadeUpEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session_module, "PATIENCE", 0.05)
+    monkeypatch.setattr(jobs_module, "WAIT_BEFORE_DRAWING", 0.05)
     gate = Gate()
     engine.worker.submit("gate", gate, label="the gate", visitor="porter", interactive=True)
     app = page(explain="Venice")

@@ -22,10 +22,11 @@ class Quiet:
 
 @pytest.fixture
 def engine() -> Any:
-    found = Engine()
-    found._model = (("loaded", "float32"), "the loaded model")  # type: ignore[assignment]
-    yield found
-    assert found.worker.shutdown()
+    made = Engine()
+    made._model = (("loaded", "float32"), "the loaded model")  # type: ignore[assignment]
+    made.beside_model["operators"] = "made for the loaded model"
+    yield made
+    assert made.worker.shutdown()
 
 
 @pytest.mark.parametrize("name", ["missing.gguf", "empty.gguf", "empty"])
@@ -33,8 +34,9 @@ def test_a_name_that_leads_nowhere_leaves_the_loaded_model(engine: Engine, tmp_p
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty.gguf").write_bytes(b"")
     with pytest.raises(EqlinError):
-        engine._load(Request(model=str(tmp_path / name)), Quiet())  # type: ignore[arg-type]
-    assert engine._load(Request(model="loaded"), Quiet()) == "the loaded model"  # type: ignore[arg-type]
+        engine.load(Request(model=str(tmp_path / name)), Quiet())  # type: ignore[arg-type]
+    assert engine.load(Request(model="loaded"), Quiet()) == "the loaded model"  # type: ignore[arg-type]
+    assert engine.beside_model == {"operators": "made for the loaded model"}
 
 
 def test_the_loaded_model_is_let_go_before_another_is_read(engine: Engine) -> None:
@@ -45,6 +47,7 @@ def test_the_loaded_model_is_let_go_before_another_is_read(engine: Engine) -> No
             if message.startswith("Reading the weights"):
                 seen.append(engine._model)
 
-    found = engine._load(Request(), Looking())  # type: ignore[arg-type]
+    model = engine.load(Request(), Looking())  # type: ignore[arg-type]
     assert seen == [None]
-    assert found.name == Request().model
+    assert engine.beside_model == {}, "what was made for the model goes with it"
+    assert model.name == Request().model

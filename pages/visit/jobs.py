@@ -1,0 +1,95 @@
+"""The life of a page's jobs: asked under a name, followed, cancelled or replaced, and their end taken in once."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+from pages.worker.engine import engine
+from pages.worker.job import Snapshot
+from pages.worker.question import Question
+from pages.worker.worker import Job
+
+# Seconds. A warm analysis takes less: waiting for it before the page is drawn saves a flash of progress bars.
+WAIT_BEFORE_DRAWING = 0.4
+
+
+class Jobs:
+    """What one visitor asks of the worker under a few names, one question each.
+
+    A job is under way until its end has been taken in: `advance` gives what has ended since the last look, once;
+    `look` gives what stands under a name, as often as it is drawn.
+    """
+
+    def __init__(self, visitor: str) -> None:
+        self.visitor = visitor
+        self._jobs: dict[Hashable, Job] = {}
+        self._open: set[Hashable] = set()  # names of jobs whose end has not been taken in
+
+    def start(self, name: Hashable, question: Question[Any]) -> None:
+        """Ask anew; what was asked under this name before is given up."""
+        self.leave(name)
+        self._jobs[name] = engine().submit(question, self.visitor)
+        self._open.add(name)
+
+    def look(self, name: Hashable, question: Question[Any]) -> Snapshot:
+        """How this question stands; it is asked, and waited for a moment, unless it stands under this name already."""
+        if name not in self._jobs or self._jobs[name].key != question.key:
+            self.start(name, question)
+            self.wait(name)
+        snapshot = self._jobs[name].snapshot(self.visitor)
+        if snapshot.finished:
+            self._open.discard(name)
+        return snapshot
+
+    def wait(self, name: Hashable, seconds: float | None = None) -> bool:
+        """Wait for a job, a moment if nothing is said. True when it has ended."""
+        return self._jobs[name].wait(WAIT_BEFORE_DRAWING if seconds is None else seconds)
+
+    def advance(self) -> dict[Hashable, Snapshot]:
+        """Take in what has ended since the last look, by name; and tell the worker that the visitor is there."""
+        engine().worker.touch(self.visitor)
+        ended = {name: snapshot for name, snapshot in self.under_way.items() if snapshot.finished}
+        self._open -= ended.keys()
+        return ended
+
+    def cancel(self) -> None:
+        """Stop what is under way; its end is still to be taken in."""
+        for job in self._jobs.values():
+            job.cancel(self.visitor)
+
+    def leave(self, *names: Hashable) -> None:
+        """Give up what was asked under these names: it is stopped and forgotten."""
+        for name in names:
+            self._open.discard(name)
+            if name in self._jobs:
+                self._jobs.pop(name).cancel(self.visitor)
+
+    def leave_all(self) -> None:
+        """Give up everything."""
+        self.leave(*list(self._jobs))
+
+    def take_others_off(self) -> None:
+        """Give up whatever else this visitor waits for, on all pages."""
+        engine().worker.keep_only(self.visitor, [job.key for job in self._jobs.values()])
+
+    @property
+    def snapshots(self) -> dict[Hashable, Snapshot]:
+        """How every job stands, by name, the oldest first."""
+        return {name: job.snapshot(self.visitor) for name, job in self._jobs.items()}
+
+    @property
+    def under_way(self) -> dict[Hashable, Snapshot]:
+        """How the jobs stand whose end has not been taken in, by name, the oldest first."""
+        return {name: snapshot for name, snapshot in self.snapshots.items() if name in self._open}
+
+    @property
+    def current(self) -> Snapshot | None:
+        """Of the jobs that wait or run, the one to follow: the one that runs, else the oldest."""
+        going_on = [snapshot for snapshot in self.under_way.values() if not snapshot.finished]
+        return next((snapshot for snapshot in going_on if snapshot.state == "running"), next(iter(going_on), None))
+
+    @property
+    def busy(self) -> bool:
+        """True while anything is under way."""
+        return bool(self._open)
