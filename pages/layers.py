@@ -10,6 +10,7 @@ from pages.sweep.table import choices, read_out
 from pages.sweep.watch import affordable, watch
 from pages.visit.session import session
 from pages.widgets.explained import choose
+from pages.widgets.nothing_yet import nothing_yet
 
 through_app(__file__)
 
@@ -19,8 +20,7 @@ def page() -> None:
     current = session()
     run = current.tokens
     if run is None or current.shown is None:
-        if not current.error:
-            st.info("The first analysis is on its way: the model is loaded once, then the layers appear here.")
+        nothing_yet("the layers")
         return
 
     st.caption(

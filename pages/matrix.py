@@ -7,6 +7,7 @@ from pages.matrices.reconstruction import draw_reconstruction
 from pages.matrices.view import choose_tokens, choose_window, draw_matrices
 from pages.visit.page_jobs import watch
 from pages.visit.session import session
+from pages.widgets.nothing_yet import nothing_yet
 
 through_app(__file__)
 
@@ -16,8 +17,7 @@ def page() -> None:
     state = session()
     run = state.tokens
     if run is None or state.shown is None:
-        if not state.error:
-            st.info("The first analysis is on its way: the model is loaded once, then the matrices appear here.")
+        nothing_yet("the matrices")
         return
 
     st.caption(

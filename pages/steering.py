@@ -8,6 +8,7 @@ from pages.steered.results import charts, texts
 from pages.steered.state import steering
 from pages.steered.watch import watch
 from pages.visit.session import session
+from pages.widgets.nothing_yet import nothing_yet
 
 through_app(__file__)
 
@@ -20,8 +21,7 @@ def page() -> None:
     )
     run = session().tokens
     if run is None:
-        if not session().error:
-            st.info("The model is being loaded. Then the steered texts appear here.")
+        nothing_yet("the steered texts", "The model is being loaded. Then")
         return
 
     state = steering()

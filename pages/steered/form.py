@@ -133,8 +133,8 @@ def _plan() -> SteeringPlan:
 
 def _file() -> OperatorFile | None:
     """The uploaded operator, not read yet: that is the worker's part."""
-    found = st.session_state.get(_upload_key())
-    return None if found is None else OperatorFile(found.name, found.getvalue())
+    upload = st.session_state.get(_upload_key())
+    return None if upload is None else OperatorFile(upload.name, upload.getvalue())
 
 
 def _depth_is_given() -> bool:

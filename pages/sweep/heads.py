@@ -28,14 +28,14 @@ def heads(state: Layers, run: TokenRun, explained: Explained) -> None:
     state.ask_heads(tuple(ids))
     if state.jobs.busy and not busy:
         st.rerun()  # so that the progress above is drawn
-    found = state.heads
-    if found is None or not {explained.first.token_id, *second} <= set(found.ids):
+    split = state.heads
+    if split is None or not {explained.first.token_id, *second} <= set(split.ids):
         return
-    weights = found.weights(explained.first.token_id, *second)
-    table = np.einsum("m,mlht->lht", weights, found.heads)
-    attn, mlp = (np.einsum("m,mlt->l", weights, part) for part in (found.attn, found.mlp))
-    attn_bias, mlp_bias = weights @ found.attn_bias, weights @ found.mlp_bias
-    rest = float(weights @ (found.embedding.sum(-1) + found.other_bias))
+    weights = split.weights(explained.first.token_id, *second)
+    table = np.einsum("m,mlht->lht", weights, split.heads)
+    attn, mlp = (np.einsum("m,mlt->l", weights, part) for part in (split.attn, split.mlp))
+    attn_bias, mlp_bias = weights @ split.attn_bias, weights @ split.mlp_bias
+    rest = float(weights @ (split.embedding.sum(-1) + split.other_bias))
     layer, head = _chosen(table.sum(-1))
     left, right = st.columns([3, 2], gap="medium")
     with left:
@@ -44,14 +44,14 @@ def heads(state: Layers, run: TokenRun, explained: Explained) -> None:
             figures.heads_table(table.sum(-1), explained=explained.name, chosen=(layer, head), theme=theme()),
             _TABLE,
             f"What each head adds to the residual stream, read by the frozen final norm; a layer's heads sum to its "
-            f"attention ({found.key.dtype}). Click a head.",
+            f"attention ({split.key.dtype}). Click a head.",
             on_click=_open_clicked,
         )
     with right:
         st.header(f"Layer {layer}, head {head}")
         show(
             figures.head_tokens(
-                table[layer, head], found.tokens, layer=layer, head=head, explained=explained.name, theme=theme()
+                table[layer, head], split.tokens, layer=layer, head=head, explained=explained.name, theme=theme()
             ),
             "head-tokens",
             f"By the input token it comes from; they sum to {format_number(float(table[layer, head].sum()))}.",
@@ -62,7 +62,7 @@ def heads(state: Layers, run: TokenRun, explained: Explained) -> None:
             figures.direct_layers(attn + attn_bias, mlp + mlp_bias, rest, explained=explained.name, theme=theme()),
             "direct-layers",
             f"With {format_number(rest)} of the embedding and constants they sum to {format_number(total)}; the "
-            f"logit is {format_number(float(weights @ found.total))} ({found.key.dtype}).",
+            f"logit is {format_number(float(weights @ split.total))} ({split.key.dtype}).",
         )
 
 
@@ -76,6 +76,6 @@ def _chosen(table: np.ndarray) -> tuple[int, int]:
 
 
 def _open_clicked() -> None:
-    found = clicked(_TABLE)
-    if found is not None:
-        st.session_state[_CHOICE] = int(found[0]), int(found[1])
+    cell = clicked(_TABLE)
+    if cell is not None:
+        st.session_state[_CHOICE] = int(cell[0]), int(cell[1])

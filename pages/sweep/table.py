@@ -12,7 +12,7 @@ import streamlit as st
 from eqlin_core import figures
 from eqlin_core.figures import format_number, visible_token
 from eqlin_core.figures.layers import KIND_NAMES
-from pages.sweep.state import MODES
+from pages.sweep.state import MODES, layers
 from pages.widgets.charts import clicked, show
 from pages.widgets.facts import fact, strip_of
 from pages.widgets.inspector import triplet_inspector
@@ -193,11 +193,11 @@ def _open_cell(sweep: SweepRun, names: list[str]) -> tuple[int, int]:
 
 
 def _open_clicked() -> None:
-    found = clicked(_TABLE)
-    if found is None:
+    cell = clicked(_TABLE)
+    if cell is None:
         return
-    layer, column = int(found[0]), int(found[1])
-    sweep = next(iter(st.session_state["layers"].sweeps.values()))
+    layer, column = int(cell[0]), int(cell[1])
+    sweep = next(iter(layers().sweeps.values()))
     st.session_state["at_layer"], st.session_state["column"] = layer, _column_names(sweep)[column]
 
 

@@ -1,4 +1,4 @@
-"""What page Spectra says while only a few tokens' triplets are there, found by passes before the matrix."""
+"""What page Spectra says while no triplets are there, or a few tokens' only, found by passes before the matrix."""
 
 from __future__ import annotations
 
@@ -10,12 +10,22 @@ import streamlit as st
 from eqlin_core.figures import format_error, visible_token
 from pages.visit.session import session
 from pages.widgets.facts import fact, strip_of
+from pages.widgets.nothing_yet import nothing_yet
 from pages.widgets.token_choice import token_name
 
 if TYPE_CHECKING:
     from eqlin_core.runs.prompt import EarlySpectra
 
 HEADER = "Singular values of the first tokens' matrices"
+
+
+def no_spectra_yet() -> None:
+    """In the place of the page while no token's triplets are there."""
+    state = session()
+    if state.busy:
+        st.info("The spectra need the whole matrix. They appear here when it is finished.")
+    elif not state.cancelled:
+        nothing_yet("its spectra", "Type a prompt on the left and choose Analyse:")
 
 
 def come_first(early: EarlySpectra) -> None:

@@ -90,11 +90,11 @@ def _find(name: str, by_name: dict[str, Target]) -> Target | None:
     if run is not None and not run.complete:
         st.info("Any other token can be explained once the contributions are there.", icon=":material/info:")
         return None
-    found = session().typed_target(name.replace("·", " ").replace("⏎", "\n"))
-    if isinstance(found, str):
-        st.warning(found, icon=":material/info:")
+    typed = session().typed_target(name.replace("·", " ").replace("⏎", "\n"))
+    if isinstance(typed, str):
+        st.warning(typed, icon=":material/info:")
         return None
-    return found
+    return typed
 
 
 def _forget_old_choice(run: TokenRun, default: str, names: Collection[str]) -> None:

@@ -1,0 +1,1 @@
+"""What page Tokens is made of."""

@@ -1,0 +1,78 @@
+"""The charts of page Tokens: how a logit comes about, the contributions as vectors, and tokens by next tokens."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import streamlit as st
+
+from eqlin_core import figures
+from eqlin_core.figures import format_error, format_number
+from pages.widgets.charts import equal_heights, show
+from pages.widgets.theme import theme
+
+if TYPE_CHECKING:
+    from eqlin_core.figures import Chart
+    from eqlin_core.runs.prompt import TokenRun
+    from pages.widgets.explained import Explained
+
+# Up to so many tokens the waterfall is still readable beside another chart.
+SIDE_BY_SIDE = 12
+
+
+def chips(run: TokenRun, explained: Explained) -> None:
+    """The prompt's tokens, coloured by what each adds to the explained logit."""
+    terms, _, _ = run.split(explained.direction)
+    st.html(figures.chips_html(run.tokens, terms, theme=theme(), explained=explained.name))
+
+
+def sum_and_vectors(run: TokenRun, explained: Explained) -> None:
+    """The explained logit as a sum, and the contributions as vectors: beside each other where the prompt is short."""
+    few = len(run.tokens) <= SIDE_BY_SIDE
+    terms, bias, total = run.split(explained.direction)
+    waterfall = figures.waterfall(
+        bias, terms, total, run.tokens, explained=explained.name, tolerance=run.bounds[0] * 100, theme=theme()
+    )
+    norms = figures.norms_and_cosines(run.norms, run.cosines, run.tokens, theme=theme()) if run.complete else None
+    if few and norms is not None:
+        equal_heights(waterfall, norms)
+    left, right = st.columns([3, 2], gap="medium") if few else (st.container(), st.container())
+    with left:
+        st.header(f"How the {explained.text} comes about")
+        show(waterfall, "waterfall", _difference(bias + float(np.sum(terms)), total, run.key.dtype))
+    with right:
+        _vectors(norms, run)
+
+
+def next_tokens(run: TokenRun, explained: Explained) -> None:
+    """What each input token adds to the logits of the likely next tokens."""
+    st.header("Input tokens × likely next tokens")
+    marked = next((i for i, t in enumerate(run.targets) if t.token_id == explained.first.token_id), None)
+    show(
+        figures.token_target_heatmap(
+            run.contributions @ np.stack([target.row for target in run.targets]).T,
+            run.tokens,
+            [target.token for target in run.targets],
+            explained=marked,
+            probabilities=[target.probability for target in run.targets],
+            theme=theme(),
+        ),
+        "heatmap",
+        f"w · Jᵢxᵢ in logits ({run.key.dtype}). Each row sums to its token's logit less the bias term.",
+    )
+
+
+def _difference(parts: float, total: float, dtype: str) -> str:
+    return (
+        f"Bias and tokens sum to {parts:.6g}, the logit is {total:.6g}; they differ by "
+        f"{format_error(abs(parts - total))} ({dtype})."
+    )
+
+
+def _vectors(norms: Chart | None, run: TokenRun) -> None:
+    st.header("Size and direction of the contributions")
+    if norms is None:
+        st.info("The contributions as vectors take a pass for every token of the prompt. They appear here.")
+    else:
+        show(norms, "norms", f"‖y‖ = {format_number(float(np.linalg.norm(run.output)))} ({run.key.dtype}).")
