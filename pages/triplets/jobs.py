@@ -11,7 +11,7 @@ from pages.worker.request import Request
 from pages.worker.worker import Reporter
 
 if TYPE_CHECKING:
-    from eqlin_core.analysis.ranks import JointRun, RankRun
+    from eqlin_core.runs.ranks import JointRun, RankRun
 
 
 @question("the prediction at every rank")

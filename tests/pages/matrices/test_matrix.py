@@ -10,9 +10,6 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 import eqlin_core as eq
-from eqlin_core.analysis.ranks import rank_run
-from eqlin_core.runs.prompt import RunKey
-from eqlin_core.runs.ranks import RankRun
 from pages.matrices import jobs
 from pages.matrices.reconstruction import EVERY, RULES
 from pages.matrices.view import _inside, _take_box

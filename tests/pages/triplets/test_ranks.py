@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from eqlin_core.analysis.ranks import RankRun, rank_run
+from eqlin_core.analysis.ranks import rank_run
 from eqlin_core.runs.prompt import RunKey
+from eqlin_core.runs.ranks import RankRun
 from pages.triplets.rank_dial import sentence, stops
 from tests.pages.tiny_cases import TinyEngine, opened, settled, tiny_engine
 
