@@ -6,7 +6,7 @@ It is computed once, in stages that are published as they are finished; whoever 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from eqlin_core.errors import EqlinError
 from eqlin_core.linalg.truncated_svd import stable_rank, truncated_svd
 from eqlin_core.models.experts import fitting_experts
 from eqlin_core.models.language_model import LanguageModel
+from eqlin_core.models.prompts import CheckedIds
 from eqlin_core.models.readout import read_output
 from eqlin_core.models.sites import find_final_norm, find_layers
 from eqlin_core.progress import Progress, part
@@ -31,144 +32,186 @@ from eqlin_core.runs.steering import (
 from eqlin_core.runs.values import Row
 from eqlin_core.steering.flips import flip_strength
 from eqlin_core.steering.forecast import Forecast, steering_forecast
-from eqlin_core.steering.generation import Generation, Sampling, read_prompt, text_of
-from eqlin_core.steering.injection import RunningSum
-from eqlin_core.steering.metrics import SteeringMetrics, concept_continuation, steering_metrics
+from eqlin_core.steering.generation import Generation, Sampling, Settings, end_tokens, read_prompt, text_of
+from eqlin_core.steering.injection import Injection, RunningSum
+from eqlin_core.steering.metrics import concept_continuation, steering_metrics
 from eqlin_core.steering.operators import SteeringOperator, check_block, check_depth, operator_angle, random_operator
-from eqlin_core.steering.steer import SteeringSweep, steer, steering_sweep
+from eqlin_core.steering.steer import SteeringSweep, sweep_of
 
 READ = 8
 
 
+@dataclass(frozen=True)
+class ReadPlan:
+    """A plan that one model can carry out, its texts read as tokens; ``concepts`` by their words."""
+
+    plan: SteeringPlan
+    prompt: CheckedIds
+    concepts: dict[str, CheckedIds]
+
+
+def read_plan(lm: LanguageModel, plan: SteeringPlan) -> ReadPlan:
+    """The plan with its texts read. Raises EqlinError for one that cannot be carried out, at once."""
+    concepts = read_concepts(lm, plan)
+    Sampling(plan.temperature, plan.top_p, plan.seed)
+    return ReadPlan(plan, read_prompt(lm, plan.prompt, chat=plan.chat, followed_by=plan.max_new_tokens), concepts)
+
+
+def read_concepts(lm: LanguageModel, plan: SteeringPlan) -> dict[str, CheckedIds]:
+    """The plan's concepts, read: one or two, or only the second where an operator's file stands for the first.
+
+    Raises EqlinError for an empty concept, and for a depth or a block that does not exist.
+    """
+    if plan.file is None or plan.second.strip():
+        check_depth(lm, plan.layers)
+    if plan.block is not None:
+        check_block(lm, plan.block)
+    if plan.file is None and not plan.concept.strip():
+        raise EqlinError("The concept is empty: type the words that shall steer.")
+    words = [*([plan.concept] if plan.file is None else []), *([plan.second] if plan.second.strip() else [])]
+    return {concept: read_prompt(lm, concept) for concept in words}
+
+
 def steering_grid(
     lm: LanguageModel,
-    plan: SteeringPlan,
+    read: ReadPlan,
     operators: Sequence[SteeringOperator],
     *,
     progress: Progress | None = None,
     publish: Callable[[SteeringGrid], Any] | None = None,
     on_texts: Callable[[list[str]], Any] | None = None,
 ) -> SteeringGrid:
-    """The experiment of ``plan`` with its one or two operators; ``publish`` gets what is finished, stage by stage.
+    """The experiment of a plan with its one or two operators; ``publish`` gets what is finished, stage by stage.
 
-    ``on_texts`` gets the texts of all rows after every generated token.
-
-    Raises EqlinError for a bad prompt or setting, and ``Cancelled`` from ``progress``.
+    ``on_texts`` gets the texts of all rows after every generated token. Raises ``Cancelled`` from ``progress``.
     """
-    ids = read_prompt(lm, plan.prompt, chat=plan.chat, followed_by=plan.max_new_tokens)
-    alone = len(operators) == 1
-    acting: Any = operators[0] if alone else list(operators)
-    strengths: list[Any] = [s[0] if alone else s for s in plan.strengths]
+    trial = _Trial(lm, read)
 
     def show(rows: list[list[int]]) -> None:
         assert on_texts is not None
-        on_texts([text_of(lm, ids, row) for row in rows])
-
-    def sweep(which: Any, steps: Progress | None, watched: bool = False) -> SteeringSweep:
-        return steering_sweep(
-            lm,
-            token_ids=ids,
-            operator=which,
-            strengths=strengths,
-            max_new_tokens=plan.max_new_tokens,
-            form=plan.form,
-            temperature=plan.temperature,
-            top_p=plan.top_p,
-            seed=plan.seed,
-            keep_logits=False,
-            progress=steps,
-            on_tokens=show if watched and on_texts else None,
-        )
+        on_texts([text_of(lm, read.prompt, row) for row in rows])
 
     def tell(grid: SteeringGrid) -> SteeringGrid:
         if publish is not None:
             publish(grid)
         return grid
 
-    made = sweep(acting, part(progress, 0.0, 0.35), watched=True)
-    grid = tell(
-        SteeringGrid(
-            plan=plan,
-            model=lm.name,
-            dtype=dtype_name(lm.dtype),
-            strengths=plan.strengths,
-            prompt_tokens=lm.token_strings(ids),
-            operators=[],
-            texts=[_text(lm, g) for g in made],
-        )
-    )
+    made = trial.sweep(operators, part(progress, 0.0, 0.35), show if on_texts else None)
+    grid = tell(trial.begun(made))
     said = concept_continuation(lm, operators[0])
-    measured = steering_metrics(lm, made.generations, acting, said, form=plan.form, progress=part(progress, 0.35, 0.45))
-    grid = replace(grid, continuation=lm.token_strings(said), measured=_measured(measured))
-    grid = tell(replace(grid, operators=_facts(lm, ids, operators)))
-    if alone:
+    measured = trial.measured(made, operators, said, part(progress, 0.35, 0.45))
+    grid = replace(grid, continuation=lm.token_strings(said), measured=measured)
+    grid = tell(replace(grid, operators=_facts(lm, read.prompt, operators)))
+    if len(operators) == 1:
+        grid = tell(trial.with_forecast(grid, made, operators[0], progress))
+    turned = [random_operator(one, seed=i) for i, one in enumerate(operators)]
+    control = trial.sweep(turned, part(progress, 0.6, 0.9))
+    against = trial.measured(control, turned, said, part(progress, 0.9, 1.0))
+    return replace(grid, control_texts=[_text(lm, g) for g in control], control=against, complete=True)
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """The plan on its model: what the stages of a grid do with one set of operators or another."""
+
+    lm: LanguageModel
+    read: ReadPlan
+
+    @property
+    def plan(self) -> SteeringPlan:
+        return self.read.plan
+
+    def strengths(self, operators: Sequence[SteeringOperator]) -> list[Any]:
+        """One for each row: a number for a single operator, else a tuple."""
+        return [s[0] if len(operators) == 1 else s for s in self.plan.strengths]
+
+    def sweep(
+        self,
+        operators: Sequence[SteeringOperator],
+        progress: Progress | None,
+        on_tokens: Callable[[list[list[int]]], Any] | None = None,
+    ) -> SteeringSweep:
+        """The texts at all strengths."""
+        injection = Injection(self.lm, list(operators), self.strengths(operators), form=self.plan.form)
+        settings = _settings(self.plan, keep_logits=False)
+        return sweep_of(self.lm, self.read.prompt, injection, settings, progress, on_tokens)
+
+    def begun(self, made: SteeringSweep) -> SteeringGrid:
+        """The grid that has its texts."""
+        return SteeringGrid(
+            plan=self.plan,
+            model=self.lm.name,
+            dtype=dtype_name(self.lm.dtype),
+            strengths=self.plan.strengths,
+            prompt_tokens=self.lm.token_strings(self.read.prompt),
+            operators=[],
+            texts=[_text(self.lm, g) for g in made],
+        )
+
+    def measured(
+        self,
+        made: SteeringSweep,
+        operators: Sequence[SteeringOperator],
+        said: Sequence[int],
+        progress: Progress | None,
+    ) -> Measured:
+        """What the operators did; ``said`` is what the concept would say."""
+        metrics = steering_metrics(
+            self.lm, made.generations, list(operators), said, form=self.plan.form, progress=progress
+        )
+        return Measured(*(to_numpy(a) for a in (metrics.concept, metrics.divergence, metrics.perplexity)))
+
+    def with_forecast(
+        self, grid: SteeringGrid, made: SteeringSweep, operator: SteeringOperator, progress: Progress | None
+    ) -> SteeringGrid:
+        """The grid with where a single operator flips the next token, and what the frozen map forecasts of it."""
+        greedy = self.plan.temperature == 0
         flip = flip_strength(
-            lm,
-            token_ids=ids,
-            operator=operators[0],
-            token=_favoured(plan, made),
-            form=plan.form,
-            scanned={float(g.strength): g.token_ids[0] for g in made} if plan.temperature == 0 else None,  # type: ignore[arg-type]
+            self.lm,
+            token_ids=self.read.prompt,
+            operator=operator,
+            token=_favoured(self.plan, made),
+            form=self.plan.form,
+            scanned={float(g.strength): g.token_ids[0] for g in made} if greedy else None,  # type: ignore[arg-type]
             progress=part(progress, 0.45, 0.55),
         )
         seen = [made.generations[grid.unsteered].token_ids[0], flip.token_id]
         forecast = steering_forecast(
-            lm,
-            ids,
-            operators[0],
-            strengths,
+            self.lm,
+            self.read.prompt,
+            operator,
+            self.strengths([operator]),
             list(dict.fromkeys(seen)),
-            form=plan.form,
+            form=self.plan.form,
             progress=part(progress, 0.55, 0.6),
         )
-        grid = tell(replace(grid, flip=flip, forecast=_forecast(lm, forecast)))
-    turned: Any = [random_operator(one, seed=i) for i, one in enumerate(operators)]
-    turned = turned[0] if alone else turned
-    control = sweep(turned, part(progress, 0.6, 0.9))
-    against = steering_metrics(lm, control.generations, turned, said, form=plan.form, progress=part(progress, 0.9, 1.0))
-    return replace(grid, control_texts=[_text(lm, g) for g in control], control=_measured(against), complete=True)
-
-
-def check_plan(lm: LanguageModel, plan: SteeringPlan) -> None:
-    """Raise EqlinError for a plan that cannot be carried out, before anything long is computed."""
-    if plan.file is None or plan.second.strip():
-        check_depth(lm, plan.layers)
-    if plan.block is not None:
-        check_block(lm, plan.block)
-    Sampling(plan.temperature, plan.top_p, plan.seed)
-    read_prompt(lm, plan.prompt, chat=plan.chat, followed_by=plan.max_new_tokens)
-    for name, concept in (("concept", plan.concept), ("second concept", plan.second)):
-        if not concept.strip() and name == "concept" and plan.file is None:
-            raise EqlinError("The concept is empty: type the words that shall steer.")
-        if concept.strip():
-            read_prompt(lm, concept)
+        return replace(grid, flip=flip, forecast=_forecast(self.lm, forecast))
 
 
 def steered_text(
     lm: LanguageModel,
-    plan: SteeringPlan,
+    read: ReadPlan,
     operators: Sequence[SteeringOperator],
     strength: tuple[float, ...],
     *,
     progress: Progress | None = None,
     on_text: Callable[[str], Any] | None = None,
 ) -> Text:
-    """The text of ``plan`` at one strength that need not be on its grid; ``on_text`` gets it after every token."""
-    made = steer(
-        lm,
-        plan.prompt,
-        list(operators),
-        strength,
-        plan.max_new_tokens,
-        form=plan.form,
-        temperature=plan.temperature,
-        top_p=plan.top_p,
-        seed=plan.seed,
-        chat=plan.chat,
-        progress=progress,
-        on_token=None if on_text is None else lambda text, _: on_text(text),
-    )
+    """The text of a plan at one strength that need not be on its grid; ``on_text`` gets it after every token."""
+    injection = Injection(lm, list(operators), [strength], form=read.plan.form)
+    settings, ends = _settings(read.plan), end_tokens(lm)
+
+    def tell(rows: list[list[int]]) -> None:
+        assert on_text is not None
+        on_text(text_of(lm, read.prompt, [i for i in rows[0] if i not in ends]))
+
+    (made,) = sweep_of(lm, read.prompt, injection, settings, progress, tell if on_text else None)
     return _text(lm, made)
+
+
+def _settings(plan: SteeringPlan, keep_logits: bool = True) -> Settings:
+    sampling = Sampling(plan.temperature, plan.top_p, plan.seed)
+    return Settings(plan.max_new_tokens, sampling, keep_logits=keep_logits)
 
 
 @torch.no_grad()
@@ -230,10 +273,6 @@ def _facts(lm: LanguageModel, ids: list[int], operators: Sequence[SteeringOperat
 def _text(lm: LanguageModel, g: Generation) -> Text:
     shown = g.token_ids[:-1] if g.ended else g.token_ids
     return Text(lm.token_strings(shown), list(g.token_ids), g.text, g.ended)
-
-
-def _measured(metrics: SteeringMetrics) -> Measured:
-    return Measured(*(to_numpy(a) for a in (metrics.concept, metrics.divergence, metrics.perplexity)))
 
 
 def _forecast(lm: LanguageModel, forecast: Forecast) -> ForecastRun:

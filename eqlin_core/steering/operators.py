@@ -20,6 +20,7 @@ from eqlin_core.dtypes import dtype_name
 from eqlin_core.errors import EqlinError
 from eqlin_core.maps.linear_map import linearize
 from eqlin_core.models.language_model import LanguageModel
+from eqlin_core.models.prompts import CheckedIds, prompt_ids
 from eqlin_core.models.sites import Site
 from eqlin_core.progress import Progress
 from eqlin_core.steering.generation import is_whole
@@ -116,20 +117,37 @@ def steering_operator(
     final norm frozen at that place unless ``final_norm=False``. It is injected at the input of ``block``, which is
     ``layers - 1`` unless given. Raises EqlinError for a depth or block that does not exist and for a bad prompt.
     """
+    return operator_of(
+        lm,
+        prompt_ids(lm, concept, token_ids),
+        concept or "",
+        layers,
+        final_norm=final_norm,
+        block=block,
+        gated_path=gated_path,
+        progress=progress,
+    )
+
+
+def operator_of(
+    lm: LanguageModel,
+    ids: CheckedIds,
+    concept: str,
+    layers: int | None = None,
+    *,
+    final_norm: bool = True,
+    block: int | None = None,
+    gated_path: str = "up",
+    progress: Progress | None = None,
+) -> SteeringOperator:
+    """``steering_operator`` of a concept that was read: its tokens, and the words they came from, empty if none."""
     depth = default_depth(lm) if layers is None else check_depth(lm, layers)
     at = depth - 1 if block is None else check_block(lm, block)
-    lin = linearize(
-        lm,
-        concept,
-        token_ids=token_ids,
-        target=Site(depth - 1, "layer"),
-        final_norm=final_norm,
-        gated_path=gated_path,
-    )
+    lin = linearize(lm, token_ids=ids, target=Site(depth - 1, "layer"), final_norm=final_norm, gated_path=gated_path)
     return SteeringOperator(
         J=lin.jacobian(progress).detach(),
         inputs=lin.inputs.detach(),
-        concept=concept or "",
+        concept=concept,
         token_ids=tuple(lin.token_ids),
         tokens=tuple(lin.tokens),
         layers=depth,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from pages.worker.worker import Reporter
 
 if TYPE_CHECKING:
     from eqlin_core import LanguageModel
+    from eqlin_core.models.prompts import CheckedIds
     from eqlin_core.progress import Progress
     from eqlin_core.runs.steering import OperatorFile, SteeringGrid, Text
     from eqlin_core.runs.values import Row
@@ -38,14 +40,14 @@ class Guide:
 @question("the steered texts")
 def grid(engine: Engine, progress: Reporter, source: Request, plan: SteeringPlan) -> SteeringGrid:
     """All texts of a plan with their metrics. Publishes "texts" token by token, and each stage as "grid"."""
-    from eqlin_core.analysis.steering import check_plan, steering_grid  # noqa: PLC0415 - torch stays off the script
+    from eqlin_core.analysis.steering import read_plan, steering_grid  # noqa: PLC0415 - torch stays off the script
 
     lm = engine.load(source, progress)
-    check_plan(lm, plan)
+    read = read_plan(lm, plan)
     return steering_grid(
         lm,
-        plan,
-        _operators(engine, lm, plan, progress),
+        read,
+        _operators(engine, lm, plan, read.concepts, progress),
         progress=part(progress, OPERATOR_PART, 1.0),
         publish=lambda stage: progress.publish("grid", stage),
         on_texts=lambda texts: progress.publish("texts", texts),
@@ -63,13 +65,14 @@ def guide(engine: Engine, progress: Reporter, source: Request, concept: str) -> 
 @question("the text at this strength", interactive=True)
 def text(engine: Engine, progress: Reporter, source: Request, plan: SteeringPlan, strength: tuple[float, ...]) -> Text:
     """The text at one strength. Publishes "text" after every token."""
-    from eqlin_core.analysis.steering import steered_text  # noqa: PLC0415
+    from eqlin_core.analysis.steering import read_plan, steered_text  # noqa: PLC0415
 
     lm = engine.load(source, progress)
+    read = read_plan(lm, plan)
     return steered_text(
         lm,
-        plan,
-        _operators(engine, lm, plan, progress),
+        read,
+        _operators(engine, lm, plan, read.concepts, progress),
         strength,
         progress=progress,
         on_text=lambda written: progress.publish("text", written),
@@ -94,21 +97,30 @@ def file(source: Request, plan: SteeringPlan) -> Question[bytes]:
 
 @question("the operator's file", interactive=True)
 def _file(engine: Engine, progress: Reporter, source: Request, plan: SteeringPlan) -> bytes:
-    (operator,) = _operators(engine, engine.load(source, progress), plan, progress)
+    from eqlin_core.analysis.steering import read_concepts  # noqa: PLC0415
+
+    lm = engine.load(source, progress)
+    (operator,) = _operators(engine, lm, plan, read_concepts(lm, plan), progress)
     return operator.to_bytes()
 
 
-def _operators(engine: Engine, lm: LanguageModel, plan: SteeringPlan, progress: Reporter) -> list[SteeringOperator]:
-    """The one or two operators of a plan, made or read unless they are kept from before."""
+def _operators(
+    engine: Engine, lm: LanguageModel, plan: SteeringPlan, read: Mapping[str, CheckedIds], progress: Reporter
+) -> list[SteeringOperator]:
+    """The one or two operators of a plan, made unless they are kept from before; ``read``: the concepts' tokens."""
     kept: OrderedDict[tuple[object, ...], SteeringOperator] = engine.beside_model.setdefault("operators", OrderedDict())
-    first_concept = plan.concept if plan.file is None else plan.file
-    concepts = [first_concept, *([plan.second] if plan.second.strip() else [])]
+    first = plan.concept if plan.file is None else plan.file
+    concepts = [first, *([plan.second] if plan.second.strip() else [])]
     acting = []
     for i, concept in enumerate(concepts):
         key = (concept, plan.layers, plan.final_norm, plan.block, plan.gated_path)
         if key not in kept:
             begin, end = (OPERATOR_PART * j / len(concepts) for j in (i, i + 1))
-            kept[key] = _operator(lm, concept, plan, part(progress, begin, end, "The concept's linear map"))
+            reports = part(progress, begin, end, "The concept's linear map")
+            if isinstance(concept, str):
+                kept[key] = _made(lm, concept, read[concept], plan, reports)
+            else:
+                kept[key] = _from_file(lm, concept, plan)
         kept.move_to_end(key)
         acting.append(kept[key])
     while len(kept) > KEPT_OPERATORS:
@@ -116,16 +128,14 @@ def _operators(engine: Engine, lm: LanguageModel, plan: SteeringPlan, progress: 
     return acting
 
 
-def _operator(
-    lm: LanguageModel, concept: str | OperatorFile, plan: SteeringPlan, progress: Progress | None
+def _made(
+    lm: LanguageModel, concept: str, ids: CheckedIds, plan: SteeringPlan, progress: Progress | None
 ) -> SteeringOperator:
-    from eqlin_core.steering.operators import operator_from_bytes, steering_operator  # noqa: PLC0415
+    from eqlin_core.steering.operators import operator_of  # noqa: PLC0415
 
-    if not isinstance(concept, str):
-        read = operator_from_bytes(concept.data, concept.name, lm)
-        return read if plan.block is None else replace(read, block=plan.block)
-    return steering_operator(
+    return operator_of(
         lm,
+        ids,
         concept,
         plan.layers,
         final_norm=plan.final_norm,
@@ -133,3 +143,10 @@ def _operator(
         gated_path=plan.gated_path,
         progress=progress,
     )
+
+
+def _from_file(lm: LanguageModel, file: OperatorFile, plan: SteeringPlan) -> SteeringOperator:
+    from eqlin_core.steering.operators import operator_from_bytes  # noqa: PLC0415
+
+    operator = operator_from_bytes(file.data, file.name, lm)
+    return operator if plan.block is None else replace(operator, block=plan.block)

@@ -10,7 +10,7 @@ import argparse
 import contextlib
 
 import eqlin_core as eq
-from eqlin_core.analysis.steering import steering_grid
+from eqlin_core.analysis.steering import read_plan, steering_grid
 from eqlin_core.figures import visible_token
 from eqlin_core.runs.steering import SteeringGrid, SteeringPlan
 from eqlin_core.steering.operators import steering_operator
@@ -36,7 +36,13 @@ def grid(lm: eq.LanguageModel, preset: SteeringPreset) -> SteeringGrid:
     operator = steering_operator(lm, preset.concept, preset.layers, final_norm=preset.final_norm)
     stages: list[SteeringGrid] = []
     with contextlib.suppress(eq.Cancelled):
-        steering_grid(lm, plan, [operator], publish=stages.append, progress=lambda *_: not (stages and stages[-1].flip))
+        steering_grid(
+            lm,
+            read_plan(lm, plan),
+            [operator],
+            publish=stages.append,
+            progress=lambda *_: not (stages and stages[-1].flip),
+        )
     return stages[-1]
 
 

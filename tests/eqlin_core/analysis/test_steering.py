@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import eqlin_core as eq
-from eqlin_core.analysis.steering import check_plan, depth_guide, steered_text, steering_grid
+from eqlin_core.analysis.steering import depth_guide, read_plan, steered_text, steering_grid
 from eqlin_core.runs.steering import GRID, SteeringGrid, SteeringPlan
 from eqlin_core.steering.operators import SteeringOperator, steering_operator
 from eqlin_core.steering.presets import STEERING_PRESETS
@@ -26,7 +26,8 @@ def operator(default_model_float32: eq.LanguageModel) -> SteeringOperator:
 @pytest.fixture(scope="module")
 def stages(default_model_float32: eq.LanguageModel, operator: SteeringOperator) -> list[SteeringGrid]:
     seen: list[SteeringGrid] = []
-    seen.append(steering_grid(default_model_float32, PLAN, [operator], publish=seen.append))
+    read = read_plan(default_model_float32, PLAN)
+    seen.append(steering_grid(default_model_float32, read, [operator], publish=seen.append))
     return seen
 
 
@@ -64,7 +65,8 @@ def test_a_text_between_the_grids_strengths_is_what_steer_gives(
     default_model_float32: eq.LanguageModel, operator: SteeringOperator
 ) -> None:
     seen: list[str] = []
-    made = steered_text(default_model_float32, PLAN, [operator], (0.97,), on_text=seen.append)
+    read = read_plan(default_model_float32, PLAN)
+    made = steered_text(default_model_float32, read, [operator], (0.97,), on_text=seen.append)
     alone = steer(default_model_float32, PLAN.prompt, operator=operator, strength=0.97, max_new_tokens=8)
     assert made.text == alone.text == seen[-1]
     assert len(seen) == 8
@@ -128,4 +130,20 @@ def test_a_plan_that_cannot_be_carried_out_is_refused_at_once(
     default_model_float32: eq.LanguageModel, change: dict[str, object], message: str
 ) -> None:
     with pytest.raises(eq.EqlinError, match=message):
-        check_plan(default_model_float32, replace(PLAN, **change))  # type: ignore[arg-type]
+        read_plan(default_model_float32, replace(PLAN, **change))  # type: ignore[arg-type]
+
+
+def test_a_plans_texts_are_read_as_tokens_once(
+    default_model_float32: eq.LanguageModel, operator: SteeringOperator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts: list[str] = []
+    encode = eq.LanguageModel.encode
+
+    def listened(lm: eq.LanguageModel, prompt: str) -> list[int]:
+        texts.append(prompt)
+        return encode(lm, prompt)
+
+    monkeypatch.setattr(eq.LanguageModel, "encode", listened)
+    read = read_plan(default_model_float32, replace(PLAN, max_new_tokens=1))
+    steered_text(default_model_float32, read, [operator], (0.5,))
+    assert sorted(texts) == sorted([PLAN.prompt, PLAN.concept])

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
+from eqlin_core import LanguageModel
 from eqlin_core.audit.families import tiny_model
 from eqlin_core.runs.steering import OperatorFile, SteeringPlan
-from eqlin_core.steering import operators
-from eqlin_core.steering.operators import operator_from_bytes, steering_operator
+from eqlin_core.steering.operators import operator_from_bytes
 from pages.steered.jobs import file
 from pages.worker.job import Snapshot
 from pages.worker.request import Request
@@ -75,10 +75,7 @@ def test_an_operator_of_another_model_is_refused(worker: Worker) -> None:
 def test_a_concepts_operator_is_made_with_the_convention_of_the_plan(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def of_ids(model: Any, concept: str, layers: int, **options: Any) -> Any:
-        return steering_operator(model, token_ids=CONCEPT, layers=layers, **options)  # it has no tokenizer
-
-    monkeypatch.setattr(operators, "steering_operator", of_ids)
+    monkeypatch.setattr(LanguageModel, "encode", lambda lm, text: list(CONCEPT))  # it has no tokenizer
     plan, engine = SteeringPlan("a concept", "a prompt", 2), TinyEngine(lm())
     for path in ("up", "gate", "up"):
         made = finished(worker, replace(plan, gated_path=path), engine=engine).result
