@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from eqlin_core.errors import Cancelled
@@ -10,6 +11,9 @@ from eqlin_core.errors import Cancelled
 # Called with the fraction done (0 to 1; None while loading a model does not know it) and with what is being done. It
 # ends the work by raising, or by answering False.
 Progress = Callable[[Any, str], Any]
+
+# A bar's line: what is done, how much of it, and the time taken and left.
+_BAR = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
 
 
 def report(progress: Progress | None, fraction: float | None, message: str) -> None:
@@ -28,3 +32,28 @@ def part(progress: Progress | None, start: float, stop: float, message: str = ""
         return progress(whole, message or own)
 
     return within
+
+
+@contextmanager
+def shown(progress: Progress | bool | None) -> Iterator[Progress | None]:
+    """What to report to within the context: ``progress`` itself; of True a bar, in a terminal or a notebook.
+
+    The bar is closed when the context ends, however it ends; it stands at the last fraction that was reported.
+    """
+    if not isinstance(progress, bool):
+        yield progress
+        return
+    if not progress:
+        yield None
+        return
+    from tqdm.auto import tqdm  # noqa: PLC0415 - only who asks for a bar waits for it
+
+    with tqdm(total=1.0, bar_format=_BAR) as bar:
+
+        def draw(fraction: float | None, message: str) -> None:
+            bar.set_description_str(message, refresh=False)
+            if fraction is not None:
+                bar.n = min(1.0, max(0.0, fraction))
+            bar.refresh()
+
+        yield draw

@@ -24,7 +24,7 @@ from eqlin_core.linalg.truncated_svd import stable_rank, truncated_svd
 from eqlin_core.maps.linear_map import LinearMap, linearize
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.readout import top_tokens
-from eqlin_core.progress import Progress, report
+from eqlin_core.progress import Progress, report, shown
 from eqlin_core.resources import budget
 from eqlin_core.runs.exactness import BOUNDS
 
@@ -40,7 +40,7 @@ def layer_sweep(
     token_ids: Sequence[int] | None = None,
     final_norm: bool = True,
     gated_path: str = "up",
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     *,
     method: str | None = None,
     memory_budget: int | None = None,
@@ -49,12 +49,14 @@ def layer_sweep(
 
     ``mode``: from the embeddings ("cumulative") or from each block's own input ("layerwise"), to what the explained
     position holds there, read through the final norm unless ``final_norm=False``. ``method`` is the cheaper of forward
-    accumulation and reverse passes unless it is given. ``progress(fraction, message)`` may cancel as in ``jacobian``.
+    accumulation and reverse passes unless it is given. ``progress(fraction, message)`` may cancel as in ``jacobian``;
+    ``progress=True`` draws a bar.
     Raises EqlinError for what ``linearize`` refuses, unknown modes and kinds, and blocks without the wanted parts.
     """
     _check_choice(lm, mode, kinds, k, method)
     lin = linearize(lm, prompt, token_ids=token_ids, gated_path=gated_path, memory_budget=memory_budget)
-    return sweep_map(lin, mode, kinds, k, final_norm=final_norm, progress=progress, method=method)
+    with shown(progress) as told:
+        return sweep_map(lin, mode, kinds, k, final_norm=final_norm, progress=told, method=method)
 
 
 def sweep_map(

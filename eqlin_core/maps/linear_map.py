@@ -22,7 +22,7 @@ from eqlin_core.models.experts import eager_experts
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.prompts import prompt_ids, token_tensor
 from eqlin_core.models.sites import Site, SourcePlace, TargetPlace, find_final_norm
-from eqlin_core.progress import Progress, report
+from eqlin_core.progress import Progress, report, shown
 from eqlin_core.resources import budget, plan
 from eqlin_core.resources.scratch import scratch_tensor
 from eqlin_core.runs.exactness import BOUNDS, Exactness
@@ -149,26 +149,17 @@ class LinearMap:
             self._contributions = found
         return self._contributions
 
-    def jacobian(self, progress: Progress | None = None) -> Float[Tensor, "tokens d_out d_in"]:
+    def jacobian(self, progress: Progress | bool | None = None) -> Float[Tensor, "tokens d_out d_in"]:
         """J [T, d, d], rows first: J[i] @ x_i is token i's part of y. One reverse pass for every d rows, in chunks.
 
         ``progress(fraction, message)`` is called at every block of every chunk; when it raises, or returns False, the
-        computation ends (``Cancelled``) and the map stays usable. The matrix lives on the device, in main memory or,
-        where neither has room, in a scratch file. Raises EqlinError when there is no room at all.
+        computation ends (``Cancelled``) and the map stays usable; ``progress=True`` draws a bar. The matrix lives on
+        the device, in main memory or, where neither has room, in a scratch file. Raises EqlinError when there is no
+        room at all.
         """
         if self._jacobian is None:
-            rows = self.output.shape[0]
-            matrix = self._room_for_the_matrix(rows)
-            identity = torch.eye(rows, dtype=self.output.dtype, device=self.output.device)
-            report(progress, 0.0, "Matrix")
-
-            def part(start: int, stop: int) -> None:
-                with self._blocks_passed(progress, start / rows, stop / rows):
-                    matrix[:, start:stop] = self._reverse(identity[start:stop]).transpose(0, 1).to(matrix.device)
-                report(progress, stop / rows, "Matrix")
-
-            budget.in_chunks(rows, self._chunk(), part)
-            self._jacobian = matrix
+            with shown(progress) as told:
+                self._jacobian = self._matrix(told)
         return self._jacobian
 
     @property
@@ -223,6 +214,20 @@ class LinearMap:
     def _needs_constant(self, first: int) -> bool:
         """Whether a replay from a position on needs a row of its own for the biases: they are not known, or in part."""
         return self._bias is None or (first > 0 and bool(self._bias.any()))
+
+    def _matrix(self, progress: Progress | None) -> Tensor:
+        rows = self.output.shape[0]
+        matrix = self._room_for_the_matrix(rows)
+        identity = torch.eye(rows, dtype=self.output.dtype, device=self.output.device)
+        report(progress, 0.0, "Matrix")
+
+        def part(start: int, stop: int) -> None:
+            with self._blocks_passed(progress, start / rows, stop / rows):
+                matrix[:, start:stop] = self._reverse(identity[start:stop]).transpose(0, 1).to(matrix.device)
+            report(progress, stop / rows, "Matrix")
+
+        budget.in_chunks(rows, self._chunk(), part)
+        return matrix
 
     # ---- passes ----------------------------------------------------------------------------------------------------
 

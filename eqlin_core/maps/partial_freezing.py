@@ -52,7 +52,7 @@ class PartlyFrozen:
         """sum_i J_i x_i + b, which is y while every rule is on."""
         return self.contributions.sum(0) + self.bias
 
-    def jacobian(self, progress: Progress | None = None) -> Float[Tensor, "tokens d_out d_in"]:
+    def jacobian(self, progress: Progress | bool | None = None) -> Float[Tensor, "tokens d_out d_in"]:
         """J [T, d, d], as ``LinearMap.jacobian`` gives it when every rule is on."""
         return self._map.jacobian(progress)
 

@@ -19,7 +19,7 @@ from eqlin_core.models.gguf import from_gguf
 from eqlin_core.models.hub import hub_directory
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.presets import PRESETS
-from eqlin_core.progress import Progress
+from eqlin_core.progress import Progress, shown
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -35,7 +35,7 @@ def load_model(
     revision: str | None = None,
     device_map: str | Mapping[str, Any] | None = None,
     max_memory: Mapping[int | str, int | str] | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     found: Callable[[], None] | None = None,
 ) -> LanguageModel:
     """The model of this name: the bundled default, a preset, a folder, a .gguf file or a hub id (with a `revision`).
@@ -44,19 +44,24 @@ def load_model(
     A model bigger than one device: `device_map="auto"` (or a map of accelerate's) spreads it over the devices, main
     memory and the disk, within `max_memory` for each, as {0: "20GiB", "cpu": "60GiB"}.
     `progress(fraction, message)` is called all along (fraction None: unknown); it cancels by raising `Cancelled`.
+    `progress=True` draws a bar.
     `found()` is called when the model's files are there and can be read, before the memory for it is looked at: the
     moment to let go of another model.
     Raises EqlinError with one sentence that says what to do; too little memory is found before the weights are read.
     """
-    report = progress or (lambda _fraction, _message: None)
     spread = _spread(device_map, max_memory)
     where = _device(device, _dtype(dtype))
     in_four_bit = str(dtype) == four_bit.NAME
     wanted = Wanted(str(name), _dtype(dtype), where, in_four_bit, spread, found or (lambda: None))
+    with shown(progress) as told:
+        return _load(wanted, revision, told or _silently)
+
+
+def _load(wanted: Wanted, revision: str | None, report: Progress) -> LanguageModel:
     bits = f"-{four_bit.NAME}" if wanted.four_bit else ""
     path = None if wanted.name == bundled.NAME else _local(wanted.name)
     if revision is not None and (path or wanted.name == bundled.NAME):
-        raise EqlinError(f"{name} has no revisions, only models of the hub have: leave revision out.")
+        raise EqlinError(f"{wanted.name} has no revisions, only models of the hub have: leave revision out.")
     try:
         if wanted.name == bundled.NAME:
             return LanguageModel.wrap(*_from_bundled(wanted, report), wanted.name, bundled.REVISION + bits)
@@ -70,6 +75,10 @@ def load_model(
         if error.errno == errno.ENOSPC:
             raise EqlinError(f"The disk is full: free some space and load {wanted.name} again.") from error
         raise EqlinError(f"{wanted.name} cannot be read: check its files ({error.strerror or error}).") from error
+
+
+def _silently(_fraction: float | None, _message: str) -> None:
+    """Report to nobody."""
 
 
 def _dtype(dtype: str | torch.dtype) -> torch.dtype:
