@@ -13,6 +13,7 @@ from torch import Tensor
 from eqlin_core.errors import EqlinError
 from eqlin_core.models import four_bit
 from eqlin_core.models.checkpoints import quiet
+from eqlin_core.models.in_memory import view_of
 from eqlin_core.models.token_strings import token_strings
 
 if TYPE_CHECKING:
@@ -50,6 +51,21 @@ class LanguageModel:
         if getattr(text, "attn_logit_softcapping", None) and text._attn_implementation == "sdpa":
             model.set_attn_implementation("eager")
         return cls(model, tokenizer, name or type(model).__name__, revision)
+
+    @classmethod
+    def from_model(
+        cls, model: Any, tokenizer: PreTrainedTokenizerBase | None = None, *, name: str | None = None
+    ) -> "LanguageModel":
+        """A LanguageModel of a transformers model in memory, fine-tuned or with adapters (PEFT), which stays untouched.
+
+        Everything runs on a view: ``.model`` has modules and a configuration of its own, in evaluation mode and without
+        gradients, and shares the weights, so that it takes no memory and follows further training in place. Raises
+        EqlinError for what is no causal language model of transformers.
+        """
+        view = view_of(model)
+        if view.get_output_embeddings() is None:
+            raise EqlinError(f"{type(view).__name__} has no unembedding: load it as a causal language model.")
+        return cls.wrap(view, tokenizer, name or Path(view.config._name_or_path or type(view).__name__).name)
 
     @property
     def config(self) -> PreTrainedConfig:

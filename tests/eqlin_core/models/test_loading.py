@@ -139,6 +139,20 @@ def test_the_memory_of_the_gpu_is_what_counts_there(folder: Path, monkeypatch: p
     assert "is free on cuda:1" in refusal(folder, device="cuda:1")
 
 
+def test_a_dtype_and_a_device_are_taken_like_their_names(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for dtype in ("float64", "float32", "bfloat16", "float16"):
+        lm = load_model(folder, dtype=getattr(torch, dtype), device=torch.device("cpu"))
+        assert lm.dtype == load_model(folder, dtype=dtype, device="cpu").dtype == getattr(torch, dtype)
+        assert lm.device == torch.device("cpu")
+    assert "'torch.int8' is no dtype for a model" in refusal(folder, dtype=torch.int8)
+    assert "no device 'cuda:7'" in refusal(folder, device=torch.device("cuda:7"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 10**12) if device.index == 1 else (0, 0))
+    assert "is free on cuda:1" in refusal(folder, device=torch.device("cuda:1"))
+    assert "is free on cuda:1" in refusal(folder, device=torch.device("cuda", 1))
+
+
 # Wherever it lies
 
 
