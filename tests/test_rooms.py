@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-GROUND = ("errors", "dtypes", "version", "progress", "cache")
+GROUND = ("errors", "dtypes", "version", "reprs", "progress", "cache")
 # What each room may import, and with it what that may import; files that stand alone are rooms of one file.
 ROOMS: dict[str, tuple[str, ...]] = {
     "errors": (),
     "dtypes": (),
     "version": (),
+    "reprs": (),
     "progress": ("errors",),
     "cache": ("errors",),
     "figures": (),
@@ -32,7 +33,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "analysis": ("spectra", "layers", "steering", "audit"),
 }
 # Rooms that load no torch, and files outside them whose constants the pages read.
-WITHOUT_TORCH = ("errors", "version", "progress", "cache", "figures", "runs")
+WITHOUT_TORCH = ("errors", "version", "reprs", "progress", "cache", "figures", "runs")
 CONSTANTS = ("models.presets", "models.bundled", "layers.cost", "steering.presets")
 PAGE_ROOMS: dict[str, tuple[str, ...]] = {
     "worker": (),

@@ -13,14 +13,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from eqlin_core.dtypes import dtype_name
 from eqlin_core.errors import EqlinError
 from eqlin_core.layers.blocks import Block, OpenNetwork
 from eqlin_core.maps.linear_map import LinearMap
 from eqlin_core.progress import Progress, report
+from eqlin_core.reprs import Facts, ShortRepr, counted, span
 
 
-@dataclass(frozen=True)
-class DirectContributions:
+@dataclass(frozen=True, repr=False)
+class DirectContributions(ShortRepr):
     """The logits w . y of m directions w, split by the part that writes and the input token that it comes from.
 
     ``embedding`` [m, T], ``attn`` and ``mlp`` [m, L, T], ``heads`` [m, L, H, T], which sum over H to ``attn``; the same
@@ -39,6 +41,15 @@ class DirectContributions:
     head_bias: Float[Tensor, "m L H"]
     norm_bias: Float[Tensor, " m"]
     total: Float[Tensor, " m"]
+
+    def _facts(self) -> Facts:
+        m, layers, heads, tokens = self.heads.shape
+        yield "directions", counted(m, "direction")
+        yield "layers", counted(layers, "layer")
+        yield "heads", counted(heads, "head")
+        yield "tokens", counted(tokens, "token")
+        yield "totals", f"total {span(self.total.tolist())}"
+        yield "dtype", dtype_name(self.total.dtype)
 
     def summed(self) -> Float[Tensor, " m"]:
         """All parts together, to compare with ``total``."""

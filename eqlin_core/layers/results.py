@@ -9,14 +9,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from eqlin_core.dtypes import dtype_name
 from eqlin_core.errors import EqlinError
+from eqlin_core.reprs import Facts, ShortRepr, counted, error_text
 from eqlin_core.runs.values import Row
 
 KINDS = ("layer", "attn", "mlp")
 
 
-@dataclass(frozen=True)
-class ReadTriplets:
+@dataclass(frozen=True, repr=False)
+class ReadTriplets(ShortRepr):
     """The k largest singular triplets at every place, J ~ U diag(S) Vh, signed so that u . y >= 0.
 
     ``stable_rank`` has the exact Frobenius norm; ``projections`` are v . x, ``cosines`` those of v with x;
@@ -35,9 +37,15 @@ class ReadTriplets:
     v_ids: Int[Tensor, "*place k r"]
     v_scores: Float[Tensor, "*place k r"]
 
+    def _facts(self) -> Facts:
+        yield "places", f"places {' x '.join(map(str, self.stable_rank.shape))}"
+        yield "triplets", f"k={self.S.shape[-1]}"
+        yield "tokens read", f"{self.u_ids.shape[-1]} read"
+        yield "dtype", dtype_name(self.S.dtype)
 
-@dataclass(frozen=True)
-class LayerSweep:
+
+@dataclass(frozen=True, repr=False)
+class LayerSweep(ShortRepr):
     """The maps to every layer and kind at one prompt. L layers, K kinds, T tokens, width d, k triplets, r tokens read.
 
     ``triplets`` of J_i have the places [L, K, T]; ``joint`` ones of [J_1 ... J_T] [L, K], their v of T d columns read
@@ -61,6 +69,16 @@ class LayerSweep:
     y_ids: Int[Tensor, "L K r"]
     y_scores: Float[Tensor, "L K r"]
     errors: Float[Tensor, "L K"]
+
+    def _facts(self) -> Facts:
+        yield "maps", self.mode
+        yield "layers", counted(len(self.values), "layer")
+        yield "kinds", ", ".join(self.kinds)
+        yield "tokens", counted(len(self.tokens), "token")
+        yield "triplets", f"k={self.triplets.S.shape[-1]}"
+        yield "width", f"d={self.values.shape[-1]}"
+        yield "dtype", self.dtype
+        yield "exactness", error_text(self.exact, float(self.errors.max()))
 
     @property
     def U(self) -> Float[Tensor, "L K T d k"]:

@@ -13,14 +13,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from eqlin_core.dtypes import dtype_name
 from eqlin_core.progress import Progress, report
+from eqlin_core.reprs import Facts, ShortRepr, span
 
 _SPARE = 4  # vectors in a block beyond k unless it is given: a value that is repeated up to k times is found that often
 _SEED = 0
 
 
-@dataclass(frozen=True)
-class Triplets:
+@dataclass(frozen=True, repr=False)
+class Triplets(ShortRepr):
     """The k largest singular triplets: U [m, k], S [k], Vh [k, n], and how well each satisfies its two equations.
 
     ``residuals`` [k, 2]: ||J v - sigma u|| and ||J^T u - sigma v||, over sigma_1. ``converged``: whether all are
@@ -33,6 +35,14 @@ class Triplets:
     residuals: Float[Tensor, "k 2"]
     converged: bool
     passes: int
+
+    def _facts(self) -> Facts:
+        yield "triplets", f"k={len(self.S)}"
+        yield "singular values", f"σ {span(self.S.tolist())}"
+        yield "largest residual", f"residual {float(self.residuals.max()):.1e}"
+        yield "converged", "converged" if self.converged else "not converged"
+        yield "passes", f"{self.passes} passes"
+        yield "dtype", dtype_name(self.S.dtype)
 
 
 def block_krylov(

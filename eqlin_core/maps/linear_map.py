@@ -23,12 +23,13 @@ from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.prompts import prompt_ids, token_tensor
 from eqlin_core.models.sites import Site, SourcePlace, TargetPlace, find_final_norm
 from eqlin_core.progress import Progress, report, shown
+from eqlin_core.reprs import Facts, ShortRepr, counted, error_text
 from eqlin_core.resources import budget, plan
 from eqlin_core.resources.scratch import scratch_tensor
 from eqlin_core.runs.exactness import BOUNDS, Exactness
 
 
-class LinearMap:
+class LinearMap(ShortRepr):
     """The detached Jacobians of one output position with respect to every token, as an operator.
 
     ``apply`` and ``adjoint`` never form a matrix; ``jacobian`` does. ``as_scipy`` gives the d x (T d) matrix
@@ -53,6 +54,21 @@ class LinearMap:
         self._bias: Tensor | None = None
         self._contributions: Tensor | None = None
         self._jacobian: Tensor | None = None
+        self._exactness: Exactness | None = None  # as it was measured last
+
+    def _facts(self) -> Facts:
+        yield "model", self.lm.name
+        yield "tokens", counted(self.n_tokens, "token")
+        yield "width", f"d={self.width}"
+        yield "dtype", dtype_name(self.inputs.dtype)
+        if self.network.source != "embedding":
+            yield "source", f"from {self.network.source}"
+        if self.network.target != "output":
+            yield "target", f"to {self.network.target}"
+        if self.gated_path != "up":
+            yield "linear path of gated MLPs", f"gated_path={self.gated_path!r}"
+        if (measured := self._exactness) is not None:
+            yield "exactness", error_text(measured.exact, measured.reconstruction)
 
     # ---- what it is ------------------------------------------------------------------------------------------------
 
@@ -209,7 +225,8 @@ class LinearMap:
         if max(errors) > reconstruction_bound and not leaks:
             leaks = find_hidden_leaks(self.network, reconstruction_bound)
         exact = max(errors) <= reconstruction_bound and forward <= forward_bound and not leaks
-        return Exactness(max(errors), forward, dtype, exact, leaks)
+        self._exactness = Exactness(max(errors), forward, dtype, exact, leaks)
+        return self._exactness
 
     def _needs_constant(self, first: int) -> bool:
         """Whether a replay from a position on needs a row of its own for the biases: they are not known, or in part."""

@@ -6,7 +6,7 @@ Where a rule is off, the network's own derivative takes its place; with all rule
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -17,6 +17,7 @@ from eqlin_core.errors import EqlinError
 from eqlin_core.freezing.network import FrozenNetwork
 from eqlin_core.maps.linear_map import LinearMap
 from eqlin_core.progress import Progress, report
+from eqlin_core.reprs import Facts, ShortRepr, counted, error_text
 from eqlin_core.runs.exactness import BOUNDS
 
 # The rules that can be switched off, and what of the freezing each one stands for.
@@ -27,8 +28,8 @@ PARTS = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class PartlyFrozen:
+@dataclass(frozen=True, eq=False, repr=False)
+class PartlyFrozen(ShortRepr):
     """J_i = dy/dx_i of a network in which only the rules ``frozen`` hold their coefficients.
 
     ``inputs`` [T, d], ``output`` [d] and ``bias`` [d] are those of the map with every rule on; ``contributions`` [T, d]
@@ -45,7 +46,14 @@ class PartlyFrozen:
     dtype: str
     exact: bool
     leaks: list[str]
-    _map: LinearMap = field(repr=False)
+    _map: LinearMap
+
+    def _facts(self) -> Facts:
+        yield "frozen", f"frozen: {', '.join(self.frozen) or 'nothing'}"
+        yield "tokens", counted(len(self.tokens), "token")
+        yield "width", f"d={self.inputs.shape[-1]}"
+        yield "dtype", self.dtype
+        yield "exactness", error_text(self.exact, self.reconstruction)
 
     @property
     def reconstructed(self) -> Float[Tensor, " d"]:

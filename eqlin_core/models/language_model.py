@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from eqlin_core.dtypes import dtype_name
 from eqlin_core.errors import EqlinError
 from eqlin_core.models import four_bit
 from eqlin_core.models.checkpoints import quiet
 from eqlin_core.models.in_memory import view_of
 from eqlin_core.models.token_strings import token_strings
+from eqlin_core.reprs import Facts, ShortRepr, counted
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -22,8 +25,8 @@ else:  # importing these takes seconds, and names that exist only for a type che
     PreTrainedConfig = PreTrainedModel = PreTrainedTokenizerBase = Any
 
 
-@dataclass(eq=False)
-class LanguageModel:
+@dataclass(eq=False, repr=False)
+class LanguageModel(ShortRepr):
     """A causal language model in evaluation mode without gradients, its tokenizer, and what identifies its weights."""
 
     model: PreTrainedModel
@@ -55,7 +58,7 @@ class LanguageModel:
     @classmethod
     def from_model(
         cls, model: Any, tokenizer: PreTrainedTokenizerBase | None = None, *, name: str | None = None
-    ) -> "LanguageModel":
+    ) -> LanguageModel:
         """A LanguageModel of a transformers model in memory, fine-tuned or with adapters (PEFT), which stays untouched.
 
         Everything runs on a view: ``.model`` has modules and a configuration of its own, in evaluation mode and without
@@ -66,6 +69,15 @@ class LanguageModel:
         if view.get_output_embeddings() is None:
             raise EqlinError(f"{type(view).__name__} has no unembedding: load it as a causal language model.")
         return cls.wrap(view, tokenizer, name or Path(view.config._name_or_path or type(view).__name__).name)
+
+    def _facts(self) -> Facts:
+        weight = self.model.get_input_embeddings().weight
+        yield "model", self.name
+        yield "family", self.text_config.model_type
+        yield "blocks", counted(self.n_layers, "block")
+        yield "width", f"d={self.width}"
+        yield "dtype", dtype_name(weight.dtype)
+        yield "device", "offloaded" if weight.is_meta else str(weight.device)
 
     @property
     def config(self) -> PreTrainedConfig:

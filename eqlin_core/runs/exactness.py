@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from eqlin_core.reprs import Facts, html_table
+
 # Relative errors up to which a run is called exact. Reconstruction: an order above the floor of the dtype's rounding
 # through a deep network. Forward: stock models compute norms and softmax in float32 even in float64.
 BOUNDS = {
@@ -28,3 +30,14 @@ class Exactness:
     dtype: str
     exact: bool
     leaks: list[str] = field(default_factory=list)
+
+    def _repr_html_(self) -> str:
+        return html_table(type(self).__name__, self._facts())
+
+    def _facts(self) -> Facts:
+        yield "exact", "yes" if self.exact else "NO"
+        yield "reconstruction", f"{self.reconstruction:.2e} (bound {BOUNDS[self.dtype][0]:.0e})"
+        yield "forward", f"{self.forward:.2e} (bound {BOUNDS[self.dtype][1]:.0e})"
+        yield "dtype", self.dtype
+        for leak in self.leaks:
+            yield "leak", leak

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float
 
+from eqlin_core.reprs import Facts, ShortRepr, counted, error_text, excerpt, span
 from eqlin_core.runs.exactness import Exactness
 from eqlin_core.runs.treatments import Treatment
 from eqlin_core.runs.values import Array, Row
@@ -30,8 +31,8 @@ class RunKey:
     engine: str = ENGINE_VERSION
 
 
-@dataclass(frozen=True)
-class Target:
+@dataclass(frozen=True, repr=False)
+class Target(ShortRepr):
     """A vocabulary token that a logit is split for: its row w of the unembedding, its logit w . y and probability."""
 
     token_id: int
@@ -40,9 +41,15 @@ class Target:
     logit: float
     probability: float
 
+    def _facts(self) -> Facts:
+        yield "token", repr(self.token)
+        yield "token id", f"id {self.token_id}"
+        yield "logit", f"logit {self.logit:.4g}"
+        yield "probability", f"probability {self.probability:.3g}"
 
-@dataclass(frozen=True)
-class TokenRun:
+
+@dataclass(frozen=True, repr=False)
+class TokenRun(ShortRepr):
     """The contributions of one prompt: every array in float64, whatever the dtype they were computed in.
 
     ``treatments`` says how every module class of the model was frozen, ``made`` when this was computed (ISO 8601, UTC).
@@ -67,6 +74,19 @@ class TokenRun:
     made: str = ""
     saved: bool = False
 
+    def _facts(self) -> Facts:
+        yield "model", self.key.model
+        yield "prompt", excerpt(self.prompt)
+        yield "tokens", counted(len(self.tokens), "token")
+        yield "width", f"d={self.width}"
+        yield "dtype", self.key.dtype
+        if self.targets:
+            yield "next token", f"next {self.targets[0].token!r} {self.targets[0].probability:.1%}"
+        if self.exactness is not None:
+            yield "exactness", error_text(self.exactness.exact, self.exactness.reconstruction)
+        if not self.complete:
+            yield "state", "preview"
+
     def split(self, direction: Float[Array, " d"]) -> tuple[Float[Array, " tokens"], float, float]:
         """(w . J_i x_i of every token, w . b, w . y) for a direction w of the output space."""
         return self.contributions @ direction, float(self.bias @ direction), float(self.output @ direction)
@@ -83,8 +103,8 @@ class TokenRun:
         return np.divide(self.contributions @ self.output, sizes, out=np.zeros_like(sizes), where=sizes > 0)
 
 
-@dataclass(frozen=True)
-class SpectrumRun:
+@dataclass(frozen=True, repr=False)
+class SpectrumRun(ShortRepr):
     """The k largest singular triplets of every token, with what they read as and what they do at this prompt."""
 
     key: RunKey
@@ -98,12 +118,24 @@ class SpectrumRun:
     reads_v: list[list[Row]]
     exactness: Exactness
 
+    def _facts(self) -> Facts:
+        yield "model", self.key.model
+        yield "tokens", counted(len(self.tokens), "token")
+        yield "triplets", f"k={self.S.shape[-1]}"
+        known = self.S[np.isfinite(self.S[:, 0]), 0]
+        if len(known):
+            yield "largest singular values", f"σ₁ {span(known.tolist())}"
+        if len(known) < len(self.S):
+            yield "there", f"of {counted(len(known), 'token')} so far"
+        yield "dtype", self.key.dtype
+        yield "exactness", error_text(self.exactness.exact, self.exactness.reconstruction)
+
     def shares(self, token: int, direction: Float[Array, " d"]) -> Float[Array, " k"]:
         """w . u_k sigma_k (v_k . x_i): the part of token i's term of the logit that triplet k carries."""
         return (direction @ self.U[token]) * self.S[token] * self.projections[token]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class EarlySpectra(SpectrumRun):
     """The largest triplets of a few tokens, found by passes before the matrix was there.
 

@@ -8,20 +8,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eqlin_core.dtypes import coefficient_dtype
+from eqlin_core.dtypes import coefficient_dtype, dtype_name
 from eqlin_core.errors import EqlinError
 from eqlin_core.linalg.krylov import block_krylov
 from eqlin_core.linalg.signs import signed
 from eqlin_core.linalg.truncated_svd import stable_rank, truncated_svd
 from eqlin_core.maps.linear_map import LinearMap
 from eqlin_core.progress import Progress, part, report
+from eqlin_core.reprs import Facts, ShortRepr, counted, span
 from eqlin_core.resources import budget
 
 _JOINT = {torch.float64: 1e-9, torch.float32: 2e-5}
 
 
-@dataclass(frozen=True)
-class Spectrum:
+@dataclass(frozen=True, repr=False)
+class Spectrum(ShortRepr):
     """The k largest singular triplets of every token: J_i ~ U[i] diag(S[i]) Vh[i], signed so that u . y >= 0.
 
     Per token U [T, d, k], S [T, k], Vh [T, k, d], stable_rank [T]; of the joint matrix [J_1 ... J_T] U [d, k], S [k],
@@ -32,6 +33,13 @@ class Spectrum:
     S: Float[Tensor, "*tokens k"]
     Vh: Float[Tensor, "*tokens k columns"]
     stable_rank: Float[Tensor, "*tokens"]
+
+    def _facts(self) -> Facts:
+        yield "tokens", counted(len(self.S), "token") if self.S.dim() == 2 else "all tokens together"
+        yield "triplets", f"k={self.S.shape[-1]}"
+        yield "largest singular values", f"σ₁ {span(self.S[..., 0].flatten().tolist())}"
+        yield "stable ranks", f"stable rank {span(self.stable_rank.flatten().tolist())}"
+        yield "dtype", dtype_name(self.S.dtype)
 
 
 def spectrum(lin: LinearMap, k: int = 24, *, joint: bool = False, progress: Progress | None = None) -> Spectrum:

@@ -16,13 +16,14 @@ from eqlin_core.linalg.truncated_svd import truncated_svd
 from eqlin_core.maps.linear_map import LinearMap
 from eqlin_core.models.readout import next_token_logits
 from eqlin_core.progress import Progress, part, report
+from eqlin_core.reprs import Facts, ShortRepr
 from eqlin_core.resources import budget
 from eqlin_core.runs.values import Row
 from eqlin_core.spectra.spectrum import Spectrum
 
 
-@dataclass(frozen=True, eq=False)
-class Truncation:
+@dataclass(frozen=True, eq=False, repr=False)
+class Truncation(ShortRepr):
     """What is left of a prediction at each rank r = 0..k; row r of every field is the map cut to rank r.
 
     ``outputs`` [k+1, d] are y_r; ``error`` [k+1] = ||y_r - y|| / ||y||; ``divergence`` [k+1] = KL(true || truncated) of
@@ -39,6 +40,13 @@ class Truncation:
     top: list[Row]
     true_top: Row
     keeps: int | None
+
+    def _facts(self) -> Facts:
+        last = len(self.error) - 1
+        yield "ranks", f"ranks 0 to {last}"
+        yield "error at the largest", f"error {float(self.error[-1]):.1e} at rank {last}"
+        said = f"keeps the top token from rank {self.keeps}" if self.keeps is not None else "loses the top token"
+        yield "most likely token", said
 
 
 def truncate(

@@ -18,10 +18,11 @@ from eqlin_core.models.experts import fitting_experts
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.prompts import CheckedIds, prompt_ids
 from eqlin_core.progress import Progress, report
+from eqlin_core.reprs import Facts, ShortRepr, counted, excerpt
 
 
-@dataclass(frozen=True, eq=False)
-class Generation:
+@dataclass(frozen=True, eq=False, repr=False)
+class Generation(ShortRepr):
     """What was generated after a prompt: ``logits`` [steps, vocab] are those each token was chosen from.
 
     ``token_ids`` holds an end-of-text token where one came (``ended``), ``text`` does not. ``strength`` is 0 without
@@ -35,6 +36,13 @@ class Generation:
     prompt_ids: list[int]
     strength: float | tuple[float, ...]
     ended: bool
+
+    def _facts(self) -> Facts:
+        yield "text", excerpt(self.text, 80)
+        yield "tokens", counted(len(self.token_ids), "token")
+        yield "strength", f"strength {self.strength}"
+        if self.ended:
+            yield "end", "ended by itself"
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.prompts import CheckedIds, prompt_ids
 from eqlin_core.models.sites import Site
 from eqlin_core.progress import Progress
+from eqlin_core.reprs import Facts, ShortRepr, counted, excerpt
 from eqlin_core.steering.generation import is_whole
 from eqlin_core.version import __version__
 
@@ -31,8 +32,8 @@ FORMAT = "eqlin steering operator"
 _SAME_EMBEDDINGS = 0.02
 
 
-@dataclass(frozen=True, eq=False)
-class SteeringOperator:
+@dataclass(frozen=True, eq=False, repr=False)
+class SteeringOperator(ShortRepr):
     """J [n, d, d] of a concept prompt: its embeddings to the output of block ``layers - 1``, last position.
 
     ``block`` (from 0) is where it is injected unless a call says otherwise; ``inputs`` [n, d] are the concept's
@@ -51,6 +52,17 @@ class SteeringOperator:
     model: str
     revision: str
     engine: str
+
+    def _facts(self) -> Facts:
+        yield "model", self.model
+        if self.concept:
+            yield "concept", excerpt(self.concept)
+        yield "tokens", counted(len(self.token_ids), "token")
+        yield "width", f"d={self.J.shape[-1]}"
+        yield "depth", counted(self.layers, "block")
+        yield "injected", f"into block {self.block}"
+        yield "final norm", "with the final norm" if self.final_norm else "without the final norm"
+        yield "dtype", self.dtype
 
     @property
     def dtype(self) -> str:

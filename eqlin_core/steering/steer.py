@@ -14,6 +14,7 @@ from eqlin_core.errors import EqlinError
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.prompts import CheckedIds
 from eqlin_core.progress import Progress
+from eqlin_core.reprs import Facts, ShortRepr, counted
 from eqlin_core.runs.steering import FormName
 from eqlin_core.steering.generation import (
     Generation,
@@ -66,11 +67,16 @@ def steer(
     return row
 
 
-@dataclass(frozen=True, eq=False)
-class SteeringSweep(Sequence[Generation]):
+@dataclass(frozen=True, eq=False, repr=False)
+class SteeringSweep(ShortRepr, Sequence[Generation]):
     """One generation for each strength, in their order: ``sweep[i]``, ``len(sweep)``, ``for generation in sweep``."""
 
     generations: list[Generation]
+
+    def _facts(self) -> Facts:
+        yield "generations", counted(len(self), "generation")
+        if self.generations:
+            yield "strengths", f"strengths {self.strengths[0]} to {self.strengths[-1]}"
 
     @property
     def strengths(self) -> list[float | tuple[float, ...]]:

@@ -117,7 +117,10 @@ class Adapted(nn.Module):
     @torch.no_grad()
     def merged(self) -> nn.Linear:
         """The one layer that does the same."""
-        self.base_layer.weight += 0.5 * self.lora_B["default"].weight @ self.lora_A["default"].weight
+        down, up = (adapter["default"].weight for adapter in (self.lora_A, self.lora_B))
+        assert isinstance(down, Tensor)
+        assert isinstance(up, Tensor)
+        self.base_layer.weight += 0.5 * up @ down
         return self.base_layer
 
 
