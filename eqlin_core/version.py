@@ -11,8 +11,8 @@ from pathlib import Path
 __version__ = "0.1.0"
 
 PACKAGE = Path(__file__).resolve().parent
-# Rooms that draw or talk: what they hold changes no number.
-_NO_NUMBERS = ("figures",)
+# What draws or talks changes no number: the figures, the command, and in an installed package the dashboard.
+_NO_NUMBERS = ("figures", "command", "__main__.py", "dashboard")
 _LIBRARIES = ("torch", "transformers", "numpy", "scipy")
 
 
@@ -30,5 +30,5 @@ def engine_fingerprint() -> str:
 
 
 def engine_files(package: Path) -> list[Path]:
-    """Every source file of the package, in sub-packages too, that can change a number; no figure can."""
+    """Every source file of the package, in sub-packages too, that can change a number; no figure and no command can."""
     return sorted(f for f in package.rglob("*.py") if f.relative_to(package).parts[0] not in _NO_NUMBERS)

@@ -113,9 +113,16 @@ def report(found: Audit) -> str:
     return "\n".join([*lines, "exact" if found.exact else "NOT EXACT"])
 
 
-def main(arguments: Sequence[str] | None = None, load: Callable[[str, str, str], LanguageModel] | None = None) -> int:
-    """Run the command with these arguments; ``load(name, dtype, device)`` stands in for ``load_model``."""
-    options = _parser().parse_args(arguments)
+def main(
+    arguments: Sequence[str] | None = None,
+    load: Callable[[str, str, str], LanguageModel] | None = None,
+    prog: str = "python -m eqlin_core.audit",
+) -> int:
+    """Run the command with these arguments; ``load(name, dtype, device)`` stands in for ``load_model``.
+
+    ``prog`` is what its help calls it.
+    """
+    options = _parser(prog).parse_args(arguments)
     if options.table:
         rows = family_rows()
         print(markdown(rows))
@@ -195,11 +202,11 @@ def _number_lines(measured: list[Measured]) -> list[str]:
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """One sentence, in place of the usage and a message."""
-        self.exit(2, f"{message[:1].upper()}{message[1:]}; see python -m eqlin_core.audit --help.\n")
+        self.exit(2, f"{message[:1].upper()}{message[1:]}; see {self.prog} --help.\n")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m eqlin_core.audit", description=(__doc__ or "").partition(":")[2].strip())
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = _Parser(prog=prog, description=(__doc__ or "").partition(":")[2].strip())
     parser.add_argument("model", nargs="?", help=f"{bundled.NAME}, a preset, a hub id, a folder or a .gguf file")
     parser.add_argument("--prompt", help=f"default: {PROMPT!r}; fixed token ids for a model without a tokenizer")
     parser.add_argument("--token-ids", nargs="+", type=int, metavar="ID", help="in place of a prompt")

@@ -1,0 +1,59 @@
+"""What ``eqlin run`` prints, as runs: computed once, printed as tables or as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from eqlin_core.command.waiting import waiting
+from eqlin_core.runs.exactness import Exactness
+from eqlin_core.runs.prompt import Array, SpectrumRun, Target, TokenRun
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """A prompt's run, the token whose logit is explained, and the singular triplets unless they were left out."""
+
+    run: TokenRun
+    target: Target
+    spectra: SpectrumRun | None
+
+    @property
+    def exactness(self) -> Exactness:
+        """Of the matrix where there is one, else of the contributions."""
+        measured = self.run.exactness if self.spectra is None else self.spectra.exactness
+        assert measured is not None  # only a preview has none
+        return measured
+
+    @property
+    def terms(self) -> tuple[Array, float]:
+        """(w . J_i x_i of every token [T], w . b), which sum to the explained logit w . y."""
+        terms, constant, _ = self.run.split(self.target.row)
+        return terms, constant
+
+    @property
+    def total(self) -> float:
+        """The sum of all terms."""
+        terms, constant = self.terms
+        return float(np.sum(terms) + constant)
+
+
+def analyse(
+    model: str, prompt: str, *, dtype: str, device: str, gated_path: str, k: int, token: str | None
+) -> Analysis:
+    """Load the model and analyse the prompt, with a bar on stderr. Raises EqlinError with what to do."""
+    with waiting() as told:
+        from eqlin_core import linearize, load_model, plan_run  # noqa: PLC0415 - torch is slow to import
+        from eqlin_core.analysis.prompt import spectrum_run, token_run, typed_target  # noqa: PLC0415
+        from eqlin_core.models.prompts import prompt_ids  # noqa: PLC0415
+
+        lm = load_model(model, dtype, device, progress=told)
+        ids = prompt_ids(lm, prompt, None)
+        if k:
+            plan_run(lm, len(ids))  # a matrix that cannot fit is refused before anything is computed
+        lin = linearize(lm, token_ids=ids, gated_path=gated_path)
+        target = None if token is None else typed_target(lin, token)
+        run = token_run(lin, prompt, progress=told)
+        spectra = spectrum_run(lin, k, progress=told) if k else None
+    return Analysis(run, target or run.targets[0], spectra)

@@ -1,0 +1,55 @@
+"""``eqlin run``: the analysis of one prompt in the terminal."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+Precision = Literal["float32", "float64", "bfloat16", "float16", "4bit"]
+Convention = Literal["up", "gate"]
+
+
+def run(
+    model: Annotated[
+        str, typer.Argument(help="smollm2-135m, a preset, a hub id, a folder or a .gguf file.", show_default=False)
+    ],
+    prompt: Annotated[str, typer.Argument(help="The text whose next token is explained.", show_default=False)],
+    dtype: Annotated[Precision, typer.Option(help="The precision that everything is computed in.")] = "float32",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    gated_path: Annotated[
+        Convention, typer.Option(help="The factor of gated MLPs that stays linear; the map is exact with both.")
+    ] = "up",
+    k: Annotated[
+        int,
+        typer.Option("--k", min=0, help="Singular triplets of every token; 0 leaves out the matrix, which takes long."),
+    ] = 3,
+    token: Annotated[
+        str | None, typer.Option(help="Explain the logit of this token; default: the most likely one.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")] = False,
+    save: Annotated[
+        Path | None,
+        typer.Option(dir_okay=False, writable=True, help="Write the tokens' run to this file, for eq.load_run."),
+    ] = None,
+) -> int:
+    """Analyse one prompt: is the map exact, what made the prediction, what each token's matrix does.
+
+    Exit status: 0 printed and exact, 1 printed and NOT exact, 2 nothing to print, or not saved; 130 interrupted.
+    """
+    # A help text waits for none of these.
+    from eqlin_core.command.analysis import analyse  # noqa: PLC0415
+    from eqlin_core.command.json_text import json_text  # noqa: PLC0415
+    from eqlin_core.command.tables import print_tables  # noqa: PLC0415
+    from eqlin_core.runs.files import save_run  # noqa: PLC0415
+
+    found = analyse(model, prompt, dtype=dtype, device=device, gated_path=gated_path, k=k, token=token)
+    if json:
+        sys.stdout.write(json_text(found))
+    else:
+        print_tables(found)
+    if save is not None:
+        save_run(found.run, save)
+    return 0 if found.exactness.exact else 1

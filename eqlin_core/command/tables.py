@@ -1,0 +1,125 @@
+"""An analysis as tables for a terminal: they fold where it is narrow, and are plain text in a pipe."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Console
+from rich.style import Style
+from rich.table import Table
+from rich.text import Text
+
+from eqlin_core.command.analysis import Analysis
+from eqlin_core.figures.labels import format_error, format_number, visible_token
+from eqlin_core.runs.prompt import Row, SpectrumRun
+
+LIKELY = 5
+READ = 6
+_BAR = 16
+_BAD = Style(color="red", bold=True)
+_FAINT = Style(dim=True)
+
+
+def print_tables(found: Analysis, console: Console | None = None) -> None:
+    """Print the analysis to the console, which is stdout unless given."""
+    console = console or Console(highlight=False, emoji=False, markup=False)
+    console.print(_head(found))
+    console.print(_verdict(found))
+    console.print(_next_tokens(found))
+    console.print(_contributions(found))
+    if found.spectra is not None:
+        console.print(_triplets(found.spectra))
+
+
+def _head(found: Analysis) -> Text:
+    run = found.run
+    facts = (
+        run.key.model,
+        run.key.dtype,
+        run.device,
+        f"linear path of gated MLPs: {run.key.gated_path}",
+        f"{len(run.tokens)} tokens" if len(run.tokens) > 1 else "1 token",
+        f"{run.n_layers} blocks",
+        f"d = {run.width}",
+    )
+    return Text(", ".join(facts))
+
+
+def _verdict(found: Analysis) -> Text:
+    exactness, (reconstruction, forward) = found.exactness, found.run.bounds
+    text = Text("exact" if exactness.exact else "NOT EXACT", "" if exactness.exact else _BAD)
+    text.append(
+        f": reconstruction {format_error(exactness.reconstruction)} (bound {reconstruction:.0e}), "
+        f"forward {format_error(exactness.forward)} (bound {forward:.0e})",
+        Style(),
+    )
+    for leak in exactness.leaks:
+        text.append(f"\nleak: {leak}", _BAD)
+    return text
+
+
+def _next_tokens(found: Analysis) -> Table:
+    table = _table("Likely next tokens")
+    table.add_column("token", overflow="fold")
+    table.add_column("probability", justify="right", no_wrap=True)
+    table.add_column("logit", justify="right", no_wrap=True)
+    for target in found.run.targets[:LIKELY]:
+        table.add_row(_token(target.token), f"{100 * target.probability:.1f} %", format_number(target.logit))
+    return table
+
+
+def _contributions(found: Analysis) -> Table:
+    """Every token's term of the explained logit, their sum, and the logit."""
+    terms, constant = found.terms
+    table = _table(f"Contributions to the logit of {visible_token(found.target.token)}")
+    table.add_column("token", overflow="fold")
+    table.add_column("w · J x", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    largest = max((abs(term) for term in (*terms, constant)), default=0.0) or 1.0
+    rows = [(_token(token), float(term)) for token, term in zip(found.run.tokens, terms, strict=True)]
+    if constant:
+        rows.append((Text("biases, w · b", _FAINT), constant))
+    for name, term in rows:
+        bar = "█" * round(_BAR * abs(term) / largest)
+        table.add_row(name, f"{term:.4f}", Text(bar, "red" if term < 0 else "blue"))
+    table.add_section()
+    table.add_row("sum", f"{found.total:.4f}", "")
+    table.add_row("logit, w · y", f"{found.target.logit:.4f}", "")
+    return table
+
+
+def _triplets(spectra: SpectrumRun) -> Table:
+    """The largest singular triplets of every token's matrix, and what they read as."""
+    table = _table("Singular triplets of every token's matrix")
+    table.add_column("token", overflow="fold", max_width=14)
+    table.add_column("stable\nrank", justify="right", no_wrap=True)
+    table.add_column("#", justify="right", no_wrap=True)
+    table.add_column("σ", justify="right", no_wrap=True)
+    table.add_column("u writes", overflow="fold", ratio=1)
+    table.add_column("v reads", overflow="fold", ratio=1)
+    for i, token in enumerate(spectra.tokens):
+        for n, sigma in enumerate(spectra.S[i]):
+            first = n == 0
+            table.add_row(
+                _token(token) if first else "",
+                format_number(spectra.stable_rank[i]) if first else "",
+                str(n + 1),
+                format_number(sigma),
+                _reads(spectra.reads_u[i][n]),
+                _reads(spectra.reads_v[i][n]),
+            )
+    table.caption = Text("stable rank: ‖J‖²/σ₁²; u through the unembedding, v by cosine with the embeddings", _FAINT)
+    table.caption_justify = "left"
+    return table
+
+
+def _table(title: str) -> Table:
+    shown = Text(f"\n{title}", Style(bold=True))
+    return Table(title=shown, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+
+
+def _token(token: str) -> Text:
+    return Text(visible_token(token))
+
+
+def _reads(row: Row) -> Text:
+    return Text(" ".join(visible_token(token) for token, _ in row[:READ]))
