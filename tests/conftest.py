@@ -11,6 +11,7 @@ from jaxtyping import install_import_hook
 
 if TYPE_CHECKING:
     from eqlin_core import LanguageModel
+    from tests.installed import Installed
 
 # Sums in floating point depend on how they are split over threads; two is what the smallest machine here has.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
@@ -40,3 +41,11 @@ def default_model_float32() -> LanguageModel:
     from tests.cases import default_model
 
     return default_model("float32")
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """The wheel of this checkout in a virtual environment of its own."""
+    from tests.installed import install
+
+    return install(tmp_path_factory.mktemp("wheel"))
