@@ -8,7 +8,8 @@ import numpy as np
 
 from eqlin_core.command.waiting import waiting
 from eqlin_core.runs.exactness import Exactness
-from eqlin_core.runs.prompt import Array, SpectrumRun, Target, TokenRun
+from eqlin_core.runs.prompt import SpectrumRun, Target, TokenRun
+from eqlin_core.runs.values import Array
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ import math
 from typing import Any
 
 from eqlin_core.command.analysis import Analysis
-from eqlin_core.runs.prompt import Row, SpectrumRun, Target
+from eqlin_core.runs.prompt import SpectrumRun, Target
+from eqlin_core.runs.values import Row
 from eqlin_core.version import __version__
 
 

@@ -35,7 +35,7 @@ def run(
         typer.Option(dir_okay=False, writable=True, help="Write the tokens' run to this file, for eq.load_run."),
     ] = None,
 ) -> int:
-    """Analyse one prompt: is the map exact, what made the prediction, what each token's matrix does.
+    """Analyse one prompt: is the map exact, what does each token add to the logit, what does its matrix do.
 
     Exit status: 0 printed and exact, 1 printed and NOT exact, 2 nothing to print, or not saved; 130 interrupted.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import socket
 import sys
 import threading
@@ -46,8 +47,6 @@ def serve(
     """
     script = dashboard()
     port = _free_port(host, port)
-    from streamlit.web import cli  # noqa: PLC0415 - slow to import
-
     address = url(host, port, model)
     opens = _someone_watches() if browser is None else browser
     threading.Thread(target=_announce, args=(address, url(host, port), opens), daemon=True).start()
@@ -58,12 +57,20 @@ def serve(
         "logger.hideWelcomeMessage": "true",
         "logger.level": "warning",
     }
-    cli.main(
-        ["run", str(script), *(f"--{name}={value}" for name, value in options.items())],
-        prog_name="streamlit",
-        standalone_mode=False,
-    )
+    _run_streamlit("run", str(script), *(f"--{name}={value}" for name, value in options.items()))
     return 0
+
+
+def _run_streamlit(*arguments: str) -> None:
+    """What ``python -m streamlit`` does with these, in this process; the engine itself imports no Streamlit."""
+    before, sys.argv = sys.argv, ["streamlit", *arguments]
+    try:
+        runpy.run_module("streamlit", run_name="__main__")
+    except SystemExit as ended:
+        if ended.code:
+            raise EqlinError("Streamlit could not start the dashboard: see what it printed above.") from ended
+    finally:
+        sys.argv = before
 
 
 def dashboard() -> Path:

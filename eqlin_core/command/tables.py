@@ -10,7 +10,8 @@ from rich.text import Text
 
 from eqlin_core.command.analysis import Analysis
 from eqlin_core.figures.labels import format_error, format_number, visible_token
-from eqlin_core.runs.prompt import Row, SpectrumRun
+from eqlin_core.runs.prompt import SpectrumRun
+from eqlin_core.runs.values import Row
 
 LIKELY = 5
 READ = 6

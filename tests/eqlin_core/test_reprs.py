@@ -60,7 +60,7 @@ def objects() -> dict[str, Any]:
         ("Triplets", "Triplets(k=2, σ "),
         ("Truncation", "Truncation(ranks 0 to 3, error "),
         ("LayerSweep", f"LayerSweep(cumulative, 3 layers, layer, attn, mlp, {T} tokens, k=2, d=32, float64, exact "),
-        ("places", f"Triplets(places 3 x 3 x {T}, k=2, 8 read, float64)"),
+        ("places", f"ReadTriplets(places 3 x 3 x {T}, k=2, 8 read, float64)"),
         ("DirectContributions", f"DirectContributions(2 directions, 3 layers, 4 heads, {T} tokens, total "),
         (
             "SteeringOperator",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ def streamlit(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     from streamlit.web import cli
 
     asked: list[str] = []
-    monkeypatch.setattr(cli, "main", lambda arguments, **_: asked.extend(arguments))
+    monkeypatch.setattr(cli, "main", lambda **_: asked.extend(sys.argv[1:]))
     monkeypatch.setattr(serve, "_announce", lambda *_: None)
     return asked
 

@@ -1,4 +1,4 @@
-"""A tiny model in a folder and in a GGUF file; and a cache of the default model that is filled with a tiny one."""
+"""A tiny model in a GGUF file; and a cache of the default model that is filled with a tiny one."""
 
 import hashlib
 import os
@@ -10,14 +10,6 @@ import pytest
 from eqlin_core.models import bundled, default_wheel
 from eqlin_core.progress import Progress
 from tests.eqlin_core.models.bundled_cases import WHEEL, Index, write_wheel
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    from tests.eqlin_core.models.model_cases import tiny_llama  # and with it torch, which the figures' tests do without
-
-    tiny_llama().save_pretrained(tmp_path / "tiny")
-    return tmp_path / "tiny"
 
 
 @pytest.fixture(scope="session")
