@@ -22,7 +22,7 @@ from eqlin_core.runs.exactness import BOUNDS
 from eqlin_core.runs.treatments import gated
 from tests.cases import FAMILY_NAMES, MARIN, PROMPT, default_model, family, stock_outputs
 
-README = (Path(__file__).resolve().parents[3] / "README.md").read_text(encoding="utf-8")
+FAMILIES_TABLE = (Path(__file__).resolve().parents[3] / "docs" / "families.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -250,8 +250,8 @@ def test_what_is_not_exact_is_marked_in_the_table(monkeypatch: pytest.MonkeyPatc
     assert "(not exact)" in markdown([row])
 
 
-def test_the_table_of_the_readme_has_every_family() -> None:
-    section = README.partition("python -m eqlin_core.audit --table")[2].partition("\n## ")[0]
+def test_the_table_in_the_docs_has_every_family() -> None:
+    section = FAMILIES_TABLE.partition("python -m eqlin_core.audit --table")[2].partition("\n## ")[0]
     rows = [line for line in section.splitlines() if re.match(r"\| .* \(`\w", line)]
     names = [re.findall(r"^\| (.*) \(`([\w-]+)`\)", row)[0] for row in rows]
     assert names == [(FAMILIES[name].title, name) for name in FAMILY_NAMES]
