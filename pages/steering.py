@@ -31,7 +31,7 @@ def page() -> None:
     state.advance()
     watch(state)
     if state.shown is not None and not state.streaming:
-        texts(state, state.shown)
+        texts()
         charts(state, state.shown)
     elif not state.busy and not state.error:
         st.info("Choose a preset, or type a concept and a prompt, and choose Steer.")

@@ -227,7 +227,7 @@ def depth_guide(lm: LanguageModel, concept: str, k: int = 4) -> tuple[list[Row],
     norm = find_final_norm(decoder, layers)
     seen: list[Tensor] = []
     handles = [
-        layer.register_forward_hook(lambda m, a, out: seen.append((out[0] if isinstance(out, tuple) else out)[0, -1]))
+        layer.register_forward_hook(lambda _m, _a, out: seen.append((out[0] if isinstance(out, tuple) else out)[0, -1]))
         for layer in layers
     ]
     try:

@@ -170,7 +170,7 @@ def _ids(lm: LanguageModel, prompt: str | None, token_ids: Sequence[int] | None)
 
 
 def _load(name: str, dtype: str, device: str) -> LanguageModel:
-    def say(fraction: float | None, message: str) -> None:
+    def say(_fraction: float | None, message: str) -> None:
         if sys.stderr.isatty():
             print(f"\r{message:<78.78}", end="\r", file=sys.stderr, flush=True)
 

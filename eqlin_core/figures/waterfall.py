@@ -30,10 +30,12 @@ class Bar:
 
     @property
     def number(self) -> str:
+        """The value as it is printed at the bar, a term with its sign."""
         return printed(self.value, signed=not self.is_total)
 
     @property
     def hover_text(self) -> str:
+        """What is said under the pointer."""
         if self.is_total:
             return f"{self.hover} {self.number}"
         return f"{self.hover}<br>term {self.number}<br>sum so far {printed(self.end)}"

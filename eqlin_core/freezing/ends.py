@@ -89,13 +89,13 @@ class Ends:
         return rule.linear(target, fit(coefficient, target))
 
     def _entering(
-        self, v: Tensor, seen: dict[str, Tensor], recording: bool, module: nn.Module, args: Any, kwargs: Any
+        self, v: Tensor, seen: dict[str, Tensor], recording: bool, _module: nn.Module, args: Any, kwargs: Any
     ) -> Any:
         seen["leaf"] = block_input(args, kwargs).detach().requires_grad_() if recording else v
         return replace_block_input(args, kwargs, seen["leaf"])
 
     def _watch_stream(
-        self, streams: list[ResidualStream], stack: ExitStack, module: nn.Module, args: Any, kwargs: Any
+        self, streams: list[ResidualStream], stack: ExitStack, _module: nn.Module, args: Any, kwargs: Any
     ) -> None:
         streams.append(ResidualStream(block_input(args, kwargs)))
         stack.enter_context(Additions(streams[-1]))
@@ -106,9 +106,9 @@ class Ends:
         streams: list[ResidualStream],
         recording: bool,
         kinds: Callable[[ResidualStream], list[str]],
-        module: nn.Module,
-        args: Any,
-        kwargs: Any,
+        _module: nn.Module,
+        _args: Any,
+        _kwargs: Any,
         out: Any,
     ) -> None:
         assert isinstance(self.target, Site)

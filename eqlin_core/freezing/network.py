@@ -202,7 +202,7 @@ class FrozenNetwork:
     def _hook_record(self, module: nn.Module, name: str, add: Callable[..., None]) -> None:
         add(module.register_forward_pre_hook, partial(self._enter, name))
         if not any(module.children()) and not isinstance(module, _PASSIVE):
-            add(module.register_forward_hook, lambda m, a, k, out: self._leaves.record(name, module, a, k, out))
+            add(module.register_forward_hook, lambda _m, a, k, out: self._leaves.record(name, module, a, k, out))
         add(module.register_forward_hook, partial(self._leave, name))
 
     def _enter(self, name: str, module: nn.Module, args: Any, kwargs: Any) -> None:
@@ -210,7 +210,7 @@ class FrozenNetwork:
         self._recording.enter(name, module, args, kwargs)
         self._functions.enter(name)
 
-    def _leave(self, name: str, module: nn.Module, args: Any, kwargs: Any, out: Any) -> None:
+    def _leave(self, name: str, module: nn.Module, _args: Any, _kwargs: Any, out: Any) -> None:
         assert self._recording is not None
         self._functions.leave()
         node = self._recording.leave(name, module, out)
@@ -220,19 +220,19 @@ class FrozenNetwork:
     def _hook_replay(self, module: nn.Module, name: str, add: Callable[..., None]) -> None:
         rows: list[Tensor] = []
         if name in self._scoped:
-            add(module.register_forward_pre_hook, lambda m, a, k: self._functions.enter(name))
-            add(module.register_forward_hook, lambda m, a, k, out: self._functions.leave())
+            add(module.register_forward_pre_hook, lambda _m, _a, _k: self._functions.enter(name))
+            add(module.register_forward_hook, lambda _m, _a, _k, _out: self._functions.leave())
         if name in self._experts:
-            add(module.register_forward_pre_hook, lambda m, a, k: self._enter_experts(a, k))
-            add(module.register_forward_hook, lambda m, a, k, out: self._leave_experts(out))
+            add(module.register_forward_pre_hook, lambda _m, a, k: self._enter_experts(a, k))
+            add(module.register_forward_hook, lambda _m, _a, _k, out: self._leave_experts(out))
         elif name in self._off_path:
             # A projection to queries, keys or a gate reads its weights for nothing, unless choices depend on it.
             idle = type(module) is nn.Linear and not self._functions.chooses
             add(module.register_forward_pre_hook, partial(_rows, rows, 0 if idle else 1))
-            add(module.register_forward_hook, lambda m, a, k, out: _for_all(out, len(rows.pop())))
+            add(module.register_forward_hook, lambda _m, _a, _k, out: _for_all(out, len(rows.pop())))
         elif name in self._leaves:
             add(module.register_forward_pre_hook, partial(_rows, rows, 1))
-            add(module.register_forward_hook, lambda m, a, k, out: self._leaves.replay(name, rows.pop()))
+            add(module.register_forward_hook, lambda _m, _a, _k, _out: self._leaves.replay(name, rows.pop()))
 
     def _enter_experts(self, args: Any, kwargs: Any) -> Any:
         self._functions.token_by_token = True
@@ -255,7 +255,7 @@ class FrozenNetwork:
         self.rules[name] = Frozen(name, type(self._modules[name]).__name__, "; ".join([*known, *({rule} - set(known))]))
 
 
-def _rows(inputs: list[Tensor], kept: int, module: nn.Module, args: Any, kwargs: Any) -> Any:
+def _rows(inputs: list[Tensor], kept: int, _module: nn.Module, args: Any, kwargs: Any) -> Any:
     """Run a module whose result is replaced or never read on few rows of the batch; ``inputs`` keeps its true input."""
     inputs.append(args[0] if args else next(iter(kwargs.values())))
     return (inputs[-1].detach()[:kept],), {}
@@ -266,5 +266,7 @@ def _for_all(out: Tensor, rows: int) -> Tensor:
     return (out if len(out) else out.new_zeros(1).expand(1, *out.shape[1:])).expand(rows, *out.shape[1:])
 
 
-def _watch(watch: Callable[[str, Any], None], name: str, module: nn.Module, args: Any, kwargs: Any, out: Any) -> None:
+def _watch(
+    watch: Callable[[str, Any], None], name: str, _module: nn.Module, _args: Any, _kwargs: Any, out: Any
+) -> None:
     watch(name, out)

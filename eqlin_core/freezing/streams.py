@@ -87,11 +87,11 @@ def stock_value(
     seen: list[Tensor] = []
     with ExitStack() as stack:
 
-        def before(module: nn.Module, args: Any, kwargs: Any) -> None:
+        def before(_module: nn.Module, args: Any, kwargs: Any) -> None:
             streams.append(ResidualStream(block_input(args, kwargs)))
             stack.enter_context(Additions(streams[-1]))
 
-        def after(module: nn.Module, args: Any, out: Any) -> None:
+        def after(_module: nn.Module, _args: Any, out: Any) -> None:
             seen.append(
                 block_output(out) if kind == "layer" else sum_of(streams[-1], kinds, kind).view_as(block_output(out))
             )

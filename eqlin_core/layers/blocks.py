@@ -208,14 +208,14 @@ class OpenNetwork:
         attention: list[tuple[Tensor, Tensor, Tensor]] = []
         with ExitStack() as hooks, ExitStack() as modes:
 
-            def before(module: Any, args: Any, kwargs: Any) -> Any:
+            def before(_module: Any, args: Any, kwargs: Any) -> Any:
                 attention.clear()
                 x = sites.block_input(args, kwargs)
                 streams.append(ResidualStream(torch.zeros_like(x) if blank else x))
                 modes.enter_context(Additions(streams[-1]))
                 return sites.replace_block_input(args, kwargs, streams[-1].stream[0])
 
-            def after(module: Any, args: Any, out: Any) -> None:
+            def after(_module: Any, _args: Any, out: Any) -> None:
                 modes.pop_all().close()
                 weights, value, mixed = attention[0] if len(attention) == 1 else (None, None, None)
                 self._seen.append(Block(streams.pop(), sites.block_output(out), weights, value, mixed))

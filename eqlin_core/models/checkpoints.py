@@ -40,6 +40,8 @@ class DamagedModelError(EqlinError):
 
 @dataclass(frozen=True)
 class Wanted:
+    """What is asked for: a model's name, its precision, and where it shall live."""
+
     name: str
     dtype: torch.dtype
     device: torch.device
@@ -51,6 +53,7 @@ class Wanted:
 def from_directory(
     directory: Path, wanted: Wanted, report: Progress
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase | None]:
+    """The model and, where there is one, the tokenizer of a folder. Raises EqlinError with one sentence."""
     report(None, f"Checking {wanted.name}")
     config = _config(directory, wanted.name)
     parameters = sum(_parameters(file) for file in weight_files(directory, wanted.name))
@@ -109,6 +112,7 @@ def _config(directory: Path, name: str) -> PreTrainedConfig:
 
 
 def weight_files(directory: Path, name: str) -> list[Path]:
+    """The safetensors files of a folder's model. Raises EqlinError where there are none, or some are missing."""
     single, index = directory / "model.safetensors", directory / "model.safetensors.index.json"
     if single.is_file():
         return [single]
@@ -147,6 +151,7 @@ def _parameters(file: Path) -> int:
 
 
 def read_model(directory: Path, wanted: Wanted, **options: Any) -> PreTrainedModel:
+    """The weights, read into their model with these options of ``from_pretrained``. Raises EqlinError."""
     from transformers import AutoModelForCausalLM  # noqa: PLC0415
 
     if wanted.device.type != "cpu":
@@ -176,6 +181,7 @@ def read_model(directory: Path, wanted: Wanted, **options: Any) -> PreTrainedMod
 
 
 def read_tokenizer(directory: Path, name: str, **options: str) -> PreTrainedTokenizerBase | None:
+    """The tokenizer that lies in a folder; None where none does. Raises DamagedModelError for one that is broken."""
     from transformers import AutoTokenizer  # noqa: PLC0415
 
     # Without vocabulary files transformers may make up an empty tokenizer.
@@ -192,6 +198,7 @@ def read_tokenizer(directory: Path, name: str, **options: str) -> PreTrainedToke
 
 
 def require_memory(parameters: int, wanted: Wanted, beside: int = 0) -> None:
+    """Raise EqlinError, with what would fit, for more weights than the memory holds with ``beside`` bytes for each."""
     if wanted.device.type == "cuda":
         free, where = float(torch.cuda.mem_get_info(wanted.device)[0]), f"on {wanted.device}"
     else:
@@ -211,10 +218,12 @@ def require_memory(parameters: int, wanted: Wanted, beside: int = 0) -> None:
 
 
 def size_text(size: float | int) -> str:
+    """So many bytes in MB or GB, as people read it."""
     return f"{size / 1e9:.3g} GB" if size >= 1e9 else f"{size / 1e6:.3g} MB"
 
 
 def listed(words: Any) -> str:
+    """The words with commas between them."""
     return ", ".join(str(word) for word in words)
 
 
@@ -224,6 +233,7 @@ def _first_line(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
+    """Within the context transformers prints nothing: no warning, no bar."""
     from transformers.utils import logging  # noqa: PLC0415
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

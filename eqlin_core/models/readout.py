@@ -34,7 +34,7 @@ def next_token_logits(lm: LanguageModel, outputs: Float[Tensor, "m d"]) -> Float
     """
     hidden = outputs.to(lm.unembedding)[None]
 
-    def replace(module: Any, args: Any, out: Any) -> Any:
+    def replace(_module: Any, _args: Any, out: Any) -> Any:
         out.last_hidden_state = hidden
         return out
 

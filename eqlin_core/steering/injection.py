@@ -77,7 +77,7 @@ class Injection:
         self._pushes = [one.advance(embeddings) for one in self._sums]
 
     def _hook(self, which: list[int]) -> Callable[..., Any]:
-        def enter(module: Any, args: Any, kwargs: Any) -> Any:
+        def enter(_module: Any, args: Any, kwargs: Any) -> Any:
             return replace_block_input(args, kwargs, self._pushed(block_input(args, kwargs), which))
 
         return enter

@@ -25,7 +25,7 @@ from pages.widgets.theme import theme
 NUMBER_WIDTH, TEXT_WIDTH, ROW_HEIGHT, HEADER_HEIGHT, TABLE_ROWS = 64, 660, 28, 38, 21
 
 
-def texts(state: Steering, grid: SteeringGrid) -> None:
+def texts() -> None:
     """The slider, both texts, and the chart that follows the slider, in a fragment of their own."""
 
     @st.fragment
