@@ -14,7 +14,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eqlin_core.dtypes import dtype_name
-from eqlin_core.errors import EqlinError
 from eqlin_core.layers.blocks import Block, OpenNetwork
 from eqlin_core.maps.linear_map import LinearMap
 from eqlin_core.progress import Progress, report
@@ -115,25 +114,6 @@ def head_contributions(
 ) -> Float[Tensor, "m L H T"]:
     """What each head of each layer writes directly of every direction's logit, by the input token it comes from."""
     return direct_contributions(lin, directions, progress).heads
-
-
-def head_map(lin: LinearMap, layer: int, head: int, *, alone: bool = False) -> Float[Tensor, "T d d"]:
-    """The map from the embeddings, or the block's own input where ``alone``, to what one head adds; no final norm.
-
-    The maps of a layer's heads sum to that of its attention. e reverse passes for heads of width e.
-    """
-    net = OpenNetwork(lin)
-    net.require_parts()
-    if not 0 <= layer < len(net.blocks):
-        raise EqlinError(f"Block {layer} does not exist: this model has blocks 0 to {len(net.blocks) - 1}.")
-    block, position = net.blocks[layer], net.position
-    assert block.mixed is not None
-    if not 0 <= head < block.mixed.shape[2]:
-        raise EqlinError(f"Head {head} does not exist: this model has heads 0 to {block.mixed.shape[2] - 1}.")
-    identity = torch.eye(lin.width, dtype=lin.inputs.dtype, device=lin.inputs.device)
-    writes = net.rows(block.added("attn")[0, position], block.mixed, identity)[:, 0, position, head]  # d, e
-    reads = net.jacobian(block.mixed[0, position, head], block.input if alone else net.leaf)  # T, e, d
-    return writes.to(reads) @ reads
 
 
 def _mixed(block: Block, position: int) -> Float[Tensor, "b H e"]:

@@ -118,7 +118,8 @@ def _orthonormal(rows: Tensor, basis: Tensor, draw: Callable[[int], Tensor]) -> 
             rows = torch.where(lost[:, None], draw(len(rows)), rows)
             rows = rows / rows.norm(dim=1, keepdim=True)
     rest = rows - (rows @ basis.mT) @ basis
-    return torch.linalg.qr(rest.mT)[0].mT
+    columns: Tensor = torch.linalg.qr(rest.mT)[0]
+    return columns.mT
 
 
 def _floor(S: Tensor) -> float:

@@ -87,4 +87,5 @@ def _verified(matrix: Tensor, U: Tensor, S: Tensor, Vh: Tensor) -> Tensor:
         right = matrix.mT @ left - Vh.mT @ (S[:, :, None] * (U.mT @ left))
         probe = torch.linalg.qr(right)[0]
     rest = torch.linalg.matrix_norm(matrix @ probe - U @ (S[:, :, None] * (Vh @ probe)), ord=2)
-    return converged & (rest <= last * (1 + 1e-3 * tolerance) + 32 * torch.finfo(S.dtype).eps * top[:, 0])
+    verified: Tensor = converged & (rest <= last * (1 + 1e-3 * tolerance) + 32 * torch.finfo(S.dtype).eps * top[:, 0])
+    return verified

@@ -53,12 +53,14 @@ class SweepRun:
     def cosines_with_last(self, kind: str, triplet: int) -> Float[Array, "L C"]:
         """u of every layer times u of the same triplet of the last block's output."""
         last = self.U[-1, self.kinds.index("layer"), :, :, triplet]
-        return np.einsum("lcd,cd->lc", self.U[:, self.kinds.index(kind), :, :, triplet], last)
+        here = self.U[:, self.kinds.index(kind), :, :, triplet]
+        return np.asarray(np.einsum("lcd,cd->lc", here, last))
 
     def path(self, kind: str, column: int) -> Float[Array, "L 2 2"]:
         """u_1 and u_2 of every layer (second axis) on u_1 and u_2 of the last block's output (third axis)."""
         last = self.U[-1, self.kinds.index("layer"), column, :, :2]
-        return np.einsum("ldk,da->lka", self.U[:, self.kinds.index(kind), column, :, :2], last)
+        here = self.U[:, self.kinds.index(kind), column, :, :2]
+        return np.asarray(np.einsum("ldk,da->lka", here, last))
 
     def first_layers(self, token_id: int, kind: str, triplet: int, within: int) -> tuple[Int[Array, " C"], int]:
         """The first layer whose u reads as this token among its best ``within``, for every column, and for y; or -1."""

@@ -94,13 +94,14 @@ class TokenRun(ShortRepr):
     @property
     def norms(self) -> Float[Array, " tokens"]:
         """||J_i x_i||."""
-        return np.linalg.norm(self.contributions, axis=1)
+        return np.asarray(np.linalg.norm(self.contributions, axis=1))
 
     @property
     def cosines(self) -> Float[Array, " tokens"]:
         """cos(J_i x_i, y); zero for a token that contributes nothing."""
         sizes = self.norms * np.linalg.norm(self.output)
-        return np.divide(self.contributions @ self.output, sizes, out=np.zeros_like(sizes), where=sizes > 0)
+        products = self.contributions @ self.output
+        return np.asarray(np.divide(products, sizes, out=np.zeros_like(sizes), where=sizes > 0))
 
 
 @dataclass(frozen=True, repr=False)
@@ -132,7 +133,7 @@ class SpectrumRun(ShortRepr):
 
     def shares(self, token: int, direction: Float[Array, " d"]) -> Float[Array, " k"]:
         """w . u_k sigma_k (v_k . x_i): the part of token i's term of the logit that triplet k carries."""
-        return (direction @ self.U[token]) * self.S[token] * self.projections[token]
+        return np.asarray((direction @ self.U[token]) * self.S[token] * self.projections[token])
 
 
 @dataclass(frozen=True, repr=False)

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 import eqlin_core as eq
-from eqlin_core.layers.heads import head_map
-from tests.cases import FAMILY_NAMES, PROMPT, family, llama, relative
+from tests.cases import FAMILY_NAMES, PROMPT, family, llama
 
 T = len(PROMPT)
 
@@ -80,25 +79,7 @@ def test_the_chunk_of_tokens_changes_nothing() -> None:
     torch.testing.assert_close(small.mlp, whole.mlp, rtol=1e-12, atol=1e-13)
 
 
-@pytest.mark.parametrize("name", ["llama", "gpt2", "gemma3", "phi"])
-@pytest.mark.parametrize("alone", [True, False])
-def test_the_maps_of_heads_sum_to_the_map_of_attention(name: str, alone: bool) -> None:
-    lm = family(name)
-    lin = eq.linearize(lm, token_ids=PROMPT)
-    source = eq.Site(1, "input") if alone else "embedding"
-    whole = eq.linearize(lm, token_ids=PROMPT, source=source, target=eq.Site(1, "attn"), final_norm=False)
-    maps = [head_map(lin, 1, head, alone=alone) for head in range(lm.text_config.num_attention_heads)]
-    assert relative(torch.stack(maps).sum(0), whole.jacobian()) < 1e-12
-    assert relative(maps[0], maps[1]) > 0.1
-
-
 def test_progress_is_reported_and_cancels() -> None:
     lin = eq.linearize(family("llama"), token_ids=PROMPT)
     with pytest.raises(eq.Cancelled):
         eq.direct_contributions(lin, lin.lm.unembedding[:1], progress=lambda fraction, message: False)
-
-
-@pytest.mark.parametrize(("layer", "head", "sentence"), [(3, 0, "Block 3 does not exist"), (0, 4, "Head 4 does not")])
-def test_a_head_that_does_not_exist_is_refused(layer: int, head: int, sentence: str) -> None:
-    with pytest.raises(eq.EqlinError, match=sentence):
-        head_map(eq.linearize(family("llama"), token_ids=PROMPT), layer, head)

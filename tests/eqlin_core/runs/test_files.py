@@ -90,7 +90,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, mon
     def full(*_args: Any, **_kwargs: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(saved_runs.np, "savez", full)
+    monkeypatch.setattr(np, "savez", full)
     with pytest.raises(EqlinError, match="No space left"):
         save_run(token_run("new"), tmp_path / "run.npz")
     assert [file.name for file in tmp_path.iterdir()] == ["run.npz"]
