@@ -88,9 +88,10 @@ def test_an_interrupt_ends_quietly(monkeypatch: pytest.MonkeyPatch, capsys: pyte
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for a child process there")
 def test_ctrl_c_in_the_middle_of_an_analysis_leaves_no_traceback() -> None:
-    command = [sys.executable, "-m", "eqlin_core", "run", "smollm2-135m", "The bridge out of Marin is the"]
+    # so long a prompt that it is neither before its start nor at its end when it is interrupted
+    command = [sys.executable, "-m", "eqlin_core", "run", "smollm2-135m", "The bridge out of Marin is the " * 40]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        time.sleep(2)  # it loads torch or the model by now
+        time.sleep(8)
         process.send_signal(signal.SIGINT)
         shown, warned = process.communicate(timeout=60)
     assert (process.returncode, shown, warned) == (INTERRUPTED, b"", b"")
