@@ -1,4 +1,4 @@
-"""Page Tokens: which input tokens made the prediction."""
+"""Page Tokens: how much each input token's term adds to a logit."""
 
 import streamlit as st
 

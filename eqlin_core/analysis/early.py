@@ -1,4 +1,4 @@
-"""The largest singular triplets of the most important tokens, found by passes long before the matrix is there.
+"""The largest singular triplets of a few tokens with large contributions, found by passes long before the matrix is there.
 
 The matrix takes d reverse passes of all T positions, and nothing of it is finished early. The triplets of one token i
 take some ten passes each, of the T - i positions that it reaches: little, where d is large or the token stands late.
@@ -29,7 +29,7 @@ SHARE = 0.2  # of the matrix's passes that all of them may take together
 WORTHWHILE = 10.0  # seconds that the matrix takes at least
 # Relative residuals: the error of a singular value is about their square. Lower precisions hold no equation so well.
 _TOLERANCE = {torch.float64: 1e-6, torch.float32: 2e-4}
-_MESSAGE = "Largest triplets of the most important tokens"
+_MESSAGE = "Largest triplets of tokens with large contributions"
 _BLOCK = 3
 _ROWS = 64  # a pass of fewer positions takes as long, so that blocks of late tokens are wider
 

@@ -160,6 +160,6 @@ def test_it_is_cancelled_between_two_steps_and_the_map_stays_usable() -> None:
     with pytest.raises(eq.Cancelled):
         list(early.early_spectra(lin, [3, 0], K, stop_at_the_second_token))
     assert told[-1][0] >= 0.6
-    assert {message for _, message in told} == {"Largest triplets of the most important tokens"}
+    assert {message for _, message in told} == {"Largest triplets of tokens with large contributions"}
     assert [fraction for fraction, _ in told] == sorted(fraction for fraction, _ in told)
     assert lin.exactness().exact
