@@ -1,4 +1,4 @@
-"""The largest singular triplets of a few tokens with large contributions, found by passes long before the matrix is there.
+"""The largest singular triplets of a few tokens with large contributions, by passes long before the matrix is there.
 
 The matrix takes d reverse passes of all T positions, and nothing of it is finished early. The triplets of one token i
 take some ten passes each, of the T - i positions that it reaches: little, where d is large or the token stands late.
