@@ -67,7 +67,7 @@ def early_spectra(
     cancels as in ``LinearMap.jacobian``.
     """
     costs = [_cost(lin, token, k) for token in tokens]
-    found: dict[int, Triplets] = {}
+    triplets_by_token: dict[int, Triplets] = {}
     for n, token in enumerate(tokens):
         block = _block(lin, token, k)
         triplets = top_triplets(
@@ -80,8 +80,8 @@ def early_spectra(
             progress=part(progress, sum(costs[:n]) / sum(costs), sum(costs[: n + 1]) / sum(costs), _MESSAGE),
         )
         if triplets.converged:
-            found[token] = triplets
-            yield _run(lin, found, len(tokens))
+            triplets_by_token[token] = triplets
+            yield _run(lin, triplets_by_token, len(tokens))
 
 
 def _block(lin: LinearMap, token: int, k: int) -> int:
@@ -98,12 +98,12 @@ def _positions(lin: LinearMap, token: int) -> int:
     return lin.n_tokens - token if lin.network.causal else lin.n_tokens
 
 
-def _run(lin: LinearMap, found: dict[int, Triplets], awaited: int) -> EarlySpectra:
-    T, d, k = lin.n_tokens, lin.width, len(next(iter(found.values())).S)
+def _run(lin: LinearMap, triplets_by_token: dict[int, Triplets], awaited: int) -> EarlySpectra:
+    T, d, k = lin.n_tokens, lin.width, len(next(iter(triplets_by_token.values())).S)
     U, S, Vh = np.full((T, len(lin.output), k), np.nan), np.full((T, k), np.nan), np.full((T, k, d), np.nan)
     reads_u: list[list[Row]] = [[] for _ in range(T)]
     reads_v: list[list[Row]] = [[] for _ in range(T)]
-    for token, triplets in found.items():
+    for token, triplets in triplets_by_token.items():
         U[token], S[token], Vh[token] = (to_numpy(x) for x in (triplets.U, triplets.S, triplets.Vh))
         reads_u[token] = read_output(lin.lm, triplets.U.T, READ)
         reads_v[token] = read_input(lin.lm, triplets.Vh, READ)
@@ -118,7 +118,7 @@ def _run(lin: LinearMap, found: dict[int, Triplets], awaited: int) -> EarlySpect
         reads_u=reads_u,
         reads_v=reads_v,
         exactness=lin.exactness(),
-        there=tuple(sorted(found)),
+        there=tuple(sorted(triplets_by_token)),
         awaited=awaited,
-        residual=max(float(triplets.residuals.max()) for triplets in found.values()),
+        residual=max(float(triplets.residuals.max()) for triplets in triplets_by_token.values()),
     )

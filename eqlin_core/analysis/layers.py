@@ -20,24 +20,24 @@ KEPT = 8
 
 def sweep_run(lin: LinearMap, mode: str, k: int = KEPT, progress: Progress | None = None) -> SweepRun:
     """All layers and kinds in one mode."""
-    found = sweep_map(lin, mode, k=min(k, lin.width), progress=progress)
+    sweep = sweep_map(lin, mode, k=min(k, lin.width), progress=progress)
 
     def columns(name: str) -> np.ndarray:
-        each, joint = getattr(found.triplets, name), getattr(found.joint, name)
+        each, joint = getattr(sweep.triplets, name), getattr(sweep.joint, name)
         return torch.cat([each, joint[:, :, None]], 2).numpy()
 
     names = ("U", "S", "stable_rank", "projections", "cosines", "u_ids", "u_scores", "v_ids", "v_scores")
     return SweepRun(
         key=run_key(lin),
         mode=mode,
-        kinds=found.kinds,
-        method=found.method,
+        kinds=sweep.kinds,
+        method=sweep.method,
         tokens=list(lin.tokens),
-        names=found.names,
+        names=sweep.names,
         **{name: columns(name) for name in names},
-        y_ids=found.y_ids.numpy(),
-        errors=found.errors.numpy(),
-        exact=found.exact,
+        y_ids=sweep.y_ids.numpy(),
+        errors=sweep.errors.numpy(),
+        exact=sweep.exact,
     )
 
 

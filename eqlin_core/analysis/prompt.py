@@ -106,20 +106,20 @@ def typed_target(lin: LinearMap, text: str) -> Target:
 
 def spectrum_run(lin: LinearMap, k: int = 24, progress: Progress | None = None) -> SpectrumRun:
     """The singular triplets of every token's matrix, read out; computes the matrix."""
-    found = spectrum(lin, min(k, lin.width), progress=progress)
-    T, kept = found.S.shape
-    left = found.U.transpose(1, 2).reshape(T * kept, -1)
-    right = found.Vh.reshape(T * kept, -1)
+    triplets = spectrum(lin, min(k, lin.width), progress=progress)
+    T, kept = triplets.S.shape
+    left = triplets.U.transpose(1, 2).reshape(T * kept, -1)
+    right = triplets.Vh.reshape(T * kept, -1)
     reads_u = read_output(lin.lm, left, READ)
     reads_v = read_input(lin.lm, right, READ)
     return SpectrumRun(
         key=run_key(lin),
         tokens=list(lin.tokens),
-        U=to_numpy(found.U),
-        S=to_numpy(found.S),
-        Vh=to_numpy(found.Vh),
-        stable_rank=to_numpy(found.stable_rank),
-        projections=to_numpy(torch.einsum("tkd,td->tk", found.Vh, lin.inputs.to(found.Vh))),
+        U=to_numpy(triplets.U),
+        S=to_numpy(triplets.S),
+        Vh=to_numpy(triplets.Vh),
+        stable_rank=to_numpy(triplets.stable_rank),
+        projections=to_numpy(torch.einsum("tkd,td->tk", triplets.Vh, lin.inputs.to(triplets.Vh))),
         reads_u=[reads_u[t * kept : (t + 1) * kept] for t in range(T)],
         reads_v=[reads_v[t * kept : (t + 1) * kept] for t in range(T)],
         exactness=lin.exactness(),

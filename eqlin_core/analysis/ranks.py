@@ -18,10 +18,10 @@ def rank_run(
     lin: LinearMap, k: int, *, joint: bool = False, every: bool = False, progress: Progress | None = None
 ) -> RankRun:
     """The prediction at the ranks 0..k of each token's matrix, or of all together; ``every``: at all ranks 0..d."""
-    found: Spectrum | None = None
+    triplets: Spectrum | None = None
     if not every:
-        found = spectrum(lin, min(k, lin.width), joint=joint, progress=part(progress, 0.0, 0.9))
-    result: Truncation = truncate(lin, found, joint=joint, progress=progress)
+        triplets = spectrum(lin, min(k, lin.width), joint=joint, progress=part(progress, 0.0, 0.9))
+    result: Truncation = truncate(lin, triplets, joint=joint, progress=progress)
     return RankRun(
         key=run_key(lin),
         joint=joint,
@@ -37,21 +37,21 @@ def rank_run(
 
 def joint_run(lin: LinearMap, k: int = 24, progress: Progress | None = None) -> JointRun:
     """The joint triplets, read out; computes the matrix first where that has not been done."""
-    found = spectrum(lin, min(k, lin.width), joint=True, progress=progress)
-    parts = found.Vh.reshape(len(found.S), lin.n_tokens, lin.width)
+    triplets = spectrum(lin, min(k, lin.width), joint=True, progress=progress)
+    parts = triplets.Vh.reshape(len(triplets.S), lin.n_tokens, lin.width)
     weights = parts.square().sum(-1)
     main = weights.argmax(-1)
     strongest = parts[torch.arange(len(main), device=main.device), main]
     return JointRun(
         key=run_key(lin),
         tokens=list(lin.tokens),
-        U=to_numpy(found.U),
-        S=to_numpy(found.S),
+        U=to_numpy(triplets.U),
+        S=to_numpy(triplets.S),
         V=to_numpy(strongest),
-        stable_rank=float(found.stable_rank),
+        stable_rank=float(triplets.stable_rank),
         weights=to_numpy(weights),
         projections=to_numpy(torch.einsum("ktd,td->kt", parts, lin.inputs.to(parts))),
         main=main.cpu().numpy(),
-        reads_u=read_output(lin.lm, found.U.T, READ),
+        reads_u=read_output(lin.lm, triplets.U.T, READ),
         reads_v=read_input(lin.lm, strongest, READ),
     )

@@ -257,7 +257,7 @@ def _facts(lm: LanguageModel, ids: list[int], operators: Sequence[SteeringOperat
     if len(operators) == 2:
         cosine = torch.nn.functional.cosine_similarity(pushes[0].double(), pushes[1].double(), dim=0)
         angles = [float(torch.rad2deg(cosine.clamp(-1, 1).acos())), operator_angle(operators[0], operators[1])]
-    found = []
+    facts = []
     for one, push in zip(operators, pushes, strict=True):
         state = push
         if not one.final_norm:
@@ -266,8 +266,8 @@ def _facts(lm: LanguageModel, ids: list[int], operators: Sequence[SteeringOperat
         sigma = truncated_svd(one.J, 1)[1][:, 0]
         (reads,) = read_output(lm, state, READ)
         ranks = to_numpy(stable_rank(one.J, sigma))
-        found.append(OperatorFacts(one.concept, one.layers, list(one.tokens), ranks, reads, *angles))
-    return found
+        facts.append(OperatorFacts(one.concept, one.layers, list(one.tokens), ranks, reads, *angles))
+    return facts
 
 
 def _text(lm: LanguageModel, g: Generation) -> Text:

@@ -114,10 +114,10 @@ class OpenNetwork:
         """Every block in a replay with other embeddings, without a graph; with ``blank`` each block's input is zero."""
         with self._capturing(blank), torch.no_grad():
             self.network.replay(v)
-        found = self._seen
-        for block, known in zip(found, self.blocks, strict=True):
+        replayed = self._seen
+        for block, known in zip(replayed, self.blocks, strict=True):
             block.kinds = known.kinds
-        return found
+        return replayed
 
     def require_parts(self) -> None:
         """Raise EqlinError where a block is not input + attention + MLP."""

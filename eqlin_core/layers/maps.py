@@ -29,20 +29,20 @@ def forward_maps(net: OpenNetwork, columns: int, check: Check | None = None) -> 
         carried[i][0] = entrance[i]
     for layer, block in enumerate(net.blocks):
         maps = net.position_maps(layer, check)
-        found = {kind: entrance.new_zeros(len(net.leaf[0]), d, d) for kind in ("attn", "mlp", "layer")}
+        cumulative = {kind: entrance.new_zeros(len(net.leaf[0]), d, d) for kind in ("attn", "mlp", "layer")}
         for i, whole in enumerate(carried):
             for start in range(0, d, columns):
                 part = slice(start, start + columns)
                 x = whole[..., part]  # a view: what is added to it stays
                 attn = maps.attention(x, stop=T)
                 mlp = maps.mlp[i:T] @ (x if block.parallel else x + attn)
-                found["attn"][i, :, part], found["mlp"][i, :, part] = attn[-1], mlp[-1]
+                cumulative["attn"][i, :, part], cumulative["mlp"][i, :, part] = attn[-1], mlp[-1]
                 x += attn
                 x += mlp
-            found["layer"][i] = whole[-1]
+            cumulative["layer"][i] = whole[-1]
             if check is not None:
                 check()
-        yield found
+        yield cumulative
 
 
 def reverse_maps(net: OpenNetwork, check: Check | None = None) -> Iterator[Maps]:
@@ -55,9 +55,9 @@ def reverse_maps(net: OpenNetwork, check: Check | None = None) -> Iterator[Maps]
     below[net.position] = net.entrance()[net.position]
     for layer, block in enumerate(net.blocks):
         attn = net.jacobian(block.added("attn")[0, net.position], net.leaf, check)
-        found = _complete(net, layer, below, attn, check)
-        below = found["layer"]
-        yield found
+        cumulative = _complete(net, layer, below, attn, check)
+        below = cumulative["layer"]
+        yield cumulative
 
 
 def block_maps(net: OpenNetwork, check: Check | None = None) -> Iterator[Maps]:

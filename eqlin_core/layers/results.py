@@ -132,8 +132,8 @@ class LayerSweep(ShortRepr):
         return self.kinds.index(kind)
 
     def _row(self, side: str, layer: int, kind: str, token: int | None, triplet: int) -> Row:
-        found: Any = self.joint if token is None else self.triplets
+        reads: Any = self.joint if token is None else self.triplets
         place = (layer, self.kind_index(kind)) if token is None else (layer, self.kind_index(kind), token)
-        ids, scores = getattr(found, f"{side}_ids")[place], getattr(found, f"{side}_scores")[place]
+        ids, scores = getattr(reads, f"{side}_ids")[place], getattr(reads, f"{side}_scores")[place]
         pairs = zip(ids[triplet - 1].tolist(), scores[triplet - 1].tolist(), strict=True)
         return [(self.names[i], score) for i, score in pairs]

@@ -82,9 +82,9 @@ def sweep_map(
 
     used, maps = _maps(net, mode, method, check)
     layers = _Layers(net, mode, tuple(kinds), k, final_norm)
-    for done, found in enumerate(maps):
+    for done, layer_maps in enumerate(maps):
         check()
-        layers.add(done, found)
+        layers.add(done, layer_maps)
     report(progress, 1.0, "Layers")
     return layers.result(used)
 
@@ -162,8 +162,8 @@ class _Layers:
         self._tokens.append({name: t.unflatten(0, (K, T)) for name, t in each.items()})
         joint = J.transpose(1, 2).reshape(K, d, T * d)
         self._joint.append(_decompose(joint, y, x.reshape(1, -1).expand(K, -1), self._k, rows=1))
-        for found, right in ((self._tokens[-1], None), (self._joint[-1], T)):
-            self._read(found, right)
+        for triplets, right in ((self._tokens[-1], None), (self._joint[-1], T)):
+            self._read(triplets, right)
 
     def result(self, method: str) -> LayerSweep:
         """Everything collected, on the CPU."""
@@ -205,18 +205,18 @@ class _Layers:
         norm = net.read_through(y)
         return norm.matrices(maps[kind]), norm.value(y), norm.value(bias)
 
-    def _read(self, found: dict[str, Tensor], joint: int | None) -> None:
+    def _read(self, triplets: dict[str, Tensor], joint: int | None) -> None:
         """Add the tokens that u writes and v reads; of a joint v, those of the token that it reads most."""
         lm = self._net.lin.lm
-        u, v = found["U"].mT, found["Vh"]  # ..., k, d
+        u, v = triplets["U"].mT, triplets["Vh"]  # ..., k, d
         if joint is not None:
             v = v.unflatten(-1, (joint, -1))  # K, k, T, d
             most = v.norm(dim=-1).argmax(-1)[..., None, None].expand(*v.shape[:-2], 1, v.shape[-1])
             v = v.gather(-2, most)[..., 0, :]
         for name, table, vectors, cosine in (("u", lm.unembedding, u, False), ("v", lm.input_embeddings, v, True)):
             scores, ids = top_tokens(table, vectors, READ, cosine=cosine)
-            found[f"{name}_ids"] = ids.view(*vectors.shape[:-1], -1)
-            found[f"{name}_scores"] = scores.float().view(*vectors.shape[:-1], -1)
+            triplets[f"{name}_ids"] = ids.view(*vectors.shape[:-1], -1)
+            triplets[f"{name}_scores"] = scores.float().view(*vectors.shape[:-1], -1)
 
 
 def _decompose(

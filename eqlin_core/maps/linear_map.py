@@ -143,7 +143,7 @@ class LinearMap(ShortRepr):
         ``progress(fraction, message)`` is called after every chunk of tokens, and cancels as in ``jacobian``.
         """
         if self._contributions is None:
-            found = self.inputs.new_empty(self.n_tokens, len(self.output))
+            contributions = self.inputs.new_empty(self.n_tokens, len(self.output))
             report(progress, 0.0, "Contributions")
 
             def part(start: int, stop: int) -> None:
@@ -156,13 +156,13 @@ class LinearMap(ShortRepr):
                 constant = out[-1] if len(out) > len(token) else self.bias
                 if not first:
                     self._bias = constant
-                found[start:stop] = out[: len(token)] - constant
+                contributions[start:stop] = out[: len(token)] - constant
                 report(progress, stop / self.n_tokens, "Contributions")
 
             last = self.position + 1 if self.network.causal else self.n_tokens
-            found[last:] = 0  # what comes after the position does not reach it
+            contributions[last:] = 0  # what comes after the position does not reach it
             budget.in_chunks(last, self._chunk(), part)
-            self._contributions = found
+            self._contributions = contributions
         return self._contributions
 
     def jacobian(self, progress: Progress | bool | None = None) -> Float[Tensor, "tokens d_out d_in"]:

@@ -39,9 +39,9 @@ class TokenMap:
             # the last row, without any token, is what biases add from here on
             alone = v.new_zeros(stop - start + (constant is None), self.positions, lin.width)
             alone[: stop - start, self._at] = v[start:stop]
-            found = lin.network.replay(alone, self._first)[:, lin.position - self._first]
-            self._constant = found[-1] if constant is None else constant
-            out[start:stop] = found[: stop - start] - self._constant
+            values = lin.network.replay(alone, self._first)[:, lin.position - self._first]
+            self._constant = values[-1] if constant is None else constant
+            out[start:stop] = values[: stop - start] - self._constant
 
         if self._reaches:
             budget.in_chunks(len(v), self._chunk(), part)

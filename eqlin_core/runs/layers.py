@@ -73,8 +73,8 @@ class SweepRun:
         """The ids that are the first read-out somewhere, the most frequent first."""
         place = self.kinds.index(kind)
         ids = np.append(self.u_ids[:, place, :, triplet, 0].ravel(), self.y_ids[:, place, 0])
-        found, counts = np.unique(ids, return_counts=True)
-        return [int(i) for i in found[np.argsort(-counts, kind="stable")]]
+        distinct, counts = np.unique(ids, return_counts=True)
+        return [int(i) for i in distinct[np.argsort(-counts, kind="stable")]]
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,8 @@ class HeadsRun:
 
     def weights(self, first: int, second: int | None = None) -> Float[Array, " m"]:
         """What to sum the first axes with, for one token's logit or the difference of two."""
-        found = np.zeros(len(self.ids))
-        found[self.ids.index(first)] += 1
+        weights = np.zeros(len(self.ids))
+        weights[self.ids.index(first)] += 1
         if second is not None:
-            found[self.ids.index(second)] -= 1
-        return found
+            weights[self.ids.index(second)] -= 1
+        return weights

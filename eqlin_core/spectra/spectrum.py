@@ -81,8 +81,8 @@ def _joint(lin: LinearMap, matrix: Float[Tensor, "tokens d_out d_in"], k: int) -
     def reverse(rows: Tensor) -> Tensor:
         return torch.cat([rows @ J.to(device, dtype) for J in matrix], 1)
 
-    found = block_krylov(forward, reverse, lin.output.to(dtype), k, _JOINT[dtype])
-    U, Vh = signed(found.U, found.Vh, lin.output)
+    triplets = block_krylov(forward, reverse, lin.output.to(dtype), k, _JOINT[dtype])
+    U, Vh = signed(triplets.U, triplets.Vh, lin.output)
     squared = torch.stack([J.to(dtype).square().sum() for J in matrix]).sum()
-    rank = squared / found.S[0].square() if found.S[0] > 0 else squared
-    return Spectrum(U, found.S, Vh, rank)
+    rank = squared / triplets.S[0].square() if triplets.S[0] > 0 else squared
+    return Spectrum(U, triplets.S, Vh, rank)

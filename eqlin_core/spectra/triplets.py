@@ -50,7 +50,7 @@ def top_triplets(
     def reverse(rows: Tensor) -> Tensor:
         return (lin.adjoint(rows).flatten(1) if alone is None else alone.adjoint(rows)).to(dtype)
 
-    found = block_krylov(
+    triplets = block_krylov(
         forward,
         reverse,
         lin.output.new_zeros(len(lin.output), dtype=dtype),
@@ -60,5 +60,5 @@ def top_triplets(
         block=block,
         most=most,
     )
-    U, Vh = signed(found.U, found.Vh, lin.output)
-    return replace(found, U=U, Vh=Vh)
+    U, Vh = signed(triplets.U, triplets.Vh, lin.output)
+    return replace(triplets, U=U, Vh=Vh)

@@ -57,15 +57,15 @@ def flip_strength(
     report(progress, 0.0, "Flip strength")
     if scanned is None:
         grid = [maximum * i / (_SCAN - 1) for i in range(_SCAN)]
-        found = winners(grid)
+        likeliest = winners(grid)
     else:
-        grid, found = sorted(scanned), [scanned[s] for s in sorted(scanned)]
+        grid, likeliest = sorted(scanned), [scanned[s] for s in sorted(scanned)]
         maximum = grid[-1]
-    first = next((i for i, winner in enumerate(found) if winner == wanted), None)
+    first = next((i for i, winner in enumerate(likeliest) if winner == wanted), None)
     if first is None or first == 0:
         strength = None if first is None else 0.0
-        return Flip(name, wanted, strength, None, lm.token_strings([found[0]])[0], maximum)
-    low, high, other = grid[first - 1], grid[first], found[first - 1]
+        return Flip(name, wanted, strength, None, lm.token_strings([likeliest[0]])[0], maximum)
+    low, high, other = grid[first - 1], grid[first], likeliest[first - 1]
     while high - low > tolerance:
         report(progress, 0.5, "Flip strength")
         inner = [low + (high - low) * (i + 1) / (_SECTIONS + 1) for i in range(_SECTIONS)]
