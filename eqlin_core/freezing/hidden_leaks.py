@@ -22,17 +22,17 @@ def find_hidden_leaks(network: FrozenNetwork, tolerance: float) -> list[str]:
     generator = torch.Generator().manual_seed(0)
     draw = torch.randn(2, *network.inputs.shape, generator=generator, dtype=torch.float64)
     v, w = draw.to(network.inputs) * network.inputs.square().mean().sqrt()
-    found: list[str] = []
+    leaks: list[str] = []
 
     def check(name: str, out: Any) -> None:
         value = out[0] if isinstance(out, tuple) else out
-        if found or not isinstance(value, Tensor) or value.shape[0] != 4 or not value.is_floating_point():
+        if leaks or not isinstance(value, Tensor) or value.shape[0] != 4 or not value.is_floating_point():
             return
         nothing, first, second, both = value.double()
         scale = first.norm() + second.norm() + both.norm()
         if (both - first - second + nothing).norm() > tolerance * scale:
-            found.append(f"{name}: not linear in the input, although its recorded graph is")
+            leaks.append(f"{name}: not linear in the input, although its recorded graph is")
 
     with network.watching(check):
         network.replay(torch.stack([torch.zeros_like(v), v, w, v + w]))
-    return found
+    return leaks

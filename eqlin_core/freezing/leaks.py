@@ -82,12 +82,12 @@ def find_leaks(nodes: Iterable[Any], names: GraphNames, dtype: torch.dtype) -> l
 
     ``dtype`` is that of the linear path; a node that casts the path below it is a leak as well.
     """
-    found: dict[str, None] = {}
+    leaks: dict[str, None] = {}
     for node in nodes:
         reason = _leak(node, dtype)
         if reason:
-            found[f"{names.name(node) or 'the model itself'}: {reason}"] = None
-    return sorted(found)
+            leaks[f"{names.name(node) or 'the model itself'}: {reason}"] = None
+    return sorted(leaks)
 
 
 def _leak(node: Any, dtype: torch.dtype) -> str | None:

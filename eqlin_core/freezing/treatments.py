@@ -25,16 +25,16 @@ def treatments(network: FrozenNetwork, leaks: Iterable[str] = ()) -> list[Treatm
         name, _, reason = leak.partition(": ")
         leaking.setdefault(name, []).append(reason)
     names = {module: name for name, module in network.lm.model.named_modules()}
-    found: Counter[tuple[str, str]] = Counter()
+    counts: Counter[tuple[str, str]] = Counter()
     first: dict[tuple[str, str], str] = {}
     for module in network.decoder.modules():
         name = names[module]
         how = _how(network, module, name, leaking.get(name, []))
         if how:
             kind = type(module).__name__, how
-            found[kind] += 1
+            counts[kind] += 1
             first.setdefault(kind, name)
-    return [Treatment(class_name, n, how, first[class_name, how]) for (class_name, how), n in found.items()]
+    return [Treatment(class_name, n, how, first[class_name, how]) for (class_name, how), n in counts.items()]
 
 
 def _how(network: FrozenNetwork, module: nn.Module, name: str, reasons: list[str]) -> str:

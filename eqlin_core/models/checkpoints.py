@@ -159,7 +159,7 @@ def read_model(directory: Path, wanted: Wanted, **options: Any) -> PreTrainedMod
     options |= {**wanted.spread, "dtype": wanted.dtype, "local_files_only": True, "trust_remote_code": False}
     try:
         with quiet():
-            model, found = AutoModelForCausalLM.from_pretrained(directory, output_loading_info=True, **options)
+            model, loading_info = AutoModelForCausalLM.from_pretrained(directory, output_loading_info=True, **options)
     except EqlinError:
         raise
     except Exception as error:
@@ -173,7 +173,7 @@ def read_model(directory: Path, wanted: Wanted, **options: Any) -> PreTrainedMod
         raise EqlinError(
             f"{wanted.name} could not be loaded: check that it is complete and usable here ({text})."
         ) from error
-    if absent := sorted(found["missing_keys"]):
+    if absent := sorted(loading_info["missing_keys"]):
         raise EqlinError(
             f"The weights of {wanted.name} lack {listed(absent[:3])} ({len(absent)} in all): choose a complete model."
         )

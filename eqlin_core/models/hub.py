@@ -87,12 +87,12 @@ def _needed_files(sizes: dict[str, int], hub_id: str) -> dict[str, int]:
 def _cached(hub_id: str, revision: str | None) -> Path | None:
     from huggingface_hub import constants, try_to_load_from_cache  # noqa: PLC0415
 
-    found = try_to_load_from_cache(hub_id, "config.json", revision=revision, cache_dir=constants.HF_HUB_CACHE)
-    if not isinstance(found, str):
+    config_file = try_to_load_from_cache(hub_id, "config.json", revision=revision, cache_dir=constants.HF_HUB_CACHE)
+    if not isinstance(config_file, str):
         return None
     with contextlib.suppress(EqlinError):
-        weight_files(Path(found).parent, hub_id)
-        return Path(found).parent
+        weight_files(Path(config_file).parent, hub_id)
+        return Path(config_file).parent
     return None
 
 

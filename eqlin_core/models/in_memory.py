@@ -20,19 +20,19 @@ def view_of(model: Any) -> Any:
 
     Raises EqlinError for what is no transformers model, wraps one, or cannot be viewed.
     """
-    found = _transformers_model(model)
+    viewed = _transformers_model(model)
     shared: dict[int, Any] = {}
-    for parameter in found.parameters():
+    for parameter in viewed.parameters():
         shared[id(parameter)] = _without_gradient(parameter)
-    for buffer in found.buffers():
+    for buffer in viewed.buffers():
         shared[id(buffer)] = buffer
-    for kept in _offloaded_weights(found):
+    for kept in _offloaded_weights(viewed):
         shared[id(kept)] = kept
     try:
-        return copy.deepcopy(found, shared)
+        return copy.deepcopy(viewed, shared)
     except (TypeError, RuntimeError) as error:
         raise EqlinError(
-            f"{type(found).__name__} holds something that has no copy ({error}): remove its hooks, or load the model "
+            f"{type(viewed).__name__} holds something that has no copy ({error}): remove its hooks, or load the model "
             "anew."
         ) from error
 

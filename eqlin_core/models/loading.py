@@ -85,10 +85,10 @@ def _dtype(dtype: str | torch.dtype) -> torch.dtype:
     if dtype == four_bit.NAME:
         four_bit.require_bitsandbytes()
         return four_bit.DTYPE
-    found = DTYPES.get(str(dtype).removeprefix("torch."))
-    if found is None:
+    torch_dtype = DTYPES.get(str(dtype).removeprefix("torch."))
+    if torch_dtype is None:
         raise EqlinError(f"{str(dtype)!r} is no dtype for a model: choose {listed([*DTYPES, four_bit.NAME])}.")
-    return found
+    return torch_dtype
 
 
 def _device(device: str | torch.device, dtype: torch.dtype) -> torch.device:

@@ -30,13 +30,13 @@ class Share:
 
 def shares(blocks: nn.ModuleList, main: torch.device) -> list[Share]:
     """How the blocks of a model are spread over devices, in the order of the blocks; ``main`` where nothing says."""
-    found: dict[torch.device, tuple[int, int]] = {}
+    sizes: dict[torch.device, tuple[int, int]] = {}
     for block in blocks:
         parameters = list(block.parameters())
         device = next((p.device for p in parameters if not p.is_meta), None) or _execution_device(block) or main
-        count, brought = found.get(device, (0, 0))
-        found[device] = count + 1, brought + sum(p.numel() * p.element_size() for p in parameters if p.is_meta)
-    return [Share(device, *of_it) for device, of_it in found.items()]
+        count, brought = sizes.get(device, (0, 0))
+        sizes[device] = count + 1, brought + sum(p.numel() * p.element_size() for p in parameters if p.is_meta)
+    return [Share(device, *of_it) for device, of_it in sizes.items()]
 
 
 @contextmanager
