@@ -97,20 +97,20 @@ def measure(lin: LinearMap) -> Measured:
     return Measured(lin.gated_path, exactness, BOUNDS[exactness.dtype], treatments(lin.network, exactness.leaks))
 
 
-def report(found: Audit) -> str:
+def report(audited: Audit) -> str:
     """The audit as plain text: the family, the module classes, the numbers, the leaks, the verdict."""
-    kind = f"{'gated' if found.gated else 'plain'} MLPs, {'affine (b is not 0)' if found.affine else 'b = 0'}"
-    head = f"{found.model}: {found.model_type}, {found.class_name}"
-    size = f"{found.n_layers} blocks, d = {found.width}, {found.n_tokens} tokens, {kind}"
-    first = found.measured[0]
+    kind = f"{'gated' if audited.gated else 'plain'} MLPs, {'affine (b is not 0)' if audited.affine else 'b = 0'}"
+    head = f"{audited.model}: {audited.model_type}, {audited.class_name}"
+    size = f"{audited.n_layers} blocks, d = {audited.width}, {audited.n_tokens} tokens, {kind}"
+    first = audited.measured[0]
     lines = [head, size, "", *_module_lines(first.treatments)]
-    other = next((m for m in found.measured if m.gated_path != first.gated_path), None)
+    other = next((m for m in audited.measured if m.gated_path != first.gated_path), None)
     if other is not None:
         changed = [t for t in other.treatments if t not in first.treatments]
         lines += [f"with gated_path={other.gated_path!r}:", *_module_lines(changed, first.treatments)[1:]]
-    lines += ["", *_number_lines(found.measured), ""]
-    lines += [f"leak: {leak}" for leak in found.leaks] or ["no leaks"]
-    return "\n".join([*lines, "exact" if found.exact else "NOT EXACT"])
+    lines += ["", *_number_lines(audited.measured), ""]
+    lines += [f"leak: {leak}" for leak in audited.leaks] or ["no leaks"]
+    return "\n".join([*lines, "exact" if audited.exact else "NOT EXACT"])
 
 
 def main(
@@ -139,9 +139,9 @@ def main(
     except EqlinError as error:
         print(error, file=sys.stderr)
         return 2
-    found = replace(audits[0], measured=[m for a in audits for m in a.measured])
-    print(report(found))
-    return 0 if found.exact else 1
+    audited = replace(audits[0], measured=[m for a in audits for m in a.measured])
+    print(report(audited))
+    return 0 if audited.exact else 1
 
 
 class _NotFreezable(EqlinError):
@@ -153,11 +153,11 @@ def _audits(options: argparse.Namespace, load: Callable[[str, str, str], Languag
         lm = load(options.model, dtype, options.device)
         ids = _ids(lm, options.prompt, options.token_ids)
         try:
-            found = audit(lm, token_ids=ids)
+            audited = audit(lm, token_ids=ids)
         except EqlinError as error:
             raise _NotFreezable(str(error)) from error
         del lm  # two models never share the memory
-        yield found
+        yield audited
 
 
 def _ids(lm: LanguageModel, prompt: str | None, token_ids: Sequence[int] | None) -> list[int]:

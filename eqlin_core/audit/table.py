@@ -26,12 +26,12 @@ class FamilyRow:
     name: str
     title: str
     affine: bool
-    found: dict[str, list[Exactness]]
+    exactness: dict[str, list[Exactness]]
 
     @property
     def exact(self) -> bool:
         """Whether every map of the family is exact."""
-        return all(e.exact for row in self.found.values() for e in row)
+        return all(e.exact for row in self.exactness.values() for e in row)
 
 
 def family_rows(names: Sequence[str] = tuple(FAMILIES), dtypes: Sequence[str] = DTYPES) -> list[FamilyRow]:
@@ -41,10 +41,10 @@ def family_rows(names: Sequence[str] = tuple(FAMILIES), dtypes: Sequence[str] = 
 
 def markdown(rows: Sequence[FamilyRow]) -> str:
     """The rows as a Markdown table of reconstruction errors, with the bounds and the versions below it."""
-    dtypes = list(rows[0].found)
+    dtypes = list(rows[0].exactness)
     lines = [f"| family | b | {' | '.join(dtypes)} |", "| --- " * (2 + len(dtypes)) + "|"]
     for row in rows:
-        cells = [" / ".join(_error(e) for e in row.found[dtype]) for dtype in dtypes]
+        cells = [" / ".join(_error(e) for e in row.exactness[dtype]) for dtype in dtypes]
         lines.append(f"| {row.title} (`{row.name}`) | {'b' if row.affine else '0'} | {' | '.join(cells)} |")
     lines.append(f"| bound | | {' | '.join(f'{BOUNDS[dtype][0]:.0e}' for dtype in dtypes)} |")
     return "\n".join([*lines, "", f"{_versions()}."])
@@ -52,15 +52,15 @@ def markdown(rows: Sequence[FamilyRow]) -> str:
 
 def _row(name: str, dtypes: Sequence[str]) -> FamilyRow:
     family, prompt = FAMILIES[name], tiny_prompt()
-    found: dict[str, list[Exactness]] = {}
+    exactness: dict[str, list[Exactness]] = {}
     for dtype in dtypes:
         lm = tiny_model(name, getattr(torch, dtype))
-        found[dtype] = []
+        exactness[dtype] = []
         for path in _CONVENTIONS if family.gated else _CONVENTIONS[:1]:
             lin = linearize(lm, token_ids=prompt, gated_path=path)
             lin.jacobian()
-            found[dtype].append(lin.exactness())
-    return FamilyRow(name, family.title, family.affine, found)
+            exactness[dtype].append(lin.exactness())
+    return FamilyRow(name, family.title, family.affine, exactness)
 
 
 def _error(exactness: Exactness) -> str:

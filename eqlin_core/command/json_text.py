@@ -12,10 +12,10 @@ from eqlin_core.runs.values import Row
 from eqlin_core.version import __version__
 
 
-def json_text(found: Analysis) -> str:
+def json_text(analysis: Analysis) -> str:
     """The analysis as one JSON object, in ASCII, with a line break at its end."""
-    run, exactness = found.run, found.exactness
-    terms, constant = found.terms
+    run, exactness = analysis.run, analysis.exactness
+    terms, constant = analysis.terms
     reconstruction_bound, forward_bound = run.bounds
     content = {
         "eqlin": __version__,
@@ -38,12 +38,12 @@ def json_text(found: Analysis) -> str:
         },
         "next_tokens": [_target(target) for target in run.targets],
         "explained": {
-            **_target(found.target),
+            **_target(analysis.target),
             "contributions": [_number(term) for term in terms],
             "constant": _number(constant),
-            "sum": _number(found.total),
+            "sum": _number(analysis.total),
         },
-        "spectra": None if found.spectra is None else _spectra(found.spectra),
+        "spectra": None if analysis.spectra is None else _spectra(analysis.spectra),
     }
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
 

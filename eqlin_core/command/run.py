@@ -45,11 +45,11 @@ def run(
     from eqlin_core.command.tables import print_tables  # noqa: PLC0415
     from eqlin_core.runs.files import save_run  # noqa: PLC0415
 
-    found = analyse(model, prompt, dtype=dtype, device=device, gated_path=gated_path, k=k, token=token)
+    analysis = analyse(model, prompt, dtype=dtype, device=device, gated_path=gated_path, k=k, token=token)
     if json:
-        sys.stdout.write(json_text(found))
+        sys.stdout.write(json_text(analysis))
     else:
-        print_tables(found)
+        print_tables(analysis)
     if save is not None:
-        save_run(found.run, save)
-    return 0 if found.exactness.exact else 1
+        save_run(analysis.run, save)
+    return 0 if analysis.exactness.exact else 1

@@ -96,10 +96,10 @@ def _free_port(host: str, port: int | None) -> int:
         if not _is_free(host, port):
             raise EqlinError(f"Port {port} of {host} is taken or not allowed: choose another --port.")
         return port
-    found = next((tried for tried in range(PORT, PORT + _TRIED) if _is_free(host, tried)), None)
-    if found is None:
+    free = next((tried for tried in range(PORT, PORT + _TRIED) if _is_free(host, tried)), None)
+    if free is None:
         raise EqlinError(f"All ports of {host} from {PORT} to {PORT + _TRIED - 1} are taken: choose one with --port.")
-    return found
+    return free
 
 
 def _is_free(host: str, port: int) -> bool:

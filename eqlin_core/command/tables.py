@@ -20,19 +20,19 @@ _BAD = Style(color="red", bold=True)
 _FAINT = Style(dim=True)
 
 
-def print_tables(found: Analysis, console: Console | None = None) -> None:
+def print_tables(analysis: Analysis, console: Console | None = None) -> None:
     """Print the analysis to the console, which is stdout unless given."""
     console = console or Console(highlight=False, emoji=False, markup=False)
-    console.print(_head(found))
-    console.print(_verdict(found))
-    console.print(_next_tokens(found))
-    console.print(_contributions(found))
-    if found.spectra is not None:
-        console.print(_triplets(found.spectra))
+    console.print(_head(analysis))
+    console.print(_verdict(analysis))
+    console.print(_next_tokens(analysis))
+    console.print(_contributions(analysis))
+    if analysis.spectra is not None:
+        console.print(_triplets(analysis.spectra))
 
 
-def _head(found: Analysis) -> Text:
-    run = found.run
+def _head(analysis: Analysis) -> Text:
+    run = analysis.run
     facts = (
         run.key.model,
         run.key.dtype,
@@ -45,8 +45,8 @@ def _head(found: Analysis) -> Text:
     return Text(", ".join(facts))
 
 
-def _verdict(found: Analysis) -> Text:
-    exactness, (reconstruction, forward) = found.exactness, found.run.bounds
+def _verdict(analysis: Analysis) -> Text:
+    exactness, (reconstruction, forward) = analysis.exactness, analysis.run.bounds
     text = Text("exact" if exactness.exact else "NOT EXACT", "" if exactness.exact else _BAD)
     text.append(
         f": reconstruction {format_error(exactness.reconstruction)} (bound {reconstruction:.0e}), "
@@ -58,33 +58,33 @@ def _verdict(found: Analysis) -> Text:
     return text
 
 
-def _next_tokens(found: Analysis) -> Table:
+def _next_tokens(analysis: Analysis) -> Table:
     table = _table("Likely next tokens")
     table.add_column("token", overflow="fold")
     table.add_column("probability", justify="right", no_wrap=True)
     table.add_column("logit", justify="right", no_wrap=True)
-    for target in found.run.targets[:LIKELY]:
+    for target in analysis.run.targets[:LIKELY]:
         table.add_row(_token(target.token), f"{100 * target.probability:.1f} %", format_number(target.logit))
     return table
 
 
-def _contributions(found: Analysis) -> Table:
+def _contributions(analysis: Analysis) -> Table:
     """Every token's term of the explained logit, their sum, and the logit."""
-    terms, constant = found.terms
-    table = _table(f"Contributions to the logit of {visible_token(found.target.token)}")
+    terms, constant = analysis.terms
+    table = _table(f"Contributions to the logit of {visible_token(analysis.target.token)}")
     table.add_column("token", overflow="fold")
     table.add_column("w · J x", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     largest = max((abs(term) for term in (*terms, constant)), default=0.0) or 1.0
-    rows = [(_token(token), float(term)) for token, term in zip(found.run.tokens, terms, strict=True)]
+    rows = [(_token(token), float(term)) for token, term in zip(analysis.run.tokens, terms, strict=True)]
     if constant:
         rows.append((Text("biases, w · b", _FAINT), constant))
     for name, term in rows:
         bar = "█" * round(_BAR * abs(term) / largest)
         table.add_row(name, f"{term:.4f}", Text(bar, "red" if term < 0 else "blue"))
     table.add_section()
-    table.add_row("sum", f"{found.total:.4f}", "")
-    table.add_row("logit, w · y", f"{found.target.logit:.4f}", "")
+    table.add_row("sum", f"{analysis.total:.4f}", "")
+    table.add_row("logit, w · y", f"{analysis.target.logit:.4f}", "")
     return table
 
 

@@ -159,21 +159,21 @@ def first_layers(
     layers: Int[np.ndarray, " columns"], columns: Sequence[str], *, token: str, n_layers: int, theme: Theme = "light"
 ) -> Chart:
     """At which layer ``token`` first becomes the read-out: for every token and, last, the joint map; -1 is never."""
-    found = np.asarray(layers)
+    first = np.asarray(layers)
     C = len(columns)
     labels, hover = token_labels(columns), hover_tokens(columns)
-    reached = [i for i in range(C) if found[i] >= 0]
-    never = [i for i in range(C) if found[i] < 0]
+    reached = [i for i in range(C) if first[i] >= 0]
+    never = [i for i in range(C) if first[i] < 0]
     ramp = [*token_colours(C - 1, theme), look(theme).total]  # the last column is the joint map
     data: list[dict[str, Any]] = [
         {
             "type": "bar",
             "x": reached,
-            "y": [n_layers - int(found[i]) for i in reached],
-            "base": [int(found[i]) for i in reached],
+            "y": [n_layers - int(first[i]) for i in reached],
+            "base": [int(first[i]) for i in reached],
             "width": BAR,
             "marker": {"color": [ramp[i] for i in reached], "line": {"width": 0}},
-            "text": [str(int(found[i])) for i in reached],
+            "text": [str(int(first[i])) for i in reached],
             "textposition": "inside",
             "insidetextanchor": "start",
             "textangle": 0,
@@ -196,7 +196,7 @@ def first_layers(
         "xaxis": label_axis(theme, "map of", labels),
         "yaxis": value_axis(theme, f"layers that read {token_label(token)}", range=[0, n_layers], zeroline=False),
     }
-    table: dict[str, list[Any]] = {"column": list(columns), "first_layer": [int(i) for i in found]}
+    table: dict[str, list[Any]] = {"column": list(columns), "first_layer": [int(i) for i in first]}
     return Chart("first-layers", go.Figure(data=data, layout=layout), table)
 
 
