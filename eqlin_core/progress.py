@@ -36,7 +36,7 @@ def part(progress: Progress | None, start: float, stop: float, message: str = ""
 
 @contextmanager
 def shown(progress: Progress | bool | None) -> Iterator[Progress | None]:
-    """What to report to within the context: ``progress`` itself; of True a bar, in a terminal or a notebook.
+    """What to report to within the context: ``progress`` itself; of True a bar on stderr, or in a notebook.
 
     The bar is closed when the context ends, however it ends; it stands at the last fraction that was reported.
     """

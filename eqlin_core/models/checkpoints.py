@@ -22,7 +22,7 @@ import torch
 from eqlin_core.dtypes import dtype_name
 from eqlin_core.errors import EqlinError
 from eqlin_core.models import four_bit
-from eqlin_core.progress import Progress
+from eqlin_core.progress import Progress, report
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -51,10 +51,10 @@ class Wanted:
 
 
 def from_directory(
-    directory: Path, wanted: Wanted, report: Progress
+    directory: Path, wanted: Wanted, progress: Progress | None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase | None]:
     """The model and, where there is one, the tokenizer of a folder. Raises EqlinError with one sentence."""
-    report(None, f"Checking {wanted.name}")
+    report(progress, None, f"Checking {wanted.name}")
     config = _config(directory, wanted.name)
     parameters = sum(_parameters(file) for file in weight_files(directory, wanted.name))
     quantise: dict[str, Any] = {}
@@ -63,10 +63,10 @@ def from_directory(
         if not wanted.spread:
             require_memory(parameters, wanted)
         quantise = four_bit.reading_options(wanted.device) if wanted.four_bit else {}
-    report(None, f"Reading the weights of {wanted.name}")
+    report(progress, None, f"Reading the weights of {wanted.name}")
     model = read_model(directory, wanted, config=config, use_safetensors=True, **quantise)
     tokenizer = read_tokenizer(directory, wanted.name)
-    report(1.0, f"{wanted.name} is ready")
+    report(progress, 1.0, f"{wanted.name} is ready")
     return model, tokenizer
 
 

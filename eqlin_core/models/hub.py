@@ -17,7 +17,7 @@ from eqlin_core.errors import EqlinError
 from eqlin_core.models import bundled
 from eqlin_core.models.checkpoints import Wanted, require_memory, size_text, weight_files
 from eqlin_core.models.child_process import POLL_SECONDS, run_child
-from eqlin_core.progress import Progress
+from eqlin_core.progress import Progress, report
 
 # A lookup on the hub that takes longer counts as no network; the hub's own retries would take half a minute.
 HUB_SECONDS = 12.0
@@ -26,7 +26,9 @@ HUB_SECONDS = 12.0
 T = TypeVar("T")
 
 
-def hub_directory(hub_id: str, wanted: Wanted, revision: str | None, hint: str, report: Progress) -> tuple[Path, str]:
+def hub_directory(
+    hub_id: str, wanted: Wanted, revision: str | None, hint: str, progress: Progress | None
+) -> tuple[Path, str]:
     """The folder that holds the hub's model, downloaded if need be, and its commit; `hint` guesses at a typo.
 
     Without a network what was downloaded before is used. Raises EqlinError with one sentence.
@@ -40,7 +42,7 @@ def hub_directory(hub_id: str, wanted: Wanted, revision: str | None, hint: str, 
         return HfApi().model_info(hub_id, revision=revision, files_metadata=True, timeout=HUB_SECONDS)
 
     try:
-        info = _in_thread(ask, report, f"Asking the Hugging Face hub for {hub_id}")
+        info = _in_thread(ask, progress, f"Asking the Hugging Face hub for {hub_id}")
     except EqlinError:
         raise
     except errors.GatedRepoError as error:
@@ -64,7 +66,7 @@ def hub_directory(hub_id: str, wanted: Wanted, revision: str | None, hint: str, 
         # Four bytes a weight at most: a bound that never refuses what would fit.
         stored = sum(size for file, size in needed.items() if file.endswith(".safetensors")) // 4
         require_memory(info.safetensors.total if info.safetensors else stored, wanted)
-    _fetch(hub_id, revision, info.sha, needed, report)
+    _fetch(hub_id, revision, info.sha, needed, progress)
     directory = _cached(hub_id, info.sha) or _cached(hub_id, revision)
     if directory is None:
         raise EqlinError(f"The download of {hub_id} is incomplete: try again.")
@@ -96,7 +98,7 @@ def _cached(hub_id: str, revision: str | None) -> Path | None:
     return None
 
 
-def _fetch(hub_id: str, revision: str | None, commit: str, needed: dict[str, int], report: Progress) -> None:
+def _fetch(hub_id: str, revision: str | None, commit: str, needed: dict[str, int], progress: Progress | None) -> None:
     from huggingface_hub import constants, try_to_load_from_cache  # noqa: PLC0415
 
     cache = Path(constants.HF_HUB_CACHE)
@@ -115,7 +117,9 @@ def _fetch(hub_id: str, revision: str | None, commit: str, needed: dict[str, int
 
     def on_poll() -> int:
         done = _bytes_in(blobs) - before
-        report(min(done / max(total, 1), 1.0), f"Downloading {hub_id}, {size_text(done)} of {size_text(total)}")
+        report(
+            progress, min(done / max(total, 1), 1.0), f"Downloading {hub_id}, {size_text(done)} of {size_text(total)}"
+        )
         return done
 
     # In a process of its own a download can be stopped at once; its retries are cut short by run_child.
@@ -147,7 +151,7 @@ def _bytes_in(folder: Path) -> int:
     return done
 
 
-def _in_thread(call: Callable[[], T], report: Progress, message: str) -> T:
+def _in_thread(call: Callable[[], T], progress: Progress | None, message: str) -> T:
     """What `call` returns or raises; TimeoutError after HUB_SECONDS (name lookup obeys no time-out of its own)."""
     results: list[T] = []
     errors: list[BaseException] = []
@@ -162,7 +166,7 @@ def _in_thread(call: Callable[[], T], report: Progress, message: str) -> T:
     thread.start()
     deadline = time.monotonic() + HUB_SECONDS
     while time.monotonic() < deadline:
-        report(None, message)
+        report(progress, None, message)
         thread.join(POLL_SECONDS)
         if errors:
             raise errors[0]

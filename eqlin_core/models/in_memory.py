@@ -2,7 +2,7 @@
 
 The engine switches a model to evaluation, drops its gradients and changes its attention for a while. A view has modules
 and a configuration of its own for all that, and shares the weights with the model, so it takes no memory and follows
-further training.
+further training. Hooks of its owner travel with the modules and are called in the view's passes, too.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def _transformers_model(model: Any) -> Any:
 
 def _without_gradient(parameter: nn.Parameter) -> nn.Parameter:
     """The same values as a parameter that needs no gradient; a quantised weight, which has none, is itself."""
-    if type(parameter) is not nn.Parameter:
+    if type(parameter) is not nn.Parameter and not parameter.requires_grad:
         return parameter
     return nn.Parameter(parameter.detach(), requires_grad=False)
 

@@ -43,7 +43,7 @@ def load_model(
     `dtype` is "float64", "float32", "bfloat16", "float16", or "4bit": weights in NF4 and float32 for everything else.
     A model bigger than one device: `device_map="auto"` (or a map of accelerate's) spreads it over the devices, main
     memory and the disk, within `max_memory` for each, as {0: "20GiB", "cpu": "60GiB"}.
-    `progress(fraction, message)` is called all along (fraction None: unknown); it cancels by raising `Cancelled`.
+    `progress(fraction, message)` is called all along (fraction None: unknown); it cancels by raising, or by False.
     `progress=True` draws a bar.
     `found()` is called when the model's files are there and can be read, before the memory for it is looked at: the
     moment to let go of another model.
@@ -54,31 +54,27 @@ def load_model(
     in_four_bit = str(dtype) == four_bit.NAME
     wanted = Wanted(str(name), _dtype(dtype), where, in_four_bit, spread, found or (lambda: None))
     with shown(progress) as told:
-        return _load(wanted, revision, told or _silently)
+        return _load(wanted, revision, told)
 
 
-def _load(wanted: Wanted, revision: str | None, report: Progress) -> LanguageModel:
+def _load(wanted: Wanted, revision: str | None, progress: Progress | None) -> LanguageModel:
     bits = f"-{four_bit.NAME}" if wanted.four_bit else ""
     path = None if wanted.name == bundled.NAME else _local(wanted.name)
     if revision is not None and (path or wanted.name == bundled.NAME):
         raise EqlinError(f"{wanted.name} has no revisions, only models of the hub have: leave revision out.")
     try:
         if wanted.name == bundled.NAME:
-            return LanguageModel.wrap(*_from_bundled(wanted, report), wanted.name, bundled.REVISION + bits)
+            return LanguageModel.wrap(*_from_bundled(wanted, progress), wanted.name, bundled.REVISION + bits)
         if path and path.is_dir():
-            return LanguageModel.wrap(*from_directory(path, wanted, report), wanted.name, fingerprint(path) + bits)
+            return LanguageModel.wrap(*from_directory(path, wanted, progress), wanted.name, fingerprint(path) + bits)
         if path:
-            return LanguageModel.wrap(*from_gguf(path, wanted, report), wanted.name, fingerprint(path))
-        path, commit = hub_directory(_hub_id(wanted.name), wanted, revision, _hint(wanted.name), report)
-        return LanguageModel.wrap(*from_directory(path, wanted, report), wanted.name, commit + bits)
+            return LanguageModel.wrap(*from_gguf(path, wanted, progress), wanted.name, fingerprint(path))
+        path, commit = hub_directory(_hub_id(wanted.name), wanted, revision, _hint(wanted.name), progress)
+        return LanguageModel.wrap(*from_directory(path, wanted, progress), wanted.name, commit + bits)
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise EqlinError(f"The disk is full: free some space and load {wanted.name} again.") from error
         raise EqlinError(f"{wanted.name} cannot be read: check its files ({error.strerror or error}).") from error
-
-
-def _silently(_fraction: float | None, _message: str) -> None:
-    """Report to nobody."""
 
 
 def _dtype(dtype: str | torch.dtype) -> torch.dtype:
@@ -136,9 +132,9 @@ def _local(name: str) -> Path | None:
     return None
 
 
-def _from_bundled(wanted: Wanted, report: Progress) -> tuple[PreTrainedModel, PreTrainedTokenizerBase | None]:
+def _from_bundled(wanted: Wanted, progress: Progress | None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase | None]:
     try:
-        return from_directory(bundled.bundled_directory(report), wanted, report)
+        return from_directory(bundled.bundled_directory(progress), wanted, progress)
     except DamagedModelError:
         bundled.discard_bundled()
-        return from_directory(bundled.bundled_directory(report), wanted, report)
+        return from_directory(bundled.bundled_directory(progress), wanted, progress)

@@ -99,6 +99,10 @@ class Settings:
         if not is_whole(self.max_new_tokens) or self.max_new_tokens < 1:
             raise EqlinError(f"The number of new tokens is a whole number from 1 on, not {self.max_new_tokens}.")
 
+    def ends(self, lm: LanguageModel) -> frozenset[int]:
+        """The tokens of this model at which a text ends; none without ``stop``."""
+        return end_tokens(lm) if self.stop else frozenset()
+
 
 @runtime_checkable
 class Intervention(Protocol):
@@ -170,7 +174,7 @@ def generate_rows(
     either ends the generation by raising, or the former by False.
     """
     choose, most = settings.sampling.chooser(), settings.max_new_tokens
-    ends = end_tokens(lm) if settings.stop else frozenset()
+    ends = settings.ends(lm)
     embed = lm.model.get_input_embeddings()
     feed = torch.tensor([list(ids)], device=lm.device).expand(rows, -1)
     new: list[list[int]] = [[] for _ in range(rows)]
@@ -224,7 +228,7 @@ def generation(
     settings: Settings,
 ) -> Generation:
     """One row of ``generate_rows`` with its text."""
-    ended = settings.stop and bool(new) and new[-1] in end_tokens(lm)
+    ended = bool(new) and new[-1] in settings.ends(lm)
     text = text_of(lm, ids, new[:-1] if ended else new)
     return Generation(text, list(new), lm.token_strings(new), logits, list(ids), strength, ended)
 

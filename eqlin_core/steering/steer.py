@@ -20,7 +20,6 @@ from eqlin_core.steering.generation import (
     Generation,
     Sampling,
     Settings,
-    end_tokens,
     generate_rows,
     generation,
     read_prompt,
@@ -56,7 +55,7 @@ def steer(
     """
     settings = Settings(max_new_tokens, Sampling(temperature, top_p, seed), stop)
     ids = read_prompt(lm, prompt, token_ids, chat=chat, followed_by=max_new_tokens)
-    ends = end_tokens(lm) if stop else frozenset()
+    ends = settings.ends(lm)
 
     def tell(rows: list[list[int]]) -> None:
         assert on_token is not None

@@ -48,7 +48,7 @@ def question(
             asked = signature.bind(None, None, *args, **kwargs)
             asked.apply_defaults()
             return Question(
-                key=(name, *asked.args[2:]),
+                key=(name, *asked.args[2:], *asked.kwargs.items()),
                 label=label.format_map(asked.arguments),
                 interactive=interactive,
                 work=lambda engine, progress: work(engine, progress, *args, **kwargs),

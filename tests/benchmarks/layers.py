@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 import eqlin_core as eq
+from eqlin_core.dtypes import dtype_name
 from eqlin_core.layers.blocks import OpenNetwork
 from eqlin_core.layers.maps import forward_maps
 from eqlin_core.layers.results import KINDS
@@ -69,7 +70,7 @@ def report(lm: eq.LanguageModel, prompt: str, rounds: int, sampled: int) -> str:
         row("the sweep: maps, SVD, read-outs", found["sweep"], same, found["jacobians"]),
     ]
     header = ["on the default model", "eqlin", "one Jacobian each", "faster", "peak", "peak of one each"]
-    dtype = str(lm.dtype).removeprefix("torch.")
+    dtype = dtype_name(lm.dtype)
     return (
         f"{markdown(header, rows)}\n\nAgainst the Jacobians alone, without their SVD and read-outs, the whole sweep is "
         f"{one_each / found['sweep'].seconds:.1f}x faster.\n\n"

@@ -7,7 +7,27 @@ from pathlib import Path
 import pytest
 
 from eqlin_core.errors import Cancelled
-from eqlin_core.progress import shown
+from eqlin_core.progress import part, report, shown
+
+
+def test_a_stretch_of_the_work_is_told_as_its_part_of_the_whole() -> None:
+    seen: list[tuple[float | None, str]] = []
+
+    def listen(fraction: float | None, message: str) -> None:
+        seen.append((fraction, message))
+
+    second_half = part(listen, 0.5, 1.0)
+    report(second_half, 0.5, "Matrix")
+    report(second_half, None, "Waiting")
+    report(part(listen, 0.0, 0.1, "One word for all of it"), 1.0, "Matrix")
+    assert seen == [(0.75, "Matrix"), (None, "Waiting"), (0.1, "One word for all of it")]
+    assert part(None, 0.0, 0.5) is None
+    report(None, 0.5, "nobody listens")
+
+
+def test_whoever_answers_false_ends_the_work_in_a_stretch_too() -> None:
+    with pytest.raises(Cancelled):
+        report(part(lambda fraction, message: False, 0.0, 0.5), 0.1, "Matrix")
 
 
 def test_what_is_not_true_is_passed_on() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import eqlin_core as eq
-from eqlin_core.analysis import matrix as matrix_runs
+from eqlin_core.analysis import matrix as analysis
 from eqlin_core.analysis.matrix import matrix_bytes, matrix_run, matrix_view, reconstruction, reduce_blocks
 from eqlin_core.analysis.ranks import joint_run, rank_run
 from tests.cases import PROMPT, llama
@@ -41,13 +41,13 @@ def test_a_matrix_that_fits_is_not_reduced() -> None:
 def test_one_entry_that_stands_out_is_seen_in_a_large_matrix() -> None:
     matrix = torch.zeros(2000, 1500)
     matrix[1234, 567] = -3.0
-    cells, (height, width) = reduce_blocks(matrix, matrix_runs.CELLS)
+    cells, (height, width) = reduce_blocks(matrix, analysis.CELLS)
     assert cells[1234 // height, 567 // width] == -3.0
     assert cells.count_nonzero() == 1
 
 
 def test_a_smaller_window_is_shown_in_finer_blocks(lin: eq.LinearMap, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(matrix_runs, "CELLS", 8)
+    monkeypatch.setattr(analysis, "CELLS", 8)
     whole, part = matrix_view(lin, 3), matrix_view(lin, 3, (8, 24), (4, 10))
     assert (whole.block, whole.cells.shape) == ((4, 4), (8, 8))
     assert (part.block, part.cells.shape) == ((2, 1), (8, 6))

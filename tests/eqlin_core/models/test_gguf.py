@@ -72,11 +72,14 @@ def test_the_patch_is_tried_with_the_transformers_that_is_installed(tiny_gguf: P
     assert [getattr(owner, name) for owner, name in owners] == before
 
 
-def test_an_unknown_transformers_reads_the_file_by_itself(tiny_gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("version", ["99.0.0", "6.0rc1", "unknown"])
+def test_an_unknown_transformers_reads_the_file_by_itself(
+    tiny_gguf: Path, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
     import transformers
 
     expected = load_model(tiny_gguf).unembedding
-    monkeypatch.setattr(transformers, "__version__", "99.0.0")
+    monkeypatch.setattr(transformers, "__version__", version)
     fractions: list[float] = []
     with fast_reading(fractions.append):
         pass

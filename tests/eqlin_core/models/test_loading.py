@@ -224,3 +224,8 @@ def test_a_model_of_other_names_has_the_same_sizes() -> None:
 def test_a_model_without_unembedding_says_so() -> None:
     with pytest.raises(EqlinError, match="no unembedding"):
         _ = LanguageModel.wrap(tiny_llama().model).unembedding
+
+
+def test_an_answer_of_false_ends_the_loading(folder: Path) -> None:
+    with pytest.raises(Cancelled):
+        load_model(folder, progress=lambda _fraction, message: not message.startswith("Reading"))

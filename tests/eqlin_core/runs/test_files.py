@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from eqlin_core import EqlinError
-from eqlin_core.runs import files as saved_runs
+from eqlin_core.runs import files
 from eqlin_core.runs.files import RunStore, load_run, save_run
 from tests.pages.run_cases import LEAKING, spectrum_run, token_run
 
@@ -64,9 +64,9 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "header",
     [
-        {"format": saved_runs.FORMAT, "run": {"class": "Path", "fields": {}}},
-        {"format": saved_runs.FORMAT, "run": {"class": "TokenRun", "fields": {"prompt": "x"}}},
-        {"format": saved_runs.FORMAT, "run": [1, 2]},
+        {"format": files.FORMAT, "run": {"class": "Path", "fields": {}}},
+        {"format": files.FORMAT, "run": {"class": "TokenRun", "fields": {"prompt": "x"}}},
+        {"format": files.FORMAT, "run": [1, 2]},
         {"format": 999, "run": {}},
         {},
         [],
@@ -79,7 +79,7 @@ def test_a_file_with_something_else_is_refused(tmp_path: Path, header: Any) -> N
 
 
 def test_pickled_objects_are_never_read(tmp_path: Path) -> None:
-    np.savez(tmp_path / "run.npz", header=np.array([{"format": saved_runs.FORMAT}], dtype=object))
+    np.savez(tmp_path / "run.npz", header=np.array([{"format": files.FORMAT}], dtype=object))
     with pytest.raises(EqlinError, match="holds no run"):
         load_run(tmp_path / "run.npz")
 
@@ -108,7 +108,7 @@ def test_a_store_gives_back_what_was_put_under_the_same_key_alone(tmp_path: Path
 def test_another_version_of_the_engine_finds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = RunStore(tmp_path)
     store.put("a", token_run("a"))
-    monkeypatch.setattr(saved_runs, "engine_fingerprint", lambda: "another")
+    monkeypatch.setattr(files, "engine_fingerprint", lambda: "another")
     assert store.get("a") is None
 
 

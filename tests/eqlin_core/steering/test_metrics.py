@@ -1,4 +1,4 @@
-"""The numbers about steering: metrics, forecast, flip strength, sampling, and the grid that a page shows."""
+"""The numbers about steering: metrics, forecast, flip strength, and how tokens are drawn."""
 
 from __future__ import annotations
 

@@ -52,3 +52,12 @@ def test_the_engine_answers_equal_questions_with_one_job() -> None:
         assert engine.submit(capitals("bridge", 2), "bob") is not job
     finally:
         assert engine.worker.shutdown()
+
+
+def test_what_is_asked_for_by_keyword_alone_is_part_of_the_key() -> None:
+    @question("a sum")
+    def total(engine: Any, progress: Any, first: int, *, second: int = 0) -> int:
+        return first + second
+
+    assert total(1, second=2).key != total(1, second=3).key
+    assert total(1).key == total(1, second=0).key
