@@ -125,8 +125,8 @@ class Ends:
         if not stream.ends_in(out) or set(kinds) != {"attn", "mlp"}:
             kind = type(self.layers[self.target.layer]).__name__
             raise EqlinError(
-                f"Block {self.target.layer}, {kind}, does not add its attention and its MLP to a residual stream, so they "
-                "have no maps of their own; choose the kind 'layer'."
+                f"Block {self.target.layer}, {kind}, does not add its attention and its MLP to a residual stream, so "
+                "they have no maps of their own; choose the kind 'layer'."
             )
         return kinds
 
