@@ -90,8 +90,18 @@ def test_an_interrupt_ends_quietly(monkeypatch: pytest.MonkeyPatch, capsys: pyte
 def test_ctrl_c_in_the_middle_of_an_analysis_leaves_no_traceback() -> None:
     # so long a prompt that it is neither before its start nor at its end when it is interrupted
     command = [sys.executable, "-m", "eqlin_core", "run", "smollm2-135m", "The bridge out of Marin is the " * 40]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # A shell's background jobs, and what they start, ignore Ctrl-C; this one is meant to hear it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509 - no threads here
+    )
+    try:
         time.sleep(8)
         process.send_signal(signal.SIGINT)
         shown, warned = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
     assert (process.returncode, shown, warned) == (INTERRUPTED, b"", b"")
