@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 from weakref import WeakKeyDictionary
 
@@ -120,10 +121,7 @@ def _attention(
     **_: Any,
 ) -> tuple[Tensor, None]:
     """The attention function that the interface calls; positions come before heads in what it returns."""
-
-    def compute() -> Tensor:
-        return attention_weights(query, key, attention_mask, scaling, softcap, s_aux)
-
+    compute = partial(attention_weights, query, key, attention_mask, scaling, softcap, s_aux)
     owner = _owners.get(module)
     if owner is None:  # a model that shares its config with the frozen one: serve it, keep nothing
         weights = compute().to(value.dtype)
