@@ -28,7 +28,7 @@ READ = 12
 def run_key(lin: LinearMap) -> RunKey:
     """The key of what is computed from this map."""
     dtype = dtype_name(lin.inputs.dtype)
-    return RunKey(lin.lm.name, lin.lm.revision, dtype, tuple(lin.token_ids), lin.gated_path)
+    return RunKey(lin.lm.name, lin.lm.revision, dtype, tuple(lin.token_ids), lin.gated_path, lin.attention)
 
 
 def token_run(lin: LinearMap, prompt: str, progress: Progress | None = None) -> TokenRun:

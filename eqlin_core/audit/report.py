@@ -21,10 +21,10 @@ from eqlin_core.models.checkpoints import DTYPES
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.loading import load_model
 from eqlin_core.models.prompts import prompt_ids
+from eqlin_core.runs.convention import Convention, settings, share_text
 from eqlin_core.runs.exactness import BOUNDS, Exactness
 from eqlin_core.runs.treatments import Treatment, gated
 
-CONVENTIONS = ("up", "gate")
 PROMPT = "The bridge out of Marin is the"
 # For a model without a tokenizer: this many ids, spread over the vocabulary.
 _FIXED_IDS = 11
@@ -32,9 +32,9 @@ _FIXED_IDS = 11
 
 @dataclass(frozen=True)
 class Measured:
-    """One map's exactness under one convention, and how every module class was frozen for it."""
+    """One map's exactness at one setting of the dials, and how every module class was frozen for it."""
 
-    gated_path: str
+    convention: Convention
     exactness: Exactness
     bounds: tuple[float, float]
     treatments: list[Treatment]
@@ -42,7 +42,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Audit:
-    """What a model is made of and how exact its maps are: one ``Measured`` for each precision and convention."""
+    """What a model is made of and how exact its maps are: one ``Measured`` for each precision and setting."""
 
     model: str
     model_type: str
@@ -66,7 +66,7 @@ class Audit:
 
 
 def audit(lm: LanguageModel, prompt: str | None = None, *, token_ids: Sequence[int] | None = None) -> Audit:
-    """The audit of ``lm`` in its own precision at one prompt, under both conventions where it has gated MLPs.
+    """The audit of ``lm`` in its own precision at one prompt, at several settings of both dials (``settings``).
 
     Without a prompt it takes a stock sentence, or fixed token ids where the model has no tokenizer. Raises EqlinError
     for a prompt that cannot be used and for a model that cannot be frozen, by the name of its module.
@@ -77,7 +77,8 @@ def audit(lm: LanguageModel, prompt: str | None = None, *, token_ids: Sequence[i
     measured = [measure(first)]
     both = gated(measured[0].treatments)
     del first  # two recordings need not share the memory
-    measured += [measure(linearize(lm, token_ids=ids, gated_path=path)) for path in CONVENTIONS[1:] if both]
+    for setting in settings(both)[1:]:
+        measured.append(measure(linearize(lm, token_ids=ids, **setting.keywords)))
     return Audit(
         model=lm.name,
         model_type=lm.text_config.model_type,
@@ -94,7 +95,7 @@ def audit(lm: LanguageModel, prompt: str | None = None, *, token_ids: Sequence[i
 def measure(lin: LinearMap) -> Measured:
     """How exact this map is and how each module class was frozen for it; no matrix is computed."""
     exactness = lin.exactness()
-    return Measured(lin.gated_path, exactness, BOUNDS[exactness.dtype], treatments(lin.network, exactness.leaks))
+    return Measured(lin.convention, exactness, BOUNDS[exactness.dtype], treatments(lin.network, exactness.leaks))
 
 
 def report(audited: Audit) -> str:
@@ -104,10 +105,11 @@ def report(audited: Audit) -> str:
     size = f"{audited.n_layers} blocks, d = {audited.width}, {audited.n_tokens} tokens, {kind}"
     first = audited.measured[0]
     lines = [head, size, "", *_module_lines(first.treatments)]
-    other = next((m for m in audited.measured if m.gated_path != first.gated_path), None)
-    if other is not None:
-        changed = [t for t in other.treatments if t not in first.treatments]
-        lines += [f"with gated_path={other.gated_path!r}:", *_module_lines(changed, first.treatments)[1:]]
+    for other in (Convention("gate"), Convention("half", "half"), Convention(attention="half")):
+        found = next((m for m in audited.measured if m.convention == other), None)
+        if found is not None:
+            changed = [t for t in found.treatments if t not in first.treatments]
+            lines += [f"with {_settings(other)}:", *_module_lines(changed, first.treatments)[1:]]
     lines += ["", *_number_lines(audited.measured), ""]
     lines += [f"leak: {leak}" for leak in audited.leaks] or ["no leaks"]
     return "\n".join([*lines, "exact" if audited.exact else "NOT EXACT"])
@@ -189,14 +191,22 @@ def _module_lines(rows: list[Treatment], as_wide_as: Sequence[Treatment] = ()) -
 
 
 def _number_lines(measured: list[Measured]) -> list[str]:
-    lines = [f"{'dtype':<9}{'linear path':<13}{'reconstruction':<16}{'bound':<9}{'forward':<10}{'bound':<9}exact"]
+    head = f"{'dtype':<9}{'gated path':<12}{'attention':<11}{'reconstruction':<16}{'bound':<9}{'forward':<10}"
+    lines = [f"{head}{'bound':<9}exact"]
     for m in measured:
         e, (reconstruction, forward) = m.exactness, m.bounds
         lines.append(
-            f"{e.dtype:<9}{m.gated_path:<13}{e.reconstruction:<16.2e}{reconstruction:<9.0e}{e.forward:<10.2e}"
+            f"{e.dtype:<9}{share_text(m.convention.gated_path):<12}{share_text(m.convention.attention):<11}"
+            f"{e.reconstruction:<16.2e}{reconstruction:<9.0e}{e.forward:<10.2e}"
             f"{forward:<9.0e}{'yes' if e.exact else 'NO'}"
         )
     return lines
+
+
+def _settings(convention: Convention) -> str:
+    gated = "" if convention.gated_path == "up" else f"gated_path={convention.gated_path!r}"
+    attention = "" if convention.attention == "held" else f"attention={convention.attention!r}"
+    return ", ".join(filter(None, (gated, attention)))
 
 
 class _Parser(argparse.ArgumentParser):

@@ -10,9 +10,11 @@ import torch
 
 from eqlin_core.audit.families import FAMILIES, tiny_model, tiny_prompt
 from eqlin_core.maps.linear_map import linearize
+from eqlin_core.runs.convention import Convention, settings
 from eqlin_core.runs.exactness import BOUNDS, Exactness
 
 _CONVENTIONS = ("up", "gate")
+_DIALS_IN = "float64"
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 
 
@@ -20,18 +22,20 @@ DTYPES = ("float64", "float32", "bfloat16", "float16")
 class FamilyRow:
     """One family: by dtype, the exactness of its map and matrix under each convention; one where no MLP is gated.
 
-    ``affine`` says whether biases give the map a b of its own.
+    ``affine`` says whether biases give the map a b of its own. ``dials``: by setting, the exactness in float64 of the
+    maps, without their matrices, at the other settings that an audit tries.
     """
 
     name: str
     title: str
     affine: bool
     exactness: dict[str, list[Exactness]]
+    dials: dict[Convention, Exactness]
 
     @property
     def exact(self) -> bool:
         """Whether every map of the family is exact."""
-        return all(e.exact for row in self.exactness.values() for e in row)
+        return all(e.exact for row in (*self.exactness.values(), self.dials.values()) for e in row)
 
 
 def family_rows(names: Sequence[str] = tuple(FAMILIES), dtypes: Sequence[str] = DTYPES) -> list[FamilyRow]:
@@ -47,7 +51,20 @@ def markdown(rows: Sequence[FamilyRow]) -> str:
         cells = [" / ".join(_error(e) for e in row.exactness[dtype]) for dtype in dtypes]
         lines.append(f"| {row.title} (`{row.name}`) | {'b' if row.affine else '0'} | {' | '.join(cells)} |")
     lines.append(f"| bound | | {' | '.join(f'{BOUNDS[dtype][0]:.0e}' for dtype in dtypes)} |")
-    return "\n".join([*lines, "", f"{_versions()}."])
+    return "\n".join([*lines, "", *_dials(rows), "", f"{_versions()}."])
+
+
+def _dials(rows: Sequence[FamilyRow]) -> list[str]:
+    """The second table: the settings of the dials, in float64. A family without gated products has one dial."""
+    columns = [c for c in settings(gated=True) if c.gated_path not in _CONVENTIONS]
+    lines = [f"| family, float64 | {' | '.join(c.words for c in columns)} |", "| --- " * (1 + len(columns)) + "|"]
+    for row in rows:
+        cells = []
+        for column in columns:
+            own = column if column in row.dials else Convention(attention=column.attention)
+            cells.append(_error(row.dials[own]) if own in row.dials else "–")
+        lines.append(f"| {row.title} (`{row.name}`) | {' | '.join(cells)} |")
+    return [*lines, f"| bound | {' | '.join(f'{BOUNDS[_DIALS_IN][0]:.0e}' for _ in columns)} |"]
 
 
 def _row(name: str, dtypes: Sequence[str]) -> FamilyRow:
@@ -60,7 +77,12 @@ def _row(name: str, dtypes: Sequence[str]) -> FamilyRow:
             lin = linearize(lm, token_ids=prompt, gated_path=path)
             lin.jacobian()
             exactness[dtype].append(lin.exactness())
-    return FamilyRow(name, family.title, family.affine, exactness)
+    lm = tiny_model(name, getattr(torch, _DIALS_IN))
+    dials = {}
+    for setting in settings(family.gated):
+        if setting.attention != "held" or setting.gated_path not in _CONVENTIONS:
+            dials[setting] = linearize(lm, token_ids=prompt, **setting.keywords).exactness()
+    return FamilyRow(name, family.title, family.affine, exactness, dials)
 
 
 def _error(exactness: Exactness) -> str:

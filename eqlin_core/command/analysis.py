@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from eqlin_core.command.waiting import waiting
+from eqlin_core.runs.convention import Convention
 from eqlin_core.runs.exactness import Exactness
 from eqlin_core.runs.prompt import SpectrumRun, Target, TokenRun
 from eqlin_core.runs.values import Array
@@ -41,7 +42,7 @@ class Analysis:
 
 
 def analyse(
-    model: str, prompt: str, *, dtype: str, device: str, gated_path: str, k: int, token: str | None
+    model: str, prompt: str, *, dtype: str, device: str, convention: Convention, k: int, token: str | None
 ) -> Analysis:
     """Load the model and analyse the prompt, with a bar on stderr. Raises EqlinError with what to do."""
     with waiting() as told:
@@ -53,7 +54,7 @@ def analyse(
         ids = prompt_ids(lm, prompt, None)
         if k:
             plan_run(lm, len(ids))  # a matrix that cannot fit is refused before anything is computed
-        lin = linearize(lm, token_ids=ids, gated_path=gated_path)
+        lin = linearize(lm, token_ids=ids, **convention.keywords)
         target = None if token is None else typed_target(lin, token)
         run = token_run(lin, prompt, progress=told)
         spectra = spectrum_run(lin, k, progress=told) if k else None

@@ -24,6 +24,7 @@ def json_text(analysis: Analysis) -> str:
         "dtype": run.key.dtype,
         "device": run.device,
         "gated_path": run.key.gated_path,
+        "attention": run.key.attention,
         "prompt": run.prompt,
         "width": run.width,
         "layers": run.n_layers,

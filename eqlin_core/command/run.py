@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 import typer
 
 Precision = Literal["float32", "float64", "bfloat16", "float16", "4bit"]
-Convention = Literal["up", "gate"]
 
 
 def run(
@@ -20,8 +19,11 @@ def run(
     dtype: Annotated[Precision, typer.Option(help="The precision that everything is computed in.")] = "float32",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     gated_path: Annotated[
-        Convention, typer.Option(help="The factor of gated MLPs that stays linear; the map is exact with both.")
+        str, typer.Option(help="The path of gated MLPs that is linear: up, half, gate, or the gate's share, 0 to 1.")
     ] = "up",
+    attention: Annotated[
+        str, typer.Option(help="The path of attention: held, half, live, or the share of its weights' path, 0 to 1.")
+    ] = "held",
     k: Annotated[
         int,
         typer.Option("--k", min=0, help="Singular triplets of every token; 0 leaves out the matrix, which takes long."),
@@ -43,9 +45,11 @@ def run(
     from eqlin_core.command.analysis import analyse  # noqa: PLC0415
     from eqlin_core.command.json_text import json_text  # noqa: PLC0415
     from eqlin_core.command.tables import print_tables  # noqa: PLC0415
+    from eqlin_core.runs.convention import Convention  # noqa: PLC0415
     from eqlin_core.runs.files import save_run  # noqa: PLC0415
 
-    analysis = analyse(model, prompt, dtype=dtype, device=device, gated_path=gated_path, k=k, token=token)
+    convention = Convention(gated_path, attention)
+    analysis = analyse(model, prompt, dtype=dtype, device=device, convention=convention, k=k, token=token)
     if json:
         sys.stdout.write(json_text(analysis))
     else:

@@ -2,6 +2,7 @@
 
 ``softmax(q k)`` is recorded once per attention module; afterwards the module only mixes value rows with those weights,
 so queries, keys, rotary embeddings, QK-norms, masks, soft-capping and sinks are all part of the frozen coefficient.
+Where a share of attention goes by its weights, queries and keys have a linear path as well (``live_weights``).
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from functools import partial
 from typing import Any, Protocol, runtime_checkable
 from weakref import WeakKeyDictionary
 
@@ -17,8 +17,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from eqlin_core.dtypes import coefficient_dtype
 from eqlin_core.errors import EqlinError
+from eqlin_core.freezing.live_weights import Scores
 
 IMPLEMENTATION = "eqlin_frozen"
 
@@ -29,7 +29,7 @@ class AttentionWeights(Protocol):
 
     replaying: bool
 
-    def mixed(self, module: nn.Module, compute: Any, value: Tensor) -> Tensor:
+    def mixed(self, module: nn.Module, scores: Scores, value: Tensor) -> Tensor:
         """``value`` mixed by the weights of this call: computed and kept while recording, looked up while replaying."""
 
     def paused(self) -> AbstractContextManager[None]:
@@ -86,29 +86,6 @@ def mix(
     return mixed.reshape(batch, queries, heads, e).contiguous()  # stock code may take views of it
 
 
-def attention_weights(
-    query: Tensor,
-    key: Tensor,
-    mask: Tensor | None,
-    scaling: float | None,
-    softcap: float | None = None,
-    sinks: Tensor | None = None,
-) -> Float[Tensor, "batch heads queries keys"]:
-    """softmax(q k) as the stock code defines it, evaluated in float32 or better."""
-    dtype = coefficient_dtype(query.dtype)
-    query, key = query.to(dtype), key.to(dtype)
-    key = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)
-    scores = query @ key.transpose(2, 3) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
-    if softcap is not None:
-        scores = softcap * torch.tanh(scores / softcap)
-    if mask is not None:
-        scores = scores + mask[..., : key.shape[2]].to(dtype)
-    if sinks is None:
-        return scores.softmax(-1)
-    column = sinks.detach().to(dtype).reshape(1, -1, 1, 1).expand(*scores.shape[:3], 1)
-    return torch.cat([scores, column], -1).softmax(-1)[..., :-1]
-
-
 def _attention(
     module: nn.Module,
     query: Tensor,
@@ -121,13 +98,13 @@ def _attention(
     **_: Any,
 ) -> tuple[Tensor, None]:
     """The attention function that the interface calls; positions come before heads in what it returns."""
-    compute = partial(attention_weights, query, key, attention_mask, scaling, softcap, s_aux)
+    scores = Scores(query, key, attention_mask, scaling, softcap, s_aux)
     owner = _owners.get(module)
     if owner is None:  # a model that shares its config with the frozen one: serve it, keep nothing
-        weights = compute().to(value.dtype)
+        weights = scores.weights().to(value.dtype)
         return (weights @ value.repeat_interleave(query.shape[1] // value.shape[1], 1)).transpose(1, 2), None
     with owner.paused():
-        return owner.mixed(module, compute, value), None
+        return owner.mixed(module, scores, value), None
 
 
 def _mask(*args: Any, **kwargs: Any) -> Tensor | None:

@@ -19,13 +19,15 @@ from torch.overrides import TorchFunctionMode
 from eqlin_core.dtypes import coefficient_dtype
 from eqlin_core.errors import EqlinError
 from eqlin_core.freezing.activations import Activation, probe_activation
-from eqlin_core.freezing.products import Role, Roles, held_factor
+from eqlin_core.freezing.products import Role, Roles, gate_factor, weight_factor
+from eqlin_core.runs.convention import Convention
 
 _PRODUCTS = {"mul", "mul_", "multiply", "__mul__", "__rmul__", "__imul__"}
 _ACTIVATIONS = {
     "silu", "gelu", "relu", "relu_", "relu6", "mish", "leaky_relu", "hardswish", "hardtanh",
     "clamp", "clamp_", "clip", "clip_", "clamp_min", "clamp_max",
 }  # fmt: skip
+_CASTS = {"float", "to", "type"}
 _Key = tuple[str, int, str, int]
 
 
@@ -38,10 +40,24 @@ class _Hold:
 
 
 @dataclass(frozen=True)
+class _Share:
+    """Each operand of a product is held once: so much of the product goes by the first, the rest by the second."""
+
+    first: Tensor
+    second: Tensor
+    by_first: float
+
+
+@dataclass(frozen=True)
 class _Scale:
     """An activation is its closed form: a held factor times its input."""
 
     factor: Tensor
+
+
+@dataclass(frozen=True)
+class _Uncast:
+    """A cast to a lower precision is left out."""
 
 
 @dataclass(frozen=True)
@@ -55,15 +71,23 @@ class FrozenFunctions(TorchFunctionMode):
     """The functions of one frozen network; enter it around a pass, after ``start``.
 
     ``keep(module, rule)`` is told every rule that was recorded. ``rules`` names the freezing rules that apply, of
-    "gates" and "router".
+    "gates" and "router". The modules ``uncast`` work in the precision of what they are given, without casts to a lower
+    one.
     """
 
-    def __init__(self, gated_path: str, rules: Collection[str], keep: Callable[[str, str], None]) -> None:
+    def __init__(
+        self,
+        convention: Convention,
+        rules: Collection[str],
+        keep: Callable[[str, str], None],
+        uncast: Collection[str] = (),
+    ) -> None:
         super().__init__()
         self.roles = Roles()
         self.token_by_token = False
         self.tokens, self.first = 0, 0
-        self._gated_path, self._rules, self._keep = gated_path, rules, keep
+        self._convention, self._rules, self._keep = convention, rules, keep
+        self._uncast = uncast
         self._kept: dict[_Key, Any] = {}
         self._scopes: set[str] = set()
         self._activations: dict[Any, Activation | None] = {}
@@ -161,6 +185,10 @@ class FrozenFunctions(TorchFunctionMode):
             action = self._product(key[0], *args)
             if action is not None:
                 self._remember(key, action)
+                if isinstance(action, _Share):
+                    out = _shared(args[0], args[1], action)
+                    self.roles.mark_linear(out)
+                    return out
                 out = _multiply(func, name, args, action.operand, action.value)
                 if self.roles.of(args[action.operand]) is Role.WEIGHT and not _mixes(args, action.operand):
                     self.roles.mark_gate(out)  # x * sigmoid(...) written out
@@ -170,6 +198,9 @@ class FrozenFunctions(TorchFunctionMode):
             if scaled is not None:
                 return scaled
         out = func(*args, **kwargs)
+        if key[0] in self._uncast and name in _CASTS and _depends(args[0]) and _narrower(out, args[0]):
+            self._remember(key, _Uncast())
+            return args[0]
         if not isinstance(out, bool | int | float | torch.Size | torch.dtype):
             chosen = {i: t for i, t in enumerate(_items(out)) if isinstance(t, Tensor) and not t.is_floating_point()}
             if chosen and any(_depends(t) for t in (*_items(args), *kwargs.values())):
@@ -178,22 +209,24 @@ class FrozenFunctions(TorchFunctionMode):
                     self._keep(key[0], "choice of experts held")
         return out
 
-    def _product(self, module: str, left: Tensor, right: Tensor) -> _Hold | None:
-        roles = self.roles.of(left), self.roles.of(right)
-        held = held_factor(*roles, self._gated_path)
-        if held is None:
-            return None
-        if _mixes((left, right), held) and roles[held] is Role.WEIGHT:
-            if "router" not in self._rules:
+    def _product(self, module: str, left: Tensor, right: Tensor) -> _Hold | _Share | None:
+        roles, factors = (self.roles.of(left), self.roles.of(right)), (left, right)
+        weight, gate = weight_factor(*roles), gate_factor(*roles)
+        if weight is not None:
+            mixes = _mixes(factors, weight)
+            if ("router" if mixes else "gates") not in self._rules:
                 return None
-            self._keep(module, "mixing weights held")
-        elif "gates" not in self._rules:
+            self._keep(module, "mixing weights held" if mixes else "sigmoid held")
+            return _Hold(weight, factors[weight].detach())
+        if gate is None or "gates" not in self._rules:
             return None
-        elif roles[held] is Role.WEIGHT:
-            self._keep(module, "sigmoid held")
-        else:
-            self._keep(module, "gate held whole, up linear" if self._gated_path == "up" else "up held, gate linear")
-        return _Hold(held, (left, right)[held].detach())
+        share = self._convention.gate_share
+        if share in (0, 1):
+            held = gate if share == 0 else 1 - gate
+            self._keep(module, "gate held whole, up linear" if share == 0 else "up held, gate linear")
+            return _Hold(held, factors[held].detach())
+        self._keep(module, f"gate held whole, up linear ({1 - share:.3g} of it), up held, gate linear ({share:.3g})")
+        return _Share(left.detach(), right.detach(), share if gate == 0 else 1 - share)
 
     def _activation(self, key: _Key, func: Any, args: Any, kwargs: Any) -> Tensor | None:
         x, *rest = args
@@ -225,6 +258,11 @@ class FrozenFunctions(TorchFunctionMode):
         action = self._kept.get(key)
         if isinstance(action, _Hold):
             return _multiply(func, key[2], args, action.operand, self.fit(action.value, args[action.operand]))
+        if isinstance(action, _Uncast):
+            return args[0]
+        if isinstance(action, _Share):
+            first, second = self.fit(action.first, args[0]), self.fit(action.second, args[1])
+            return _shared(args[0], args[1], _Share(first, second, action.by_first))
         if isinstance(action, _Scale):
             return _scale(key[2], args[0], self.fit(action.factor, args[0]), kwargs)
         out = func(*args, **kwargs)
@@ -240,6 +278,10 @@ def _depends(value: Any) -> bool:
     return isinstance(value, Tensor) and value.requires_grad
 
 
+def _narrower(cast: Tensor, tensor: Tensor) -> bool:
+    return cast.dtype.is_floating_point and torch.finfo(cast.dtype).eps > torch.finfo(tensor.dtype).eps
+
+
 def _items(value: Any) -> tuple[Any, ...] | list[Any]:
     return value if isinstance(value, list | tuple) else (value,)
 
@@ -253,6 +295,11 @@ def _multiply(func: Any, name: str, args: Any, held: int, value: Tensor) -> Tens
     if held == 0 and name in ("mul_", "__imul__"):  # the result has to live: a held left side cannot become it in place
         return value * args[1]
     return func(value, args[1]) if held == 0 else func(args[0], value)
+
+
+def _shared(first: Tensor, second: Tensor, held: _Share) -> Tensor:
+    """The product whose first factor's path carries ``held.by_first`` of it, its second factor's path the rest."""
+    return held.by_first * first * held.second + (1 - held.by_first) * held.first * second
 
 
 def _scale(name: str, x: Tensor, factor: Tensor, kwargs: Any) -> Tensor:

@@ -32,6 +32,7 @@ BILINEAR = {
 }  # fmt: skip
 # Those whose first operand is added, so that the product's factors start at 1.
 PRODUCT_FIRST = {"Addmm": 1, "Addbmm": 1, "Baddbmm": 1, "Addcmul": 1, "Addmv": 1}
+_CAST = "cast to"
 _PRECISION = {torch.float64: 3, torch.float32: 2, torch.float16: 1, torch.bfloat16: 1}
 
 
@@ -90,6 +91,12 @@ def find_leaks(nodes: Iterable[Any], names: GraphNames, dtype: torch.dtype) -> l
     return sorted(leaks)
 
 
+def casting_modules(leaks: Iterable[str]) -> set[str]:
+    """The modules that ``find_leaks`` found to cast the linear path to a lower precision."""
+    found = (leak.partition(f": {_CAST}") for leak in leaks)
+    return {name for name, cast, _ in found if cast}
+
+
 def _leak(node: Any, dtype: torch.dtype) -> str | None:
     kind = re.sub(r"Backward\d*$", "", type(node).__name__)
     parents = [parent is not None for parent, _ in node.next_functions]
@@ -102,5 +109,5 @@ def _leak(node: Any, dtype: torch.dtype) -> str | None:
         return f"{kind} is not linear"
     if kind == "ToCopy":
         lost = [m for m in getattr(node, "_input_metadata", ()) if _PRECISION.get(m.dtype, 9) < _PRECISION[dtype]]
-        return f"cast to {str(lost[0].dtype).removeprefix('torch.')} on the linear path" if lost else None
+        return f"{_CAST} {str(lost[0].dtype).removeprefix('torch.')} on the linear path" if lost else None
     return None

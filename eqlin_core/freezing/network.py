@@ -18,9 +18,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from eqlin_core.errors import EqlinError
 from eqlin_core.freezing.attention import frozen_attention
 from eqlin_core.freezing.ends import Ends, Reached
 from eqlin_core.freezing.functions import FrozenFunctions
+from eqlin_core.freezing.leaks import casting_modules
 from eqlin_core.freezing.leaves import FrozenLeaves
 from eqlin_core.freezing.recording import Recording
 from eqlin_core.freezing.streams import ResidualStream
@@ -29,6 +31,7 @@ from eqlin_core.models.experts import eager_experts, prompt_by_prompt, token_by_
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.offloading import brought_again
 from eqlin_core.models.sites import Site, SourcePlace, TargetPlace
+from eqlin_core.runs.convention import PUBLISHED, Convention
 
 # What is frozen; leaving one out is how tests see that the audit would notice.
 RULES = frozenset({"attention", "norms", "gates", "router"})
@@ -52,7 +55,7 @@ class FrozenNetwork:
     recorded autograd graph; ``leaks``, what that graph holds that is not linear; ``rules``, how modules were frozen;
     ``standing``, of every module that ran, whether its output is on the linear path ("path"), only part of a held
     coefficient ("held"), or the same for every input ("constant");
-    ``ends``, where the map starts and ends;
+    ``ends``, where the map starts and ends; ``convention``, how gated products and attention are split;
     ``causal``, whether no position reads a later one, so that a replay may begin at any position;
     ``block_nodes``, the graph's node behind every block's output, which a reverse pass meets one after the other.
     """
@@ -65,25 +68,24 @@ class FrozenNetwork:
         source: SourcePlace = "embedding",
         target: TargetPlace = "output",
         final_norm: bool = True,
-        gated_path: str = "up",
+        convention: Convention = PUBLISHED,
         rules: Collection[str] = RULES,
     ) -> None:
-        self.lm, self.gated_path, self.n_tokens = lm, gated_path, len(embeddings)
+        self.lm, self.convention, self.n_tokens = lm, convention, len(embeddings)
         self.decoder = lm.model.get_decoder()
         self.ends = Ends(self.decoder, lm.n_layers, source, target, final_norm)
         self._blocks = set(self.ends.layers)
-        self.rules: dict[str, Frozen] = {}
-        self.block_nodes: list[Any] = []
         self._applied = rules
         self._modules = dict(lm.model.named_modules())
         self._names = {module: name for name, module in self._modules.items()}
         self._watcher: Callable[[str, Any], None] | None = None
-        self._functions = FrozenFunctions(gated_path, rules, self._note)
-        self._leaves = FrozenLeaves(self._functions, rules, self._note)
-        self._weights = FrozenWeights(self._names, self._functions, self._note)
         self._recording: Recording | None = None
-        self.paused = self._functions.paused
         self._record(embeddings)
+        if casting := casting_modules(self.leaks):
+            try:
+                self._record(embeddings, uncast=casting)
+            except RuntimeError:  # a weight of theirs has the lower precision
+                self._record(embeddings)
 
     @property
     def source(self) -> SourcePlace:
@@ -97,12 +99,20 @@ class FrozenNetwork:
 
     # ---- the two kinds of pass --------------------------------------------------------------------------------------
 
-    def _record(self, embeddings: Tensor) -> None:
+    def _record(self, embeddings: Tensor, uncast: Collection[str] = ()) -> None:
+        """Fill this object by one pass of the model, in which the modules ``uncast`` keep the precision of the path."""
+        self.rules: dict[str, Frozen] = {}
+        self.block_nodes: list[Any] = []
+        self._functions = FrozenFunctions(self.convention, self._applied, self._note, uncast)
+        self._leaves = FrozenLeaves(self._functions, self._applied, self._note)
+        self._weights = FrozenWeights(self._names, self._functions, self._note, self.convention.weight_share)
+        self.paused = self._functions.paused
         seen = self._recording = Recording(self.n_tokens)
         with torch.enable_grad(), brought_again(self.lm.model, self.paused):
             values, self.leaf = self._run(embeddings[None])
             self.inputs, self.values = self.leaf.detach()[0], values[0]
         seen.close(self.values, self.inputs.dtype)
+        self._weights_seen = _state_of(self.lm.model)
         self._recording = None
         self.leaks, self.standing = seen.leaks, seen.standing
         self._on_path, self._off_path, self._experts = seen.on_path, seen.off_path, seen.experts
@@ -123,11 +133,13 @@ class FrozenNetwork:
         With ``first``, ``v`` and the result begin at that position: what earlier ones would add is left out, biases
         included. Only where ``causal`` is true.
         """
+        self.require_same_weights()
         with self._from_position(first):
             return self._run(v)[0]
 
     def traced(self, v: Float[Tensor, "batch tokens d"], first: int = 0) -> Float[Tensor, "batch tokens d_out"]:
         """The same with its autograd graph, where ``v`` requires gradients: a linear function at any ``v``."""
+        self.require_same_weights()
         with self._from_position(first), torch.enable_grad(), brought_again(self.lm.model, self.paused):
             return self._run(v)[0]
 
@@ -138,6 +150,14 @@ class FrozenNetwork:
             yield
         finally:
             self._functions.first = 0
+
+    def require_same_weights(self) -> None:
+        """Raise EqlinError where the model's weights are not those that were frozen."""
+        if self._weights_seen != _state_of(self.lm.model):
+            raise EqlinError(
+                "The model's weights have changed since this map was made, so it belongs to a model that is gone: "
+                "linearize the prompt again."
+            )
 
     def _run(self, v: Tensor) -> tuple[Tensor, Tensor]:
         """(target [batch, T, d], leaf at the source) of one pass under hooks."""
@@ -253,6 +273,16 @@ class FrozenNetwork:
     def _note(self, name: str, rule: str) -> None:
         known = self.rules[name].rule.split("; ") if name in self.rules else []
         self.rules[name] = Frozen(name, type(self._modules[name]).__name__, "; ".join([*known, *({rule} - set(known))]))
+
+
+def usable(tensor: Tensor) -> Tensor:
+    """The tensor, or a copy that autograd takes where it was made in inference mode."""
+    return tensor.clone() if tensor.is_inference() else tensor
+
+
+def _state_of(model: nn.Module) -> list[int]:
+    """What changes with the weights: autograd's count of the changes of each that stays where it is."""
+    return [p._version for p in model.parameters() if not (p.is_meta or p.is_inference())]
 
 
 def _rows(inputs: list[Tensor], kept: int, _module: nn.Module, args: Any, kwargs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Products of two tensors that both depend on the source: which of the two factors is held at its value.
+"""Products of two tensors that both depend on the source: a gated MLP, a mixture, or neither.
 
 Every tensor of the recorded graph has a role, told by the nodes behind it. A gate's activation times a linear tensor is
 a gated MLP, a softmax or sigmoid times a linear tensor is a mixture; nothing else is held, so that a product outside
@@ -39,6 +39,11 @@ class Roles:
         if tensor.grad_fn is not None:
             self._known[tensor.grad_fn] = Role.GATE
 
+    def mark_linear(self, tensor: Tensor) -> None:
+        """``tensor`` starts a new linear path, whatever it was made of."""
+        if tensor.grad_fn is not None:
+            self._known[tensor.grad_fn] = Role.LINEAR
+
     def of(self, tensor: Tensor) -> Role:
         """The role of a tensor that requires a gradient."""
         if tensor.grad_fn is None:
@@ -73,11 +78,16 @@ class Roles:
         return Role.GATE if Role.GATE in roles else Role.LINEAR
 
 
-def held_factor(left: Role, right: Role, gated_path: str) -> int | None:
-    """Which factor of a product is held: 0, 1, or None where the product is no gate and no mixture."""
-    for held, (role, other) in enumerate(((left, right), (right, left))):
+def weight_factor(left: Role, right: Role) -> int | None:
+    """Which factor of a mixture is its weights, 0 or 1; None where the product is no mixture."""
+    for weight, (role, other) in enumerate(((left, right), (right, left))):
         if role is Role.WEIGHT and other in (Role.LINEAR, Role.GATE):
-            return held
-        if {role, other} == {Role.GATE, Role.LINEAR} and (role is Role.GATE) == (gated_path == "up"):
-            return held
+            return weight
     return None
+
+
+def gate_factor(left: Role, right: Role) -> int | None:
+    """Which factor of a gated product is the gate's activation, 0 or 1; None where the product is not gated."""
+    if {left, right} != {Role.GATE, Role.LINEAR}:
+        return None
+    return 0 if left is Role.GATE else 1

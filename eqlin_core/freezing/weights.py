@@ -10,22 +10,29 @@ from torch import Tensor, nn
 
 from eqlin_core.freezing.attention import mix
 from eqlin_core.freezing.functions import FrozenFunctions
+from eqlin_core.freezing.live_weights import LiveWeights, Scores
 
 
 class FrozenWeights:
     """Coefficients of the attention modules, by module and call; the owner that ``frozen_attention`` asks.
 
     ``names`` says what each module is called, ``keep(module, rule)`` is told every rule that was recorded.
-    ``functions`` knows from which position on a replay runs.
+    ``functions`` knows from which position on a replay runs. ``share`` of attention goes by the weights' own path.
     """
 
     def __init__(
-        self, names: Mapping[nn.Module, str], functions: FrozenFunctions, keep: Callable[[str, str], None]
+        self,
+        names: Mapping[nn.Module, str],
+        functions: FrozenFunctions,
+        keep: Callable[[str, str], None],
+        share: float = 0.0,
     ) -> None:
         self.replaying = False
         self.paused = functions.paused
         self._names, self._functions, self._keep = names, functions, keep
+        self._share = share
         self._kept: dict[str, list[Tensor]] = defaultdict(list)
+        self._live: dict[str, list[LiveWeights]] = defaultdict(list)
         self._calls: dict[str, int] = defaultdict(int)
         self._watcher: Callable[[Tensor, Tensor, Tensor], None] | None = None
 
@@ -36,18 +43,27 @@ class FrozenWeights:
 
     @property
     def causal(self) -> bool:
-        """Whether no position reads a later one."""
-        return not any(bool(weights.triu(1).any()) for kept in self._kept.values() for weights in kept)
+        """Whether no position reads a later one, and what earlier ones do can be left out.
+
+        Live weights are affine even without biases: every earlier position adds its own constant.
+        """
+        reads_later = any(bool(weights.triu(1).any()) for kept in self._kept.values() for weights in kept)
+        return not self._share and not reads_later
 
     def start(self, *, recording: bool) -> None:
         """A new pass begins."""
         self.replaying = not recording
         self._calls.clear()
 
-    def mixed(self, module: nn.Module, compute: Callable[[], Tensor], value: Tensor) -> Tensor:
+    def mixed(self, module: nn.Module, scores: Scores, value: Tensor) -> Tensor:
         """``value`` mixed by the attention weights of one module."""
-        weights = self.of_call(module, compute)
+        weights = self.of_call(module, scores)
         mixed = mix(weights, value)
+        if self._share:
+            if not self.replaying:
+                self._live[self._names[module]].append(LiveWeights(weights, scores, value))
+            live = self._live[self._names[module]][self._calls[self._names[module]] - 1]
+            mixed = (1 - self._share) * mixed + self._share * live.mixed(scores.query, scores.key)
         if self._watcher is not None:
             self._watcher(weights, value, mixed)
         return mixed
@@ -61,14 +77,17 @@ class FrozenWeights:
         finally:
             self._watcher = None
 
-    def of_call(self, module: nn.Module, compute: Callable[[], Tensor]) -> Tensor:
+    def of_call(self, module: nn.Module, scores: Scores) -> Tensor:
         """The weights of this call of a module: computed and kept while recording, looked up while replaying."""
         name = self._names[module]
+        self._calls[name] += 1
         if self.replaying:
-            self._calls[name] += 1
             first = self._functions.first
             return self._kept[name][self._calls[name] - 1][..., first:, first:]
-        weights = compute().detach()
+        weights = scores.weights().detach()
         self._kept[name].append(weights)
-        self._keep(name, "attention weights held, values linear")
+        rule = "attention weights held, values linear"
+        if self._share:
+            rule += f" ({1 - self._share:.3g} of it), values held, weights by their derivative ({self._share:.3g})"
+        self._keep(name, rule)
         return weights

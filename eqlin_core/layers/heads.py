@@ -56,6 +56,7 @@ class DirectContributions(ShortRepr):
         return tokens + self.embedding_bias + self.attn_bias.sum(-1) + self.mlp_bias.sum(-1) + self.norm_bias
 
 
+@torch.inference_mode(mode=False)
 def direct_contributions(
     lin: LinearMap, directions: Float[Tensor, "m d"], progress: Progress | None = None
 ) -> DirectContributions:

@@ -12,6 +12,7 @@ from torch import Tensor
 from eqlin_core.dtypes import dtype_name
 from eqlin_core.errors import EqlinError
 from eqlin_core.reprs import Facts, ShortRepr, counted, error_text
+from eqlin_core.runs.convention import Share
 from eqlin_core.runs.values import Row
 
 KINDS = ("layer", "attn", "mlp")
@@ -57,7 +58,8 @@ class LayerSweep(ShortRepr):
     kinds: tuple[str, ...]
     method: str
     final_norm: bool
-    gated_path: str
+    gated_path: Share
+    attention: Share
     dtype: str
     bound: float
     tokens: list[str]
@@ -105,24 +107,27 @@ class LayerSweep(ShortRepr):
         """Whether every map reproduces the value at its place within the bound of the dtype."""
         return bool((self.errors <= self.bound).all())
 
-    def read_u(self, layer: int, kind: str, token: int | None, triplet: int = 1) -> Row:
-        """(token, score) rows of what u of a triplet (from 1) writes; ``token`` None is the joint map."""
+    def read_u(self, layer: int, kind: str, token: int | None, triplet: int = 0) -> Row:
+        """(token, score) rows of what u of a triplet writes; ``token`` None is the joint map.
+
+        Layers, tokens and triplets count from 0, from -1 backwards. Raises EqlinError for one that is not there.
+        """
         return self._row("u", layer, kind, token, triplet)
 
-    def read_v(self, layer: int, kind: str, token: int | None, triplet: int = 1) -> Row:
-        """(token, cosine) rows of what v of a triplet (from 1) reads."""
+    def read_v(self, layer: int, kind: str, token: int | None, triplet: int = 0) -> Row:
+        """(token, cosine) rows of what v of a triplet reads; places as in ``read_u``."""
         return self._row("v", layer, kind, token, triplet)
 
     def first_layers(
-        self, token_id: int, kind: str = "layer", triplet: int = 1, within: int = 1
+        self, token_id: int, kind: str = "layer", triplet: int = 0, within: int = 1
     ) -> Int[Tensor, " columns"]:
         """The first layer whose u reads as this token, for every input token and, last, the joint map; -1 for never.
 
-        ``within`` counts how many of the best tokens are looked at, at most r.
+        ``triplet`` counts from 0; ``within`` is how many of the best tokens are looked at, at most r.
         """
-        place = self.kind_index(kind)
+        place, triplet = self.kind_index(kind), self._place("triplet", triplet, self.triplets.S.shape[-1])
         ids = torch.cat([self.triplets.u_ids[:, place], self.joint.u_ids[:, place, None]], 1)  # L, T+1, k, r
-        reached = (ids[:, :, triplet - 1, :within] == token_id).any(-1)
+        reached = (ids[:, :, triplet, :within] == token_id).any(-1)
         return torch.where(reached.any(0), reached.int().argmax(0), -1)
 
     def kind_index(self, kind: str) -> int:
@@ -133,7 +138,16 @@ class LayerSweep(ShortRepr):
 
     def _row(self, side: str, layer: int, kind: str, token: int | None, triplet: int) -> Row:
         reads: Any = self.joint if token is None else self.triplets
-        place = (layer, self.kind_index(kind)) if token is None else (layer, self.kind_index(kind), token)
+        place: tuple[int, ...] = self._place("layer", layer, len(self.values)), self.kind_index(kind)
+        if token is not None:
+            place = *place, self._place("token", token, len(self.tokens))
+        triplet = self._place("triplet", triplet, self.triplets.S.shape[-1])
         ids, scores = getattr(reads, f"{side}_ids")[place], getattr(reads, f"{side}_scores")[place]
-        pairs = zip(ids[triplet - 1].tolist(), scores[triplet - 1].tolist(), strict=True)
+        pairs = zip(ids[triplet].tolist(), scores[triplet].tolist(), strict=True)
         return [(self.names[i], score) for i, score in pairs]
+
+    @staticmethod
+    def _place(name: str, index: int, count: int) -> int:
+        if not -count <= index < count:
+            raise EqlinError(f"This sweep has the {name}s 0 to {count - 1}, not {index}.")
+        return index

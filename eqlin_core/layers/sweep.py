@@ -26,6 +26,7 @@ from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.readout import top_tokens
 from eqlin_core.progress import Progress, report, shown
 from eqlin_core.resources import budget
+from eqlin_core.runs.convention import Convention, Share
 from eqlin_core.runs.exactness import BOUNDS
 
 READ = 8
@@ -39,9 +40,10 @@ def layer_sweep(
     k: int = 8,
     token_ids: Sequence[int] | None = None,
     final_norm: bool = True,
-    gated_path: str = "up",
+    gated_path: Share = "up",
     progress: Progress | bool | None = None,
     *,
+    attention: Share = "held",
     method: str | None = None,
     memory_budget: int | None = None,
 ) -> LayerSweep:
@@ -49,16 +51,19 @@ def layer_sweep(
 
     ``mode``: from the embeddings ("cumulative") or from each block's own input ("layerwise"), to what the explained
     position holds there, read through the final norm unless ``final_norm=False``. ``method`` is the cheaper of forward
-    accumulation and reverse passes unless it is given. ``progress(fraction, message)`` may cancel as in ``jacobian``;
+    accumulation and reverse passes unless it is given; the former rests on held attention weights. ``gated_path`` and
+    ``attention`` choose the map as in ``linearize``. ``progress(fraction, message)`` may cancel as in ``jacobian``;
     ``progress=True`` draws a bar.
     Raises EqlinError for what ``linearize`` refuses, unknown modes and kinds, and blocks without the wanted parts.
     """
     _check_choice(lm, mode, kinds, k, method)
-    lin = linearize(lm, prompt, token_ids=token_ids, gated_path=gated_path, memory_budget=memory_budget)
+    dials = Convention(gated_path, attention)
+    lin = linearize(lm, prompt, token_ids=token_ids, memory_budget=memory_budget, **dials.keywords)
     with shown(progress) as told:
         return sweep_map(lin, mode, kinds, k, final_norm=final_norm, progress=told, method=method)
 
 
+@torch.inference_mode(mode=False)
 def sweep_map(
     lin: LinearMap,
     mode: str = "cumulative",
@@ -127,9 +132,14 @@ def _maps(net: OpenNetwork, mode: str, method: str | None, check: Any) -> tuple[
     if mode == "layerwise":
         return "block by block", block_maps(net, check)
     memory = budget.free_bytes(lin.inputs.device) // 2 if lin.memory_budget is None else lin.memory_budget
-    chosen = method or (cost.cheaper(memory) if net.divided else "reverse")
+    held = net.network.convention.weight_share == 0
+    chosen = method or (cost.cheaper(memory) if net.divided and held else "reverse")
     if chosen == "reverse":
         return chosen, reverse_maps(net, check)
+    if not held:
+        raise EqlinError(
+            "Forward accumulation rests on held attention weights: take method='reverse' or attention='held'."
+        )
     net.require_parts()
     # live at once for each column: values, mixed values and four vectors of the stream, at every position
     per_column = lin.n_tokens * 8 * lin.width * max(4, lin.inputs.element_size())
@@ -178,6 +188,7 @@ class _Layers:
             method=method,
             final_norm=self._final_norm,
             gated_path=lin.gated_path,
+            attention=lin.attention,
             dtype=dtype,
             bound=BOUNDS[dtype][0],
             tokens=list(lin.tokens),

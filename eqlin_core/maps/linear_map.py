@@ -15,7 +15,7 @@ from torch import Tensor
 from eqlin_core.dtypes import dtype_name, to_numpy
 from eqlin_core.errors import EqlinError
 from eqlin_core.freezing.hidden_leaks import find_hidden_leaks
-from eqlin_core.freezing.network import FrozenNetwork
+from eqlin_core.freezing.network import FrozenNetwork, usable
 from eqlin_core.freezing.streams import stock_value
 from eqlin_core.maps.relative_error import relative_error
 from eqlin_core.models.experts import eager_experts
@@ -26,6 +26,7 @@ from eqlin_core.progress import Progress, report, shown
 from eqlin_core.reprs import Facts, ShortRepr, counted, error_text
 from eqlin_core.resources import budget, plan
 from eqlin_core.resources.scratch import scratch_tensor
+from eqlin_core.runs.convention import Convention, Share
 from eqlin_core.runs.exactness import BOUNDS, Exactness
 
 
@@ -67,6 +68,8 @@ class LinearMap(ShortRepr):
             yield "target", f"to {self.network.target}"
         if self.gated_path != "up":
             yield "linear path of gated MLPs", f"gated_path={self.gated_path!r}"
+        if self.attention != "held":
+            yield "linear path of attention", f"attention={self.attention!r}"
         if (measured := self._exactness) is not None:
             yield "exactness", error_text(measured.exact, measured.reconstruction)
 
@@ -83,9 +86,19 @@ class LinearMap(ShortRepr):
         return self.inputs.shape[-1]
 
     @property
-    def gated_path(self) -> str:
-        """The convention that froze gated MLPs: "up" or "gate"."""
-        return self.network.gated_path
+    def convention(self) -> Convention:
+        """Which of the exact maps this is: both dials together."""
+        return self.network.convention
+
+    @property
+    def gated_path(self) -> Share:
+        """How gated MLPs are split: "up", "half", "gate", or the share of the gate's path."""
+        return self.convention.gated_path
+
+    @property
+    def attention(self) -> Share:
+        """How attention is split: "held", "half", "live", or the share of the weights' path."""
+        return self.convention.attention
 
     @property
     def inputs(self) -> Float[Tensor, "tokens d"]:
@@ -98,6 +111,7 @@ class LinearMap(ShortRepr):
         return self.network.values[self.position].detach()
 
     @property
+    @torch.inference_mode(mode=False)
     def bias(self) -> Float[Tensor, " d"]:
         """b: what biases and constants add; zero in families without them (Llama, Qwen 3, Gemma 3)."""
         if self._bias is None:
@@ -106,11 +120,12 @@ class LinearMap(ShortRepr):
 
     # ---- the operator ----------------------------------------------------------------------------------------------
 
+    @torch.inference_mode(mode=False)
     def apply(self, v: Float[Tensor, "*batch tokens d"]) -> Float[Tensor, "*batch d"]:
         """sum_i J_i v_i, without b, by replaying the frozen network forwards; any leading batch dimensions."""
         if v.shape[-2:] != self.inputs.shape:
             raise EqlinError(f"apply takes [..., {self.n_tokens}, {self.width}], not {list(v.shape)}.")
-        flat = v.to(self.inputs).reshape(-1, *self.inputs.shape)
+        flat = usable(v).to(self.inputs).reshape(-1, *self.inputs.shape)
         if not len(flat):
             return self.output.new_zeros(*v.shape[:-2], len(self.output))
         out = self.output.new_empty(len(flat), len(self.output))
@@ -121,11 +136,12 @@ class LinearMap(ShortRepr):
         budget.in_chunks(len(flat), self._chunk(), part)
         return out.reshape(*v.shape[:-2], -1)
 
+    @torch.inference_mode(mode=False)
     def adjoint(self, u: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch tokens d"]:
         """J_i^T u of every token i at once, by one reverse pass for each u; any leading batch dimensions."""
         if u.shape[-1:] != self.output.shape:
             raise EqlinError(f"adjoint takes [..., {self.width}], not {list(u.shape)}.")
-        flat = u.to(self.output).reshape(-1, self.output.shape[0])
+        flat = usable(u).to(self.output).reshape(-1, self.output.shape[0])
         shape = (*u.shape[:-1], *self.inputs.shape)
         if not len(flat):
             return self.inputs.new_zeros(shape)
@@ -137,6 +153,7 @@ class LinearMap(ShortRepr):
         budget.in_chunks(len(flat), self._chunk(), part)
         return out.reshape(shape)
 
+    @torch.inference_mode(mode=False)
     def contributions(self, progress: Progress | None = None) -> Float[Tensor, "tokens d"]:
         """J_i x_i of every token, from one batched forward replay whose row i keeps only token i; no matrix.
 
@@ -165,6 +182,7 @@ class LinearMap(ShortRepr):
             self._contributions = contributions
         return self._contributions
 
+    @torch.inference_mode(mode=False)
     def jacobian(self, progress: Progress | bool | None = None) -> Float[Tensor, "tokens d_out d_in"]:
         """J [T, d, d], rows first: J[i] @ x_i is token i's part of y. One reverse pass for every d rows, in chunks.
 
@@ -209,6 +227,7 @@ class LinearMap(ShortRepr):
             dtype="float64",
         )
 
+    @torch.inference_mode(mode=False)
     def exactness(self) -> Exactness:
         """The two errors of this run, from the contributions and, once there is one, from the matrix as well."""
         dtype = dtype_name(self.inputs.dtype)
@@ -253,6 +272,7 @@ class LinearMap(ShortRepr):
         return out - self.bias if bool(self.bias.any()) else out
 
     def _reverse(self, u: Tensor) -> Tensor:
+        self.network.require_same_weights()
         with torch.enable_grad():  # whatever the caller's mode is: a slice of the recorded graph belongs to it
             value = self.network.values[self.position]
         (rows,) = torch.autograd.grad(value, self.network.leaf, u, retain_graph=True, is_grads_batched=True)
@@ -286,6 +306,7 @@ class LinearMap(ShortRepr):
         return self.inputs.new_empty(shape, device="cpu" if place == "host" else None)
 
 
+@torch.inference_mode(mode=False)
 def linearize(
     lm: LanguageModel,
     prompt: str | None = None,
@@ -294,26 +315,31 @@ def linearize(
     source: SourcePlace = "embedding",
     target: TargetPlace = "output",
     final_norm: bool = True,
-    gated_path: str = "up",
+    gated_path: Share = "up",
+    attention: Share = "held",
     position: int = -1,
     memory_budget: int | None = None,
 ) -> LinearMap:
     """The exact linear map of ``lm`` at this prompt, from ``source`` to ``target`` at ``position`` (Golden 2025, eq 4).
 
     ``target`` is the output embedding or a place in a block, read through the final norm unless ``final_norm=False``.
-    ``gated_path`` chooses the factor of a gated MLP that stays linear. ``memory_budget`` (bytes) bounds the chunks.
+    ``gated_path`` and ``attention`` choose among the exact maps, as ``Convention`` says: which path of a gated product
+    ("up", "half", "gate", or the share 0 to 1 of the gate's path) and of attention's weights times values ("held",
+    "half", "live", or the share of the weights' path) is linear. With attention not held the map is affine even without
+    biases, and costs more. ``memory_budget`` (bytes) bounds the chunks.
     Raises EqlinError for an empty or too long prompt, a place that does not exist, or a model that cannot be frozen.
     """
     ids = prompt_ids(lm, prompt, token_ids)
-    if gated_path not in ("up", "gate"):
-        raise EqlinError(f"gated_path is 'up' or 'gate', not {gated_path!r}.")
+    convention = Convention(gated_path, attention)
     if not -len(ids) <= position < len(ids):
         raise EqlinError(f"Position {position} does not exist: the prompt has {len(ids)} tokens.")
+    if any(p.is_inference() for p in lm.model.parameters()):
+        raise EqlinError("The model was loaded in torch.inference_mode(), where no derivatives exist: load it outside.")
     plan.require_room(lm, len(ids))
     tensor = token_tensor(lm, ids)
     with torch.no_grad():
         embeddings = lm.model.get_input_embeddings()(tensor)
-    network = FrozenNetwork(lm, embeddings, source=source, target=target, final_norm=final_norm, gated_path=gated_path)
+    network = FrozenNetwork(lm, embeddings, source=source, target=target, final_norm=final_norm, convention=convention)
     stock = _stock_value(network, tensor)[position]
     return LinearMap(lm, network, ids, position % len(ids), stock, memory_budget)
 

@@ -15,6 +15,7 @@ from eqlin_core.progress import Progress, report
 from eqlin_core.resources import budget
 
 
+@torch.inference_mode(mode=False)
 def ordinary_jacobian(
     lm: LanguageModel,
     prompt: str | None = None,
@@ -22,7 +23,11 @@ def ordinary_jacobian(
     token_ids: Sequence[int] | None = None,
     progress: Progress | None = None,
 ) -> Float[Tensor, "tokens d_out d_in"]:
-    """The usual Jacobian dy/dx_i [T, d, d] of the untouched network, for comparison: it does not reconstruct y."""
+    """The usual Jacobian dy/dx_i [T, d, d] of the untouched network, for comparison: it does not reconstruct y.
+
+    Stock models compute their norms and their softmax in float32 whatever their dtype, so in float64 this differs from
+    the derivative of the network in float64 throughout by about 1e-6.
+    """
     ids = prompt_ids(lm, prompt, token_ids)
     decoder = lm.model.get_decoder()
     before = lm.model.config._attn_implementation

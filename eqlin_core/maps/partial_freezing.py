@@ -65,6 +65,7 @@ class PartlyFrozen(ShortRepr):
         return self._map.jacobian(progress)
 
 
+@torch.inference_mode(mode=False)
 def partly_frozen(
     lin: LinearMap, frozen: Collection[str] = tuple(PARTS), *, progress: Progress | None = None
 ) -> PartlyFrozen:
@@ -82,7 +83,7 @@ def partly_frozen(
     report(progress, 0.0, "Recording the network with fewer rules")
     on = tuple(part for part in PARTS if part in frozen)
     rules = frozenset[str]().union(*(PARTS[part] for part in on))
-    part = FrozenNetwork(lin.lm, lin.inputs, gated_path=lin.gated_path, rules=rules)
+    part = FrozenNetwork(lin.lm, lin.inputs, convention=lin.convention, rules=rules)
     contributions = _contributions(part, lin.position, lin._chunk(), progress)
     total = contributions.double().sum(0) + lin.bias.double()
     y = lin.output.double()

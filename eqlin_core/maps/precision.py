@@ -41,7 +41,7 @@ def precision_check(lin: LinearMap, progress: Progress | None = None) -> Precisi
         raise EqlinError("The float64 check copies the weights, so it needs them unquantised on one device.")
     budget.require(8 * sum(p.numel() for p in model.parameters()), device, "The float64 copy", lin.n_tokens)
     wide = replace(lin.lm, model=copy.deepcopy(model).double())
-    exact = linearize(wide, token_ids=lin.token_ids, gated_path=lin.gated_path, position=lin.position)
+    exact = linearize(wide, token_ids=lin.token_ids, position=lin.position, **lin.convention.keywords)
     difference = lin.contributions().double() - exact.contributions(progress)
     size = exact.output.norm()
     return PrecisionCheck(

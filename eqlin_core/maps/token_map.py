@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from eqlin_core.freezing.network import usable
 from eqlin_core.maps.linear_map import LinearMap
 from eqlin_core.resources import budget, plan
 
@@ -28,11 +29,12 @@ class TokenMap:
         self._constant: Tensor | None = None
         self._graph: tuple[Tensor, Tensor] | None = None
 
+    @torch.inference_mode(mode=False)
     def apply(self, v: Float[Tensor, "m d_in"]) -> Float[Tensor, "m d_out"]:
         """J_i v of every row v."""
         lin = self._lin
         out = lin.output.new_zeros(len(v), len(lin.output))
-        v = v.to(lin.inputs)
+        v = usable(v).to(lin.inputs)
 
         def part(start: int, stop: int) -> None:
             constant = self._constant
@@ -47,11 +49,13 @@ class TokenMap:
             budget.in_chunks(len(v), self._chunk(), part)
         return out
 
+    @torch.inference_mode(mode=False)
     def adjoint(self, u: Float[Tensor, "m d_out"]) -> Float[Tensor, "m d_in"]:
         """J_i^T u of every row u."""
         lin = self._lin
+        lin.network.require_same_weights()
         out = lin.inputs.new_zeros(len(u), lin.width)
-        u = u.to(lin.output)
+        u = usable(u).to(lin.output)
 
         def part(start: int, stop: int) -> None:
             leaf, value = self._traced()

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from eqlin_core.reprs import Facts, ShortRepr, counted, error_text, excerpt, span
+from eqlin_core.runs.convention import Convention, Share
 from eqlin_core.runs.exactness import Exactness
 from eqlin_core.runs.treatments import Treatment
 from eqlin_core.runs.values import Array, Row
@@ -27,8 +28,14 @@ class RunKey:
     revision: str
     dtype: str
     token_ids: tuple[int, ...]
-    gated_path: str
+    gated_path: Share
+    attention: Share = "held"
     engine: str = ENGINE_VERSION
+
+    @property
+    def convention(self) -> Convention:
+        """Which of the exact maps the run is of."""
+        return Convention(self.gated_path, self.attention)
 
 
 @dataclass(frozen=True, repr=False)

@@ -9,6 +9,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
+from eqlin_core.runs.convention import Convention, Share
+
 # Strengths of a grid: to 2, where the push is as long as the residual stream, in steps of a tenth.
 GRID = tuple(round(0.1 * i, 1) for i in range(21))
 # With a second operator every combination is a row, so both grids are coarser.
@@ -50,8 +52,14 @@ class SteeringPlan:
     top_p: float = 1.0
     seed: int = 0
     chat: bool = False
-    gated_path: str = "up"
+    gated_path: Share = "up"
+    attention: Share = "held"
     file: OperatorFile | None = None
+
+    @property
+    def convention(self) -> Convention:
+        """Which of the exact maps the operators are."""
+        return Convention(self.gated_path, self.attention)
 
     @property
     def strengths(self) -> list[tuple[float, ...]]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 LEAKS = "LEAKS"
-# What eqlin_core.freezing.functions notes for the two conventions.
+# What eqlin_core.freezing.functions notes for a gated product, alone or both with their shares.
 _GATED = ("gate held whole, up linear", "up held, gate linear")
 
 
@@ -26,5 +26,5 @@ class Treatment:
 
 
 def gated(rows: Iterable[Treatment]) -> bool:
-    """Whether a gated MLP is among them, so that the two conventions are two maps."""
+    """Whether a gated MLP is among them, so that the dial of gated products gives another map at every setting."""
     return any(part in row.how for row in rows for part in _GATED)

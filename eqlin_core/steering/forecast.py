@@ -79,7 +79,7 @@ def steering_forecast(
         raise EqlinError("A forecast needs at least one strength and one token.")
     at, way = operator.block if block is None else block, form_of(form)
     report(progress, 0.0, "Forecast from the frozen map")
-    lin = linearize(lm, token_ids=list(ids), source=Site(at, "input"), gated_path=operator.gated_path)
+    lin = linearize(lm, token_ids=list(ids), source=Site(at, "input"), **operator.convention.keywords)
     embeddings = lm.model.get_input_embeddings()(torch.tensor([list(ids)], device=lm.device))
     step = way.delta(lin.inputs[None], RunningSum(operator).advance(embeddings))[0]  # tokens x d
     unit = lin.apply(step.to(lin.inputs))

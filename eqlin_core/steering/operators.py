@@ -24,6 +24,7 @@ from eqlin_core.models.prompts import CheckedIds, prompt_ids
 from eqlin_core.models.sites import Site
 from eqlin_core.progress import Progress
 from eqlin_core.reprs import Facts, ShortRepr, counted, excerpt
+from eqlin_core.runs.convention import Convention, Share, share_text
 from eqlin_core.steering.generation import is_whole
 from eqlin_core.version import __version__
 
@@ -48,7 +49,8 @@ class SteeringOperator(ShortRepr):
     layers: int
     block: int
     final_norm: bool
-    gated_path: str
+    gated_path: Share
+    attention: Share
     model: str
     revision: str
     engine: str
@@ -68,6 +70,11 @@ class SteeringOperator(ShortRepr):
     def dtype(self) -> str:
         """The floating-point type in which the map was computed."""
         return dtype_name(self.J.dtype)
+
+    @property
+    def convention(self) -> Convention:
+        """Which of the exact maps it is."""
+        return Convention(self.gated_path, self.attention)
 
     @property
     def name(self) -> str:
@@ -100,7 +107,8 @@ class SteeringOperator(ShortRepr):
             "layers": str(self.layers),
             "block": str(self.block),
             "final_norm": json.dumps(self.final_norm),
-            "gated_path": self.gated_path,
+            "gated_path": share_text(self.gated_path),
+            "attention": share_text(self.attention),
             "dtype": self.dtype,
             "engine": self.engine,
         }
@@ -120,7 +128,8 @@ def steering_operator(
     token_ids: Sequence[int] | None = None,
     final_norm: bool = True,
     block: int | None = None,
-    gated_path: str = "up",
+    gated_path: Share = "up",
+    attention: Share = "held",
     progress: Progress | None = None,
 ) -> SteeringOperator:
     """The operator of a concept: the map of the first ``layers`` blocks (two thirds of them unless given), [n, d, d].
@@ -137,6 +146,7 @@ def steering_operator(
         final_norm=final_norm,
         block=block,
         gated_path=gated_path,
+        attention=attention,
         progress=progress,
     )
 
@@ -149,13 +159,21 @@ def operator_of(
     *,
     final_norm: bool = True,
     block: int | None = None,
-    gated_path: str = "up",
+    gated_path: Share = "up",
+    attention: Share = "held",
     progress: Progress | None = None,
 ) -> SteeringOperator:
     """``steering_operator`` of a concept that was read: its tokens, and the words they came from, empty if none."""
     depth = default_depth(lm) if layers is None else check_depth(lm, layers)
     at = depth - 1 if block is None else check_block(lm, block)
-    lin = linearize(lm, token_ids=ids, target=Site(depth - 1, "layer"), final_norm=final_norm, gated_path=gated_path)
+    lin = linearize(
+        lm,
+        token_ids=ids,
+        target=Site(depth - 1, "layer"),
+        final_norm=final_norm,
+        gated_path=gated_path,
+        attention=attention,
+    )
     return SteeringOperator(
         J=lin.jacobian(progress).detach(),
         inputs=lin.inputs.detach(),
@@ -165,7 +183,8 @@ def operator_of(
         layers=depth,
         block=at,
         final_norm=final_norm,
-        gated_path=gated_path,
+        gated_path=lin.gated_path,
+        attention=lin.attention,
         model=lm.name,
         revision=lm.revision,
         engine=__version__,
@@ -198,6 +217,7 @@ def operator_from_bytes(data: bytes, name: str, lm: LanguageModel | None = None)
     if header.get("format") != FORMAT:
         raise EqlinError(f"{name} holds no steering operator: choose a file that an operator was saved to.")
     try:
+        convention = Convention(header["gated_path"], header.get("attention", "held"))
         operator = SteeringOperator(
             J=arrays["J"],
             inputs=arrays["inputs"],
@@ -207,7 +227,8 @@ def operator_from_bytes(data: bytes, name: str, lm: LanguageModel | None = None)
             layers=int(header["layers"]),
             block=int(header["block"]),
             final_norm=bool(json.loads(header["final_norm"])),
-            gated_path=header["gated_path"],
+            gated_path=convention.gated_path,
+            attention=convention.attention,
             model=header["model"],
             revision=header["revision"],
             engine=header["engine"],
@@ -219,7 +240,7 @@ def operator_from_bytes(data: bytes, name: str, lm: LanguageModel | None = None)
             raise TypeError("numbers")
         if operator.layers < 1 or operator.block < 0 or not all(is_whole(i) and i >= 0 for i in operator.token_ids):
             raise ValueError("places")
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, EqlinError) as error:
         raise EqlinError(f"The header of {name} and its arrays do not agree: save the operator again.") from error
     if not bool(operator.J.isfinite().all()):
         raise EqlinError(f"{name} holds values that are not finite: save the operator again, in a higher precision.")

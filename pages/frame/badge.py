@@ -8,17 +8,13 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from eqlin_core.figures import format_error
+from eqlin_core.runs.convention import Convention
 from eqlin_core.runs.treatments import Treatment, gated
 from pages.frame.precision import check_in_float64
 
 if TYPE_CHECKING:
     from eqlin_core.runs.exactness import Exactness
     from eqlin_core.runs.prompt import TokenRun
-
-_HELD = {
-    "up": "Linear path **up**: in every gated MLP act(gate) is held at its value, and up(x) stays linear.",
-    "gate": "Linear path **gate**: in every gated MLP up(x) is held, and act(g) = s(g) g with s held stays linear.",
-}
 
 
 def badge(exactness: Exactness, run: TokenRun) -> None:
@@ -40,12 +36,28 @@ def badge(exactness: Exactness, run: TokenRun) -> None:
         if run.key.dtype != "float64":
             check_in_float64()
         if run.treatments:
-            held = _HELD[run.key.gated_path] if gated(run.treatments) else ""
+            held = _held(run.key.convention, gated(run.treatments))
             _modules(run.treatments)
             st.caption(
                 f"Every module of the decoder, and how it was frozen at this prompt. {held} "
                 "`python -m eqlin_core.audit` prints this for any model."
             )
+
+
+def _held(convention: Convention, has_gates: bool) -> str:
+    """What the two dials hold, in words."""
+    a, c = convention.gate_share, convention.weight_share
+    up = "act(gate) is held at its value, and up(x) stays linear"
+    gate = "up(x) is held, and act(g) = s(g) g with s held stays linear"
+    said = []
+    if has_gates:
+        half = f"{1 - a:.3g} of the product: {up}; {a:.3g} of it: {gate}"
+        said.append(f"In every gated MLP, {up if a == 0 else gate if a == 1 else half}.")
+    if c:
+        said.append(
+            f"{c:.3g} of what attention mixes goes by its weights, which follow queries and keys by their derivative."
+        )
+    return " ".join(said)
 
 
 def _errors(exactness: Exactness, bounds: tuple[float, float]) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import streamlit as st
 
 from eqlin_core.models.presets import PRESETS
-from pages.worker.request import CONVENTIONS, DEFAULT_MODEL, EXAMPLES, PRECISIONS, Request
+from eqlin_core.runs.convention import Convention
+from pages.widgets.dials import attention_dial, gated_dial
+from pages.worker.request import DEFAULT_MODEL, EXAMPLES, PRECISIONS, Request
 
 
 def sidebar() -> Request | None:
@@ -40,16 +42,8 @@ def sidebar() -> Request | None:
                 help="float64 is exact to about 1e-15 and takes twice the time of float32.",
             )
             with st.expander("Advanced"):
-                st.segmented_control(
-                    "Linear path of gated MLPs",
-                    CONVENTIONS,
-                    default=CONVENTIONS[0],
-                    required=True,
-                    key="gated_path",
-                    bind="query-params",
-                    help="A gated MLP computes act(gate) × up. The map is not unique: one factor is held at its value "
-                    "for this prompt and the other stays linear. Both choices are exact.",
-                )
+                gated_dial("gated_path")
+                attention_dial("attention")
             submitted = st.form_submit_button("Analyse", type="primary", width="stretch")
     st.session_state["started"] = True
     if first or submitted or st.session_state.pop("example_taken", False):
@@ -63,7 +57,7 @@ def _request() -> Request:
         prompt=state["prompt"] or "",
         model=(state["model"] or DEFAULT_MODEL).strip(),
         dtype=state["dtype"] or PRECISIONS[0],
-        gated_path=state["gated_path"] or CONVENTIONS[0],
+        **Convention(state["gated_path"], state["attention"]).keywords,
     )
 
 

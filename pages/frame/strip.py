@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _MEANING = {
     "dtype": "The precision of every number on this page.",
-    "linear path": "Which factor of the gated MLPs stays linear; the other is held at its value for this prompt.",
+    "map": "Which of the exact maps this is: the linear path of gated MLPs, and of attention where it is not held.",
     "saved": "Computed then, on this machine, by this version of eqlin. Analyse computes it again.",
 }
 
@@ -53,7 +53,7 @@ def _facts(state: Session, run: TokenRun) -> None:
         ("model", run.key.model),
         ("dtype", run.key.dtype),
         ("device", run.device),
-        ("linear path", run.key.gated_path),
+        ("map", _map(run)),
         ("prompt", count),
     ]
     if run.saved:
@@ -72,6 +72,11 @@ def _facts(state: Session, run: TokenRun) -> None:
                 badge(exactness, run)
             else:
                 st.caption("exactness follows")
+
+
+def _map(run: TokenRun) -> str:
+    convention = run.key.convention
+    return f"{convention.words} (as published)" if convention.published else convention.words
 
 
 def _progress(state: Session) -> None:

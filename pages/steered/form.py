@@ -126,7 +126,7 @@ def _plan() -> SteeringPlan:
         top_p=float(s["top_p"]),
         seed=int(s["seed"]),
         chat=bool(s["chat"]),
-        gated_path=convention(),
+        **convention().keywords,
         file=file,
     )
 

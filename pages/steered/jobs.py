@@ -89,7 +89,7 @@ def file(source: Request, plan: SteeringPlan) -> Question[bytes]:
             plan.layers,
             final_norm=plan.final_norm,
             block=plan.block,
-            gated_path=plan.gated_path,
+            **plan.convention.keywords,
             file=plan.file,
         ),
     )
@@ -113,7 +113,7 @@ def _operators(
     concepts = [first, *([plan.second] if plan.second.strip() else [])]
     acting = []
     for i, concept in enumerate(concepts):
-        key = (concept, plan.layers, plan.final_norm, plan.block, plan.gated_path)
+        key = (concept, plan.layers, plan.final_norm, plan.block, plan.convention)
         if key not in kept:
             begin, end = (OPERATOR_PART * j / len(concepts) for j in (i, i + 1))
             reports = part(progress, begin, end, "The concept's linear map")
@@ -140,7 +140,7 @@ def _made(
         plan.layers,
         final_norm=plan.final_norm,
         block=plan.block,
-        gated_path=plan.gated_path,
+        **plan.convention.keywords,
         progress=progress,
     )
 

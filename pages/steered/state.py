@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from eqlin_core.runs.convention import Convention
 from eqlin_core.runs.steering import SteeringGrid, SteeringPlan
 from pages.steered.jobs import Guide, grid, guide, text
 from pages.visit.jobs import Jobs
@@ -14,7 +15,8 @@ from pages.worker.job import Snapshot
 from pages.worker.request import Request
 
 if TYPE_CHECKING:
-    from eqlin_core.runs.steering import Text
+    from eqlin_core.runs.convention import Convention
+from eqlin_core.runs.steering import Text
 
 Asked = tuple[Request, SteeringPlan]
 _GRID, _LIVE = "grid", "live"
@@ -115,9 +117,9 @@ def source() -> Request:
     return Request(prompt="", model=asked.model, dtype=asked.dtype)
 
 
-def convention() -> str:
-    """Which path of gated MLPs stays linear, as the sidebar says it."""
-    return (session().asked or Request()).gated_path
+def convention() -> Convention:
+    """Which of the exact maps is taken, as the sidebar says it."""
+    return (session().asked or Request()).convention
 
 
 def steering() -> Steering:

@@ -57,7 +57,7 @@ class Engine:
             self._plan = plan_run(model, len(ids)).sentence()  # what cannot fit is refused here, before it starts
             progress.publish("plan", self._plan)
             progress(None, "Recording the frozen network")
-            lin = linearize(model, token_ids=ids, gated_path=request.gated_path)
+            lin = linearize(model, token_ids=ids, **request.convention.keywords)
             self._map = (request, lin)
         progress.publish("plan", self._plan)
         return self._map[1]

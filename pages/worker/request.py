@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from eqlin_core.runs.convention import Convention, Share
+
 DEFAULT_MODEL = "smollm2-135m"
 PRECISIONS = ("float32", "float64", "bfloat16", "float16")
-CONVENTIONS = ("up", "gate")
 EXAMPLES = (
     "The bridge out of Marin is the",
     "The capital of France is",
@@ -24,4 +25,10 @@ class Request:
     prompt: str = EXAMPLES[0]
     model: str = DEFAULT_MODEL
     dtype: str = "float32"
-    gated_path: str = "up"
+    gated_path: Share = "up"
+    attention: Share = "held"
+
+    @property
+    def convention(self) -> Convention:
+        """Which of the exact maps is wanted."""
+        return Convention(self.gated_path, self.attention)

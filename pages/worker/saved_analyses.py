@@ -45,4 +45,4 @@ class SavedAnalyses:
 
     @staticmethod
     def _key(name: str, request: Request) -> tuple[str, ...]:
-        return (name, REVISION, request.model, request.dtype, request.gated_path, request.prompt)
+        return (name, REVISION, request.model, request.dtype, request.convention.words, request.prompt)

@@ -36,7 +36,7 @@ def test_columns_are_the_tokens_and_the_joint_map(run: SweepRun) -> None:
     np.testing.assert_allclose(run.S[:, :, :-1], sweep.S.numpy())
     np.testing.assert_allclose(run.S[:, :, -1], sweep.joint.S.numpy())
     np.testing.assert_allclose(run.stable_rank[..., -1], sweep.joint.stable_rank.numpy())
-    assert run.reads("u", 1, "mlp", 3, 2) == sweep.read_u(1, "mlp", 3, triplet=3)
+    assert run.reads("u", 1, "mlp", 3, 2) == sweep.read_u(1, "mlp", 3, triplet=2)
     assert run.reads("v", 2, "attn", T, 0) == sweep.read_v(2, "attn", None)
     assert run.exact
     assert run.method == sweep.method

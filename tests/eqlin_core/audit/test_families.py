@@ -14,6 +14,7 @@ from eqlin_core.audit.families import FAMILIES, WINDOW, tiny_model, tiny_prompt
 from eqlin_core.freezing.network import RULES, FrozenNetwork
 from eqlin_core.freezing.weights import FrozenWeights
 from eqlin_core.maps import linear_map
+from eqlin_core.runs.convention import Convention
 from eqlin_core.runs.exactness import BOUNDS
 from tests.cases import FAMILY_NAMES, PROMPT, family, relative, stock_outputs
 
@@ -74,6 +75,25 @@ def test_on_any_other_input_the_held_coefficients_give_the_same_map(name: str, g
     assert relative(moved[0] - lin.bias, product) < 1e-12
     assert relative(moved[1] - lin.bias, 2 * product) < 1e-12
     assert relative(moved[2] - moved[0], lin.output - lin.bias) < 1e-11
+
+
+@pytest.mark.parametrize(
+    "dials", [Convention("half"), Convention("half", "half"), Convention(0.3, 0.7), Convention(0.7, 0.3)]
+)
+@families
+def test_the_map_is_exact_at_other_settings_of_the_dials_and_its_two_passes_agree(name: str, dials: Convention) -> None:
+    lin = eq.linearize(family(name), token_ids=PROMPT, **dials.keywords)
+    exactness = lin.exactness()
+    assert exactness.leaks == []
+    assert exactness.reconstruction < 1e-13
+    assert exactness.exact
+    generator = torch.Generator().manual_seed(0)
+    v = torch.randn(lin.inputs.shape, generator=generator, dtype=torch.float64)
+    u = torch.randn(lin.width, generator=generator, dtype=torch.float64)
+    forward = lin.apply(v)
+    assert abs(float(forward @ u - (lin.adjoint(u) * v).sum())) < 1e-13 * float(forward.norm() * u.norm())
+    moved = lin.network.replay(3 * v[None] + lin.inputs)[0, -1]
+    assert relative(moved - lin.output, 3 * forward) < 1e-12
 
 
 @families

@@ -18,6 +18,7 @@ from eqlin_core.audit.families import FAMILIES, build_tiny, tiny_model
 from eqlin_core.audit.report import Audit, audit, report
 from eqlin_core.audit.table import DTYPES, family_rows, markdown
 from eqlin_core.freezing.treatments import treatments
+from eqlin_core.runs.convention import Convention, settings
 from eqlin_core.runs.exactness import BOUNDS
 from eqlin_core.runs.treatments import gated
 from tests.cases import FAMILY_NAMES, MARIN, PROMPT, default_model, family, stock_outputs
@@ -62,7 +63,7 @@ def test_the_default_model_is_reported_exact_in_a_process_of_its_own() -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert "Traceback" not in done.stdout
     lines = done.stdout.splitlines()
-    assert len(lines) <= 40, "more than a screen"
+    assert len(lines) <= 45, "more than a screen"
     assert lines[0] == "smollm2-135m: llama, LlamaForCausalLM"
     assert lines[1] == "30 blocks, d = 576, 7 tokens, gated MLPs, b = 0"
     rows = {re.sub(r" +", " ", line) for line in lines}
@@ -76,10 +77,10 @@ def test_the_default_model_is_reported_exact_in_a_process_of_its_own() -> None:
     ):
         assert row in rows
     numbers = [line.split() for line in lines if line.startswith(("float32 ", "float64 "))]
-    assert [(n[0], n[1], n[-1]) for n in numbers] == [
-        (dtype, path, "yes") for dtype in ("float32", "float64") for path in ("up", "gate")
+    assert [(n[0], Convention(n[1], n[2]), n[-1]) for n in numbers] == [
+        (dtype, dials, "yes") for dtype in ("float32", "float64") for dials in settings(gated=True)
     ]
-    for dtype, _, reconstruction, bound, forward, forward_bound, _ in numbers:
+    for dtype, _, _, reconstruction, bound, forward, forward_bound, _ in numbers:
         assert (float(bound), float(forward_bound)) == BOUNDS[dtype]
         assert 0 < float(reconstruction) < float(bound)
         assert 0 < float(forward) < float(forward_bound)
@@ -104,7 +105,7 @@ def test_the_same_model_without_the_leak_is_exact_on_fixed_token_ids(
     assert command.main([str(saved), "--device", "cpu", "--token-ids", "3", "9", "3", "--dtype", "float16"]) == 0
     shown = capsys.readouterr().out
     assert "3 tokens" in shown
-    assert shown.count("float16 ") == 2
+    assert shown.count("float16 ") == len(settings(gated=True))
     assert "float64" not in shown
 
 
@@ -170,9 +171,9 @@ def test_a_wrong_name_has_no_traceback_in_a_process_of_its_own() -> None:
 
 def test_the_audit_says_what_the_map_says() -> None:
     found = audit(default_model("float32"), MARIN)
-    assert [m.gated_path for m in found.measured] == ["up", "gate"]
+    assert [m.convention for m in found.measured] == settings(gated=True)
     for measured in found.measured:
-        lin = eq.linearize(default_model("float32"), MARIN, gated_path=measured.gated_path)
+        lin = eq.linearize(default_model("float32"), MARIN, **measured.convention.keywords)
         assert measured.exactness == lin.exactness()
         assert measured.treatments == treatments(lin.network)
     assert (found.exact, found.leaks, found.n_tokens) == (True, [], 7)

@@ -18,11 +18,12 @@ from eqlin_core.command import waiting as bars
 from eqlin_core.command.analysis import Analysis, analyse
 from eqlin_core.command.entry import main
 from eqlin_core.command.json_text import json_text
-from eqlin_core.command.run import Convention, Precision
+from eqlin_core.command.run import Precision
 from eqlin_core.command.tables import print_tables
 from eqlin_core.command.waiting import waiting
 from eqlin_core.models import four_bit
 from eqlin_core.models.checkpoints import DTYPES
+from eqlin_core.runs.convention import PUBLISHED
 from eqlin_core.runs.exactness import BOUNDS
 from eqlin_core.runs.prompt import TokenRun
 from tests.cases import MARIN
@@ -46,7 +47,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def found(model: str) -> Analysis:
-    return analyse(model, PROMPT, dtype="float64", device="cpu", gated_path="up", k=2, token=None)
+    return analyse(model, PROMPT, dtype="float64", device="cpu", convention=PUBLISHED, k=2, token=None)
 
 
 def printed(found: Analysis, width: int) -> str:
@@ -197,7 +198,6 @@ def test_a_run_that_cannot_be_saved_is_printed_all_the_same(
 
 def test_it_offers_what_the_engine_knows() -> None:
     assert set(get_args(Precision)) == {*DTYPES, four_bit.NAME}
-    assert get_args(Convention) == ("up", "gate")
 
 
 def test_a_bar_is_drawn_on_a_terminals_stderr_only(

@@ -9,7 +9,8 @@ import torch
 
 import eqlin_core as eq
 from eqlin_core.audit.families import tiny_model
-from eqlin_core.freezing.attention import IMPLEMENTATION, attention_weights, frozen_attention, mix
+from eqlin_core.freezing.attention import IMPLEMENTATION, frozen_attention, mix
+from eqlin_core.freezing.live_weights import Scores
 from tests.cases import PROMPT, stock_outputs
 
 T, HEADS, KV, E = 5, 4, 2, 8
@@ -30,7 +31,7 @@ def test_mixing_is_the_product_of_each_head_with_the_values_it_shares(batch: int
 
 
 def test_rows_of_the_weights_are_distributions_over_what_the_mask_lets_through() -> None:
-    weights = attention_weights(QUERY, KEY, CAUSAL, None)
+    weights = Scores(QUERY, KEY, CAUSAL, None).weights()
     torch.testing.assert_close(weights.sum(-1), torch.ones(1, HEADS, T, dtype=torch.float64))
     assert (weights.triu(1) == 0).all()
     scores = QUERY[0, 3, 4] @ KEY[0, 1].T * E**-0.5
@@ -38,13 +39,13 @@ def test_rows_of_the_weights_are_distributions_over_what_the_mask_lets_through()
 
 
 def test_scaling_softcap_and_sinks_are_part_of_the_weights() -> None:
-    plain = attention_weights(QUERY, KEY, CAUSAL, 0.7)
-    capped = attention_weights(QUERY, KEY, CAUSAL, 0.7, softcap=1.0)
+    plain = Scores(QUERY, KEY, CAUSAL, 0.7).weights()
+    capped = Scores(QUERY, KEY, CAUSAL, 0.7, softcap=1.0).weights()
     scores = torch.tanh(QUERY[0, 0, 4] @ KEY[0, 0].T * 0.7)
     torch.testing.assert_close(capped[0, 0, 4], scores.softmax(-1))
     assert not torch.allclose(plain, capped)
     sinks = torch.linspace(-1, 2, HEADS, dtype=torch.float64)
-    sunk = attention_weights(QUERY, KEY, CAUSAL, 0.7, sinks=sinks)
+    sunk = Scores(QUERY, KEY, CAUSAL, 0.7, sinks=sinks).weights()
     scores = QUERY[0, :, 4:] @ KEY[0].repeat_interleave(2, 0).mT * 0.7
     total = scores.exp().sum(-1) + sinks.exp()[:, None]
     torch.testing.assert_close(sunk[0, :, 4], scores.exp()[:, 0] / total)
@@ -53,7 +54,7 @@ def test_scaling_softcap_and_sinks_are_part_of_the_weights() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
 def test_weights_are_at_least_float32(dtype: torch.dtype) -> None:
-    weights = attention_weights(QUERY.to(dtype), KEY.to(dtype), CAUSAL.to(dtype), None)
+    weights = Scores(QUERY.to(dtype), KEY.to(dtype), CAUSAL.to(dtype), None).weights()
     assert weights.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
     assert weights.isfinite().all()
 

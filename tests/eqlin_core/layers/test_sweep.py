@@ -122,7 +122,7 @@ def test_triplets_are_read_out_as_tokens() -> None:
     lm = family("llama")
     sweep = eq.layer_sweep(lm, token_ids=PROMPT, k=3)
     (u,) = eq.read_output(lm, sweep.U[1, 2, 4, :, 1], k=8)
-    assert [t for t, _ in sweep.read_u(1, "mlp", 4, triplet=2)] == [t for t, _ in u]
+    assert [t for t, _ in sweep.read_u(1, "mlp", 4, triplet=1)] == [t for t, _ in u]
     (v,) = eq.read_input(lm, sweep.Vh[2, 0, 4, 0], k=8)
     assert [t for t, _ in sweep.read_v(2, "layer", 4)] == [t for t, _ in v]
     parts = sweep.joint.Vh[1, 1, 0].view(len(PROMPT), -1)
@@ -222,7 +222,7 @@ def test_a_sweep_reports_its_progress_and_can_be_cancelled(mode: Any, method: An
         ({"k": 33}, "k is between 1 and the width 32, not 33"),
         ({"method": "sideways"}, "method is 'forward', 'reverse' or None"),
         ({"token_ids": []}, "The prompt has no tokens"),
-        ({"gated_path": "down"}, "gated_path is 'up' or 'gate'"),
+        ({"gated_path": "down"}, "gated_path is 'up', 'half', 'gate' or a share"),
     ],
 )
 def test_what_cannot_be_swept_is_refused_in_one_sentence(options: Any, sentence: str) -> None:
@@ -234,6 +234,22 @@ def test_a_kind_that_was_not_computed_is_refused() -> None:
     sweep = eq.layer_sweep(family("llama"), token_ids=PROMPT, kinds=("layer",), k=1)
     with pytest.raises(eq.EqlinError, match="has the kinds layer, not 'mlp'"):
         sweep.read_u(0, "mlp", 0)
+
+
+@pytest.mark.parametrize(
+    ("place", "sentence"),
+    [
+        ((9, "layer", 0), "has the layers 0 to 2, not 9"),
+        ((0, "layer", len(PROMPT)), f"has the tokens 0 to {len(PROMPT) - 1}, not {len(PROMPT)}"),
+        ((0, "layer", 0, 1), "has the triplets 0 to 0, not 1"),
+        ((0, "layer", None, -2), "has the triplets 0 to 0, not -2"),
+    ],
+)
+def test_a_place_that_is_not_there_is_refused(place: Any, sentence: str) -> None:
+    sweep = eq.layer_sweep(family("llama"), token_ids=PROMPT, kinds=("layer",), k=1)
+    for read in (sweep.read_u, sweep.read_v):
+        with pytest.raises(eq.EqlinError, match=sentence):
+            read(*place)
 
 
 def test_a_map_between_other_places_is_not_opened() -> None:

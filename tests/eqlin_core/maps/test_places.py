@@ -146,7 +146,7 @@ def test_replay_and_reverse_agree_at_inner_places(kind: Any) -> None:
         ({"target": "logits"}, "'logits' is no place"),
         ({"position": 11}, "Position 11 does not exist: the prompt has 11 tokens"),
         ({"position": -12}, "Position -12 does not exist"),
-        ({"gated_path": "down"}, "gated_path is 'up' or 'gate', not 'down'"),
+        ({"gated_path": "down"}, "gated_path is 'up', 'half', 'gate' or a share between 0 and 1, not 'down'"),
     ],
 )
 def test_a_place_that_does_not_exist_is_refused_in_one_sentence(options: Any, sentence: str) -> None:

@@ -8,21 +8,22 @@ import pytest
 
 from eqlin_core.models.checkpoints import DTYPES
 from eqlin_core.models.presets import PRESETS
-from pages.worker.request import CONVENTIONS, DEFAULT_MODEL, EXAMPLES, PRECISIONS, Request
+from pages.worker.request import DEFAULT_MODEL, EXAMPLES, PRECISIONS, Request
 
 
 def test_equal_requests_are_one_key() -> None:
     assert {Request("a"): 1}[Request("a")] == 1
 
 
-@pytest.mark.parametrize("change", [{"prompt": "b"}, {"model": "x"}, {"dtype": "float64"}, {"gated_path": "gate"}])
+@pytest.mark.parametrize(
+    "change", [{"prompt": "b"}, {"model": "x"}, {"dtype": "float64"}, {"gated_path": "gate"}, {"attention": "half"}]
+)
 def test_everything_that_changes_the_numbers_makes_another_request(change: dict[str, str]) -> None:
     assert dataclasses.replace(Request("a"), **change) != Request("a")
 
 
 def test_the_form_offers_only_what_the_engine_knows() -> None:
     assert set(PRECISIONS) == set(DTYPES)
-    assert CONVENTIONS == ("up", "gate")
     assert DEFAULT_MODEL not in PRESETS
 
 

@@ -1,0 +1,36 @@
+"""The two dials that choose among the exact maps, as sliders whose named settings are stops."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from eqlin_core.runs.convention import ATTENTION, GATED, Convention, share_text
+
+# In steps of a tenth, each with its name where it has one.
+GATED_STOPS = tuple(share_text(Convention(gated_path=i / 10).gated_path) for i in range(11))
+ATTENTION_STOPS = tuple(share_text(Convention(attention=i / 10).attention) for i in range(11))
+_GATED_HELP = (
+    "A gated MLP computes act(gate) × up. One factor is held at its value for this prompt and the other stays linear: "
+    f"{', '.join(GATED)}, or any share of the gate's path in between. All of these maps are exact."
+)
+_ATTENTION_HELP = (
+    "Attention computes weights × values. Held: the weights are constants. Live: the values are constants, and the "
+    f"weights follow queries and keys by their derivative. {', '.join(ATTENTION)}, or any share of the weights' path. "
+    "All of these maps are exact; where attention is not held they are affine, and what is constant is in the bias."
+)
+
+
+def gated_dial(key: str) -> str:
+    """The dial of gated products, bound to the address under ``key``; what ``Convention`` takes."""
+    stop: str = st.select_slider(
+        "Linear path of gated MLPs", GATED_STOPS, key=key, bind="query-params", help=_GATED_HELP
+    )
+    return stop
+
+
+def attention_dial(key: str) -> str:
+    """The dial of attention, bound to the address under ``key``; what ``Convention`` takes."""
+    stop: str = st.select_slider(
+        "Linear path of attention", ATTENTION_STOPS, key=key, bind="query-params", help=_ATTENTION_HELP
+    )
+    return stop
