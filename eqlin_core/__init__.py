@@ -11,6 +11,9 @@ from eqlin_core.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from eqlin_core.analysis.prompt import spectrum_run, token_run
+    from eqlin_core.attribution.prompts import prompt_list
+    from eqlin_core.attribution.study import faithfulness
+    from eqlin_core.attribution.unfreezing import HiddenEffects, hidden_effects
     from eqlin_core.layers.heads import DirectContributions, direct_contributions, head_contributions
     from eqlin_core.layers.results import LayerSweep
     from eqlin_core.layers.sweep import layer_sweep
@@ -19,13 +22,17 @@ if TYPE_CHECKING:
     from eqlin_core.maps.ordinary import ordinary_jacobian
     from eqlin_core.maps.partial_freezing import PartlyFrozen, partly_frozen
     from eqlin_core.maps.precision import PrecisionCheck, precision_check
+    from eqlin_core.maps.targets import direction
     from eqlin_core.models.language_model import LanguageModel
     from eqlin_core.models.loading import load_model
     from eqlin_core.models.readout import read_input, read_output
     from eqlin_core.models.sites import Site
     from eqlin_core.resources.plan import Plan, plan_run
+    from eqlin_core.runs.convention import Convention
     from eqlin_core.runs.exactness import Exactness
+    from eqlin_core.runs.faithfulness import Faithfulness
     from eqlin_core.runs.files import load_run, save_run
+    from eqlin_core.runs.split import Split
     from eqlin_core.spectra.spectrum import Spectrum, spectrum
     from eqlin_core.spectra.triplets import top_triplets
     from eqlin_core.spectra.truncation import Truncation, truncate
@@ -51,6 +58,8 @@ _HOME = {
     # the map of a prompt
     "LinearMap": "maps.linear_map",
     "linearize": "maps.linear_map",
+    "Convention": "runs.convention",
+    "direction": "maps.targets",
     "ordinary_jacobian": "maps.ordinary",
     "PartlyFrozen": "maps.partial_freezing",
     "partly_frozen": "maps.partial_freezing",
@@ -72,6 +81,13 @@ _HOME = {
     "DirectContributions": "layers.heads",
     "direct_contributions": "layers.heads",
     "head_contributions": "layers.heads",
+    # what a split of a prediction is worth
+    "Split": "runs.split",
+    "faithfulness": "attribution.study",
+    "Faithfulness": "runs.faithfulness",
+    "prompt_list": "attribution.prompts",
+    "HiddenEffects": "attribution.unfreezing",
+    "hidden_effects": "attribution.unfreezing",
     # steering
     "SteeringOperator": "steering.operators",
     "steering_operator": "steering.operators",

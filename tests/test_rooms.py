@@ -30,7 +30,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "layers": ("maps", "linalg", "freezing"),
     "steering": ("maps",),
     "audit": ("maps", "freezing"),
-    "analysis": ("spectra", "layers", "steering", "audit"),
+    "attribution": ("maps",),
+    "analysis": ("spectra", "layers", "steering", "audit", "attribution"),
     "command": ("analysis", "figures"),
 }
 # Rooms that load no torch, and files outside them whose constants the pages read.

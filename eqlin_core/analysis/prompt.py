@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -13,6 +14,9 @@ from eqlin_core.dtypes import dtype_name, to_numpy
 from eqlin_core.errors import EqlinError
 from eqlin_core.freezing.treatments import treatments
 from eqlin_core.maps.linear_map import LinearMap
+from eqlin_core.maps.relative_error import relative_error
+from eqlin_core.maps.targets import mean_row
+from eqlin_core.models.baselines import ZERO
 from eqlin_core.models.experts import eager_experts
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.readout import read_input, read_output
@@ -31,10 +35,22 @@ def run_key(lin: LinearMap) -> RunKey:
     return RunKey(lin.lm.name, lin.lm.revision, dtype, tuple(lin.token_ids), lin.gated_path, lin.attention)
 
 
-def token_run(lin: LinearMap, prompt: str, progress: Progress | None = None) -> TokenRun:
-    """Contributions, exactness and the most likely next tokens, without the matrix."""
-    contributions = lin.contributions(progress)
-    return _token_run(lin, prompt, contributions, _likely(lin), lin.exactness())
+def token_run(lin: LinearMap, prompt: str, progress: Progress | None = None, *, baseline: str | int = ZERO) -> TokenRun:
+    """Contributions, exactness and the most likely next tokens, without the matrix.
+
+    Against a ``baseline`` other than "zero" the terms are J_i (x_i - m), and it is their sum that exactness measures.
+    Raises EqlinError for a baseline that is not one token.
+    """
+    contributions, constant = lin.against(baseline, progress)
+    targets = _likely(lin)
+    exactness = lin.exactness()
+    if baseline != ZERO:
+        error = relative_error(contributions.double().sum(0) + constant.double(), lin.output)
+        bound = BOUNDS[dtype_name(lin.inputs.dtype)][0]
+        exactness = replace(exactness, reconstruction=error, exact=exactness.exact and error <= bound)
+    return replace(
+        _token_run(lin, prompt, contributions, targets, exactness), bias=to_numpy(constant), baseline=baseline
+    )
 
 
 def token_preview(lin: LinearMap, prompt: str) -> TokenRun:
@@ -75,6 +91,7 @@ def _token_run(
         bounds=BOUNDS[dtype_name(lin.inputs.dtype)],
         treatments=treatments(lin.network, exactness.leaks if exactness else lin.network.leaks),
         complete=exactness is not None,
+        expected=to_numpy(mean_row(lin, next_logits(lin.lm, lin.token_ids).double().softmax(-1))),
         made=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 

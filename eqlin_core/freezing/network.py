@@ -81,7 +81,9 @@ class FrozenNetwork:
         self._watcher: Callable[[str, Any], None] | None = None
         self._recording: Recording | None = None
         self._record(embeddings)
-        if casting := casting_modules(self.leaks):
+        # Queries and keys may be turned in a lower precision, which shows once they are on the path.
+        casting = casting_modules(self.leaks) if convention.weight_share and rules == RULES else set()
+        if casting:
             try:
                 self._record(embeddings, uncast=casting)
             except RuntimeError:  # a weight of theirs has the lower precision

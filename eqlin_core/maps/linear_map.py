@@ -18,6 +18,7 @@ from eqlin_core.freezing.hidden_leaks import find_hidden_leaks
 from eqlin_core.freezing.network import FrozenNetwork, usable
 from eqlin_core.freezing.streams import stock_value
 from eqlin_core.maps.relative_error import relative_error
+from eqlin_core.models.baselines import ZERO, baseline_embedding, token_id
 from eqlin_core.models.experts import eager_experts
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.prompts import prompt_ids, token_tensor
@@ -160,27 +161,46 @@ class LinearMap(ShortRepr):
         ``progress(fraction, message)`` is called after every chunk of tokens, and cancels as in ``jacobian``.
         """
         if self._contributions is None:
-            contributions = self.inputs.new_empty(self.n_tokens, len(self.output))
-            report(progress, 0.0, "Contributions")
-
-            def part(start: int, stop: int) -> None:
-                first = start if self.network.causal else 0  # what stands before a token cannot see it
-                token = torch.arange(start, stop, device=self.inputs.device)
-                # the last row, without any token, is what biases add
-                alone = self.inputs.new_zeros(len(token) + self._needs_constant(first), *self.inputs.shape)[:, first:]
-                alone[torch.arange(len(token)), token - first] = self.inputs[token]
-                out = self.network.replay(alone, first)[:, self.position - first]
-                constant = out[-1] if len(out) > len(token) else self.bias
-                if not first:
-                    self._bias = constant
-                contributions[start:stop] = out[: len(token)] - constant
-                report(progress, stop / self.n_tokens, "Contributions")
-
-            last = self.position + 1 if self.network.causal else self.n_tokens
-            contributions[last:] = 0  # what comes after the position does not reach it
-            budget.in_chunks(last, self._chunk(), part)
-            self._contributions = contributions
+            self._contributions = self._each_alone(self.inputs, progress)
         return self._contributions
+
+    @torch.inference_mode(mode=False)
+    def against(
+        self, baseline: str | int | Float[Tensor, " d"], progress: Progress | None = None
+    ) -> tuple[Float[Tensor, "tokens d"], Float[Tensor, " d"]]:
+        """(J_i (x_i - m) of every token, sum_i J_i m + b): the output as a sum over what differs from the baseline m.
+
+        ``baseline`` is "zero", "mean" (the mean embedding), a token (text or id) or a vector. The constant is one
+        replay with m in every place, the rest as in ``contributions``. Raises EqlinError for what is not one token.
+        """
+        if isinstance(baseline, str) and baseline == ZERO:
+            return self.contributions(progress), self.bias
+        m = self._baseline(baseline)
+        constant = self.network.replay(m.expand(1, *self.inputs.shape).contiguous())[0, self.position]
+        return self._each_alone(self.inputs - m, progress), constant
+
+    def _each_alone(self, values: Float[Tensor, "tokens d"], progress: Progress | None) -> Float[Tensor, "tokens d"]:
+        """J_i v_i of every token."""
+        contributions = values.new_empty(self.n_tokens, len(self.output))
+        report(progress, 0.0, "Contributions")
+
+        def part(start: int, stop: int) -> None:
+            first = start if self.network.causal else 0  # what stands before a token cannot see it
+            token = torch.arange(start, stop, device=values.device)
+            # the last row, without any token, is what biases add
+            alone = values.new_zeros(len(token) + self._needs_constant(first), *values.shape)[:, first:]
+            alone[torch.arange(len(token)), token - first] = values[token]
+            out = self.network.replay(alone, first)[:, self.position - first]
+            constant = out[-1] if len(out) > len(token) else self.bias
+            if not first:
+                self._bias = constant
+            contributions[start:stop] = out[: len(token)] - constant
+            report(progress, stop / self.n_tokens, "Contributions")
+
+        last = self.position + 1 if self.network.causal else self.n_tokens
+        contributions[last:] = 0  # what comes after the position does not reach it
+        budget.in_chunks(last, self._chunk(), part)
+        return contributions
 
     @torch.inference_mode(mode=False)
     def jacobian(self, progress: Progress | bool | None = None) -> Float[Tensor, "tokens d_out d_in"]:
@@ -201,10 +221,37 @@ class LinearMap(ShortRepr):
         """Whether the matrix has been computed."""
         return self._jacobian is not None
 
-    def logit_split(self, directions: Float[Tensor, "m d"]) -> tuple[Float[Tensor, "m tokens"], Float[Tensor, " m"]]:
-        """(w . J_i x_i for every direction w and token i, w . b): the exact parts of each w . y."""
-        directions = directions.to(self.output)
-        return directions @ self.contributions().T, directions @ self.bias
+    @torch.inference_mode(mode=False)
+    def logit_split(
+        self,
+        directions: Float[Tensor, "m d"] | Sequence[str | int] | str | int,
+        baseline: str | int | Float[Tensor, " d"] = "zero",
+    ) -> tuple[Float[Tensor, "m tokens"], Float[Tensor, " m"]]:
+        """(w . J_i (x_i - m) for every direction w and token i, w . (sum_i J_i m + b)): exact parts of each w . y.
+
+        ``directions`` are vectors of the output space, as ``direction`` gives them, or tokens (texts or ids) whose
+        logits are meant. ``baseline`` is m: "zero", "mean" (the mean embedding), a token, or a vector. One reverse pass
+        for each direction where the contributions are not there yet, or where there is a baseline. Raises EqlinError
+        for what is not a token.
+        """
+        w = self._directions(directions)
+        if isinstance(baseline, str) and baseline == ZERO and self._contributions is not None:
+            return w @ self._contributions.T, w @ self.bias
+        rows, m = self.adjoint(w), self._baseline(baseline)  # m, tokens, d
+        terms = torch.einsum("mtd,td->mt", rows, self.inputs - m)
+        return terms, torch.einsum("mtd,d->m", rows, m) + w @ self.bias
+
+    def _baseline(self, given: str | int | Float[Tensor, " d"]) -> Float[Tensor, " d"]:
+        m = given if isinstance(given, Tensor) else baseline_embedding(self.lm, given)
+        if m.shape != self.inputs.shape[1:]:
+            raise EqlinError(f"A baseline is one vector of width {self.width}, not of shape {list(m.shape)}.")
+        return usable(m).to(self.inputs)
+
+    def _directions(self, given: Tensor | Sequence[str | int] | str | int) -> Float[Tensor, "m d"]:
+        if isinstance(given, Tensor):
+            return usable(given).to(self.output)
+        tokens = [given] if isinstance(given, str | int) else given
+        return self.lm.unembedding[[token_id(self.lm, t) for t in tokens]].to(self.output)
 
     def as_scipy(self) -> LinearOperator:
         """[J_1 ... J_T] as a SciPy operator of shape (d, T d), in float64 on the CPU side."""

@@ -59,6 +59,10 @@ class Target(ShortRepr):
 class TokenRun(ShortRepr):
     """The contributions of one prompt: every array in float64, whatever the dtype they were computed in.
 
+    Against a ``baseline`` m other than "zero" ``contributions`` are J_i (x_i - m) and ``bias`` is sum_i J_i m + b: they
+    sum to ``output`` all the same. ``expected`` is sum_v p_v W_v, the mean row of the unembedding under the model's
+    next-token distribution: a row less it is the direction of a log-probability.
+
     ``treatments`` says how every module class of the model was frozen, ``made`` when this was computed (ISO 8601, UTC).
     ``complete`` is False for a preview, ``saved`` True for a run that was read from a file.
     """
@@ -80,6 +84,8 @@ class TokenRun(ShortRepr):
     complete: bool = True
     made: str = ""
     saved: bool = False
+    baseline: str | int = "zero"
+    expected: Float[Array, " d"] | None = None
 
     def _facts(self) -> Facts:
         yield "model", self.key.model

@@ -198,7 +198,7 @@ def test_of_every_family_each_module_that_runs_is_accounted_for(name: str) -> No
         assert counted == {kind: sum(type(m).__name__ == kind for m in ran) for kind in counted}
         assert sum(counted.values()) == len(ran)
         assert gated(measured.treatments) == FAMILIES[name].gated
-    assert len(found.measured) == (2 if FAMILIES[name].gated else 1)
+    assert [m.convention for m in found.measured] == settings(FAMILIES[name].gated)
     assert (found.gated, found.affine, found.exact) == (FAMILIES[name].gated, FAMILIES[name].affine, True)
     assert len(report(found).splitlines()) <= 40, "more than a screen"
 
@@ -210,7 +210,7 @@ def test_an_audit_is_plain_data() -> None:
 
 
 def test_norms_gates_and_heads_are_told_apart_by_what_they_feed() -> None:
-    (up, gate) = audit(family("qwen3"), token_ids=PROMPT).measured
+    up, gate, _, live, *_ = audit(family("qwen3"), token_ids=PROMPT).measured
     rows = {(t.class_name, t.how): t for t in up.treatments}
     L = family("qwen3").n_layers
     assert rows["Qwen3RMSNorm", "feeds held coefficients only (RMSNorm, weight gamma)"].count == 2 * L  # of q and k
@@ -218,6 +218,9 @@ def test_norms_gates_and_heads_are_told_apart_by_what_they_feed() -> None:
     assert rows["Linear", "feeds held coefficients only"].count == 3 * L  # q, k and the gate
     assert rows["Linear", "linear as is"].count == 4 * L
     assert [t.how for t in gate.treatments if t.class_name == "SiLUActivation"] == ["SiLU as s(x) x"]
+    assert {t.how: t.count for t in live.treatments if t.class_name == "Qwen3RMSNorm"} == {
+        "RMSNorm, weight gamma": 4 * L + 1
+    }, "with attention live, queries and keys are on the path"
 
 
 # ---- the table -----------------------------------------------------------------------------------------------------
@@ -231,7 +234,8 @@ def table() -> str:
 
 
 def test_the_table_has_a_row_for_each_family_and_a_column_for_each_precision(table: str) -> None:
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line[:1] == "|"]
+    first, second = table.split("| family, float64")
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in first.splitlines() if line[:1] == "|"]
     assert cells[0] == ["family", "b", *DTYPES]
     assert [row[0] for row in cells[2:]] == ["Qwen 3 (`qwen3`)", "GPT-2 (`gpt2`)", "bound"]
     assert [row[1] for row in cells[2:]] == ["0", "b", ""]
@@ -242,6 +246,13 @@ def test_the_table_has_a_row_for_each_family_and_a_column_for_each_precision(tab
             errors = [float(error) for error in cell.split(" / ")]
             assert len(errors) == conventions
             assert all(0 < error < bound for error in errors)
+    dials = [[cell.strip() for cell in line.strip("|").split("|")] for line in second.splitlines() if line[:1] == "|"]
+    assert second.splitlines()[0] == " | half | half, attention half | 0.3, attention 0.7 | 0.7, attention 0.3 |"
+    assert [row[0] for row in dials[1:]] == ["Qwen 3 (`qwen3`)", "GPT-2 (`gpt2`)", "bound"]
+    assert dials[2][1] == "–", "no gated product"
+    errors = [float(cell) for row in dials[1:-1] for cell in row[1:] if cell != "–"]
+    assert len(errors) == 4 + 3
+    assert all(0 < error < 1e-13 for error in errors)
 
 
 def test_what_is_not_exact_is_marked_in_the_table(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -148,7 +150,7 @@ def test_a_number_that_has_a_name_becomes_it(given: tuple, named: tuple) -> None
 
 @pytest.mark.parametrize("wrong", ["down", -0.1, 1.1, float("nan"), True, ""])
 @pytest.mark.parametrize("dial", ["gated_path", "attention"])
-def test_anything_else_is_refused_by_a_sentence(dial: str, wrong: object) -> None:
+def test_anything_else_is_refused_by_a_sentence(dial: str, wrong: Any) -> None:
     with pytest.raises(eq.EqlinError, match=f"{dial} is .* or a share between 0 and 1"):
         eq.linearize(llama(), token_ids=PROMPT, **{dial: wrong})
 

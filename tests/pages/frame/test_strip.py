@@ -65,7 +65,7 @@ def test_behind_the_badge_every_module_class_has_its_count_and_how_it_is_frozen(
     row = "<td class='eq-m'>MadeUpMLP</td><td class='eq-n'>2</td><td>gate held whole, up linear</td>"
     assert f"<tr title='model.layers.0.mlp'>{row}" in shown
     assert "<tr class=eq-leak title='model.layers.0.norm'><td class='eq-m'>MadeUp&lt;Norm&gt;" in shown
-    assert any("Linear path **up**" in text.value for text in app.caption)
+    assert any("In every gated MLP, act(gate) is held" in text.value for text in app.caption)
 
 
 def test_an_error_is_one_sentence_and_says_that_the_old_result_stays() -> None:

@@ -1,0 +1,83 @@
+"""What freezing hides: the measured effect of deleting a token, the exact map's part of it and what it holds fixed.
+
+The frozen network is run without the token, then with its attention set free, its norms, its gates: each step's change
+is what that kind would have done, and together they are what the untouched model does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from eqlin_core.errors import EqlinError
+from eqlin_core.freezing.network import RULES, FrozenNetwork
+from eqlin_core.maps.linear_map import LinearMap
+from eqlin_core.models.baselines import MEAN, baseline_embedding
+from eqlin_core.models.experts import eager_experts
+from eqlin_core.progress import Progress, report
+from eqlin_core.resources import budget
+
+# Set free one after the other; experts are chosen anew together with the gates.
+ORDER = ("attention", "norms", "gates")
+_FREED = ({"attention"}, {"attention", "norms"}, {"attention", "norms", "gates", "router"})
+
+
+@dataclass(frozen=True)
+class HiddenEffects:
+    """For every direction w and token i, how much w . y falls when x_i is replaced by the filler; all [m, tokens].
+
+    ``map``: w . J_i (x_i - filler), the exact split's term; ``attention``, ``norms``, ``gates``: what is added as these
+    are set free, in this order. They sum to ``measured``, the fall in the untouched model.
+    """
+
+    map: Float[Tensor, "m tokens"]
+    attention: Float[Tensor, "m tokens"]
+    norms: Float[Tensor, "m tokens"]
+    gates: Float[Tensor, "m tokens"]
+    measured: Float[Tensor, "m tokens"]
+
+
+@torch.inference_mode(mode=False)
+def hidden_effects(
+    lin: LinearMap, directions: Float[Tensor, "m d"], filler: str | int = MEAN, progress: Progress | None = None
+) -> HiddenEffects:
+    """Every token's deletion, kind by kind: T replays of the frozen network at each step, T rows of the model itself.
+
+    ``lin`` leads from the embeddings to the output; its convention says what its map and its held gates are. Raises
+    EqlinError for another map and for a filler that is not one token.
+    """
+    network = lin.network
+    if network.source != "embedding" or network.target != "output":
+        raise EqlinError("Hidden effects are those of the map from the embeddings to the output.")
+    w = directions.to(lin.output)
+    put = baseline_embedding(lin.lm, filler).to(lin.inputs)
+    T = lin.n_tokens
+    whole = w @ lin.output
+    values = w.new_empty(1 + len(ORDER), len(w), T)  # w . y without token i, at every step
+
+    def step(n: int, run: FrozenNetwork | None) -> None:
+        def part(start: int, stop: int) -> None:
+            rows = lin.inputs.expand(stop - start, *lin.inputs.shape).clone()
+            rows[torch.arange(stop - start), torch.arange(start, stop)] = put
+            with torch.no_grad():
+                y = _stock(lin, rows) if run is None else run.replay(rows)[:, lin.position]
+            values[n, :, start:stop] = w @ y.to(w).T
+            report(progress, (n + stop / T) / len(values), ("The frozen map", *ORDER)[n].capitalize())
+
+        budget.in_chunks(T, lin._chunk(), part)
+
+    step(0, network)
+    for n, freed in enumerate(_FREED, 1):
+        held = RULES - freed
+        step(n, FrozenNetwork(lin.lm, lin.inputs, convention=lin.convention, rules=held) if held else None)
+    falls = whole[:, None] - values  # steps, m, T
+    attention, norms, gates = (falls[n] - falls[n - 1] for n in range(1, len(falls)))
+    return HiddenEffects(falls[0], attention, norms, gates, falls[-1])
+
+
+def _stock(lin: LinearMap, rows: Float[Tensor, "n tokens d"]) -> Float[Tensor, "n d"]:
+    with eager_experts(lin.lm.model):  # the fused experts know no float64
+        return lin.network.decoder(inputs_embeds=rows, use_cache=False).last_hidden_state[:, lin.position]
