@@ -33,10 +33,11 @@ def page() -> None:
         state.ask()
     state.advance()
     watch(state)
-    chosen = choices(state.sweeps, run)
-    if chosen is not None:
-        read_out(chosen, run)
-        charts(chosen, state.sweeps, run)
+    with st.container():
+        chosen = choices(state.sweeps, run)
+        if chosen is not None:
+            read_out(chosen, run)
+            charts(chosen, state.sweeps, run)
     heads(state, run, choose(run))
 
 

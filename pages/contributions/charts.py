@@ -37,7 +37,8 @@ def sum_and_vectors(run: TokenRun, explained: Explained) -> None:
     norms = figures.norms_and_cosines(run.norms, run.cosines, run.tokens, theme=theme()) if run.complete else None
     if few and norms is not None:
         equal_heights(waterfall, norms)
-    left, right = st.columns([3, 2], gap="medium") if few else (st.container(), st.container())
+    with st.container():  # one place, whatever is in it: what follows stays where it is
+        left, right = st.columns([3, 2], gap="medium") if few else (st.container(), st.container())
     with left:
         st.header(f"How the {explained.text} comes about")
         show(waterfall, "waterfall", _difference(bias + float(np.sum(terms)), total, run.key.dtype))

@@ -29,15 +29,18 @@ SHOWN_PREDICTIONS = 5
 
 
 def strip() -> None:
-    """Draw the strip for what is shown, then the sentence of an error or the progress of the jobs under way."""
+    """Draw the strip for what is shown, then the progress of the jobs under way or the sentence of an error.
+
+    Each has its place also while there is nothing to say: what comes and goes may not move what stands below it.
+    """
     state = session()
     state.advance()
-    if state.tokens is not None:
-        _facts(state, state.tokens)
-    _progress(state)
-    if state.error:
-        kept = " What you see below is the previous result." if state.tokens is not None else ""
-        st.error(state.error + kept, icon=":material/error:")
+    with st.container():
+        if state.tokens is not None:
+            _facts(state, state.tokens)
+    poll(_follow, going_on=lambda: session().busy)
+    with st.container():
+        _ended(state)
 
 
 def exact_now(state: Session) -> Exactness | None:
@@ -79,8 +82,8 @@ def _map(run: TokenRun) -> str:
     return f"{convention.words} (as published)" if convention.published else convention.words
 
 
-def _progress(state: Session) -> None:
-    poll(_follow, going_on=lambda: session().busy)
+def _ended(state: Session) -> None:
+    """That the analysis was cancelled or has failed, and what is shown all the same."""
     if state.cancelled and not state.busy:
         complete = state.shown == state.asked and state.tokens is not None and state.tokens.complete
         with st.container(horizontal=True, vertical_alignment="center"):
@@ -96,6 +99,9 @@ def _progress(state: Session) -> None:
                 type="tertiary",
                 icon=":material/replay:",
             )
+    if state.error:
+        kept = " What you see below is the previous result." if state.tokens is not None else ""
+        st.error(state.error + kept, icon=":material/error:")
 
 
 def _follow(_active: bool) -> None:

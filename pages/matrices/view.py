@@ -101,10 +101,11 @@ def draw_matrices(request: Request, run: TokenRun, chosen: list[int], window: Wi
                 waiting(f"matrix {token}", "the matrix")
                 continue
             view = _view(request, one, window)
-            if view is None:
-                waiting(f"view {token}", "this part of the matrix")
-            else:
-                _heatmap(place, run, one, view, max(limits) if common else one.limit)
+            with st.container():  # one place, whatever is in it: the chart below stays where it is
+                if view is None:
+                    waiting(f"view {token}", "this part of the matrix")
+                else:
+                    _heatmap(place, run, one, view, max(limits) if common else one.limit)
         with halves[1 if alone else place]:
             _norms(place, run, one)
     halves = st.columns(2, gap="medium")

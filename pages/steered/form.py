@@ -58,13 +58,15 @@ def form(state: Steering, blocks: int) -> SteeringPlan | None:
     with middle.popover("Settings", width="stretch"):
         _settings(blocks)
     right.button("Steer", type="primary", key="steer", on_click=_ask_to_run, width="stretch", disabled=not _ready())
-    _guide_line(state)
+    with st.container():  # places that are there without a line, too, so that none moves the texts and charts below
+        _guide_line(state)
+    differs = st.container()
     plan = _plan()
     if st.session_state.pop(_RUN, False):
         return plan
     asked = state.asked
     if asked is not None and asked != (source(), plan):
-        st.caption("The settings differ from what is shown; choose Steer to compute them.")
+        differs.caption("The settings differ from what is shown; choose Steer to compute them.")
     return None
 
 

@@ -43,8 +43,9 @@ def texts() -> None:
                 _text(shown, own, own),
             )
         )
-        if shown.measured is None:
-            st.caption("The metrics of this grid are being computed.")
+        with st.container():
+            if shown.measured is None:
+                st.caption("The metrics of this grid are being computed.")
         _between(now, shown)
         if len(shown.strengths[row]) == 1:
             _chart(shown, shown.strengths[row][0])
@@ -100,9 +101,10 @@ def _between(state: Steering, grid: SteeringGrid) -> None:
         if st.button("Generate", key="generate", disabled=state.live is not None):
             state.generate(strength)
             st.rerun(scope="app")
-    if state.live_text is not None:
-        st.header(f"Steered, λ = {shown_strength(state.live_strength)}")
-        st.html(_text(grid, state.live_text, grid.texts[grid.unsteered]))
+    with st.container():
+        if state.live_text is not None:
+            st.header(f"Steered, λ = {shown_strength(state.live_strength)}")
+            st.html(_text(grid, state.live_text, grid.texts[grid.unsteered]))
 
 
 def _chart(grid: SteeringGrid, position: float) -> None:

@@ -19,11 +19,12 @@ def watch(state: Steering) -> None:
     st.session_state["steering_streams"] = state.streaming
     poll(_follow, going_on=lambda: steering().busy, seconds=POLL_SECONDS)
     kept = " What you see below is the previous result." if state.shown is not None else ""
-    if state.error:
-        st.error(state.error + kept, icon=":material/error:")
-    elif state.stopped and not state.busy:
-        complete = state.shown is not None and state.asked is not None and state.shown.plan == state.asked[1]
-        st.caption("Stopped; what had been finished is kept." if complete else f"Stopped.{kept}")
+    with st.container():  # there without a sentence, too, so that none moves the texts and charts below
+        if state.error:
+            st.error(state.error + kept, icon=":material/error:")
+        elif state.stopped and not state.busy:
+            complete = state.shown is not None and state.asked is not None and state.shown.plan == state.asked[1]
+            st.caption("Stopped; what had been finished is kept." if complete else f"Stopped.{kept}")
 
 
 def _follow(active: bool) -> None:

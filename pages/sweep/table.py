@@ -86,8 +86,10 @@ def choices(sweeps: Mapping[str, SweepRun], run: TokenRun) -> Chosen | None:
         numbers = list(range(1, sweep.S.shape[-1] + 1))
         triplet = st.selectbox("Triplet", numbers, key="layer_triplet", bind="query-params", width=110)
         quantity = st.selectbox("Colour", QUANTITIES, key="layer_colour", bind="query-params", width=290)
-    if sweep.mode != mode:
-        st.caption(f"The maps from {MODE_NAMES[mode]} are not there yet; you see those from {MODE_NAMES[sweep.mode]}.")
+    with st.container():
+        if sweep.mode != mode:
+            there = MODE_NAMES[sweep.mode]
+            st.caption(f"The maps from {MODE_NAMES[mode]} are not there yet; you see those from {there}.")
     names = _column_names(sweep)
     for key, options, first in (
         ("at_layer", list(range(run.n_layers)), run.n_layers - 1),

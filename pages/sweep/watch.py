@@ -21,14 +21,15 @@ AT_ONCE = 4_000_000_000_000
 def watch(state: Layers) -> None:
     """Draw the progress of what is under way, then a sentence on what failed or was stopped."""
     poll(_follow, going_on=lambda: layers().jobs.busy)
-    if state.error:
-        st.error(state.error, icon=":material/error:")
-    missing = [mode for mode in MODES if mode not in state.sweeps]
-    if missing and not state.jobs.busy:
-        with st.container(horizontal=True, vertical_alignment="center"):
-            said = "Stopped. " if state.stopped else ""
-            st.caption(f"{said}Still to be computed: the {' and the '.join(missing)} maps.")
-            st.button("Compute the layers", key="ask_layers", on_click=state.ask, type="primary")
+    with st.container():  # there without a sentence, too, so that none moves the charts below
+        if state.error:
+            st.error(state.error, icon=":material/error:")
+        missing = [mode for mode in MODES if mode not in state.sweeps]
+        if missing and not state.jobs.busy:
+            with st.container(horizontal=True, vertical_alignment="center"):
+                said = "Stopped. " if state.stopped else ""
+                st.caption(f"{said}Still to be computed: the {' and the '.join(missing)} maps.")
+                st.button("Compute the layers", key="ask_layers", on_click=state.ask, type="primary")
 
 
 def _follow(active: bool) -> None:

@@ -47,10 +47,11 @@ def rank_dial(request: Request, run: TokenRun) -> None:
         )
         every = _choose_reach(run)
     predicted = page_jobs().want("ranks", ranks(request, cut == JOINT, every))
-    if predicted is None:
-        waiting("ranks", "the prediction at every rank")
-        return
-    _turn(predicted)
+    with st.container():  # one place, whatever is in it: the charts below stay where they are
+        if predicted is None:
+            waiting("ranks", "the prediction at every rank")
+        else:
+            _turn(predicted)
 
 
 def _choose_reach(run: TokenRun) -> bool:

@@ -66,11 +66,12 @@ def choose(run: TokenRun) -> Explained:
         accept_new_options=True,
         help="Choose a second token to explain the difference of the two logits.",
     )
-    chosen = _find(first or default, by_name) or by_name[default]
-    other = None if not second or second == NONE else _find(second, by_name)
-    if other is not None and other.token_id == chosen.token_id:
-        st.caption("A token compared with itself differs by nothing; choose another one.")
-        other = None
+    with st.container():  # there without a sentence, too: none may move the charts below, which stood there twice then
+        chosen = _find(first or default, by_name) or by_name[default]
+        other = None if not second or second == NONE else _find(second, by_name)
+        if other is not None and other.token_id == chosen.token_id:
+            st.caption("A token compared with itself differs by nothing; choose another one.")
+            other = None
     return Explained(chosen, other)
 
 

@@ -16,6 +16,9 @@ from tests.browser.visit import wait_finished, wait_idle
 MARIN = "The bridge out of Marin is the"
 # The default model computes the matrix of a token in about a second and loads in two; a busy machine takes far longer.
 PATIENT = 240_000.0
+PLOT = ".js-plotly-plot"
+# What Streamlit marks as left of the run before, and what it keeps in sight beside something passing.
+STALE = ':is([data-stale="true"], [data-retained])'
 TOKEN_CHARTS = ("waterfall", "norms", "heatmap")
 SPECTRA_CHARTS = ("singular-values", "stable-ranks", "readout", "effect")
 
@@ -31,15 +34,31 @@ DATA = """chart => {
 }"""
 
 
+def fresh(key: str, inside: str) -> str:
+    """The selector of what is inside the app's part of this key, without what is left there of the run before.
+
+    While the app draws a page anew, an old element can stand beside its successor, under the same key.
+    """
+    return f".st-key-{key} {inside}:not({STALE}, {STALE} *)"
+
+
+def part(page: Page, key: str, inside: str) -> Locator:
+    """What is inside the app's part of this key; see ``fresh``."""
+    return page.locator(fresh(key, inside))
+
+
 def chart(page: Page, key: str) -> Locator:
-    """The chart that the app draws under this key."""
-    return page.locator(f".st-key-{key} .js-plotly-plot")
+    """The one chart that the app draws under this key, waited for."""
+    drawn = part(page, key, PLOT)
+    expect(drawn).to_have_count(1, timeout=PATIENT)
+    return drawn
 
 
 def traces(page: Page, key: str) -> list[dict[str, Any]]:
     """The data that the chart draws, one mapping a trace."""
-    expect(chart(page, key)).to_be_visible(timeout=PATIENT)
-    found: list[dict[str, Any]] = chart(page, key).evaluate(DATA)
+    drawn = chart(page, key)
+    expect(drawn).to_be_visible(timeout=PATIENT)
+    found: list[dict[str, Any]] = drawn.evaluate(DATA)
     return found
 
 
@@ -85,7 +104,7 @@ def predictions(page: Page) -> list[tuple[str, float]]:
 
 def badge(page: Page) -> Locator:
     """The button that says whether the analysis is exact."""
-    return page.locator('.st-key-strip [data-testid="stPopover"] button:visible')
+    return part(page, "strip", '[data-testid="stPopover"] button:visible')
 
 
 def address(page: Page) -> dict[str, str]:
@@ -96,6 +115,11 @@ def address(page: Page) -> dict[str, str]:
 def prompt_box(page: Page) -> Locator:
     """Where the prompt is typed."""
     return page.get_by_label("Prompt", exact=True)
+
+
+def progress(page: Page) -> Locator:
+    """How the analysis under way is getting on."""
+    return part(page, "progress", '[data-testid="stProgress"]')
 
 
 def analyse(page: Page) -> None:
@@ -119,7 +143,7 @@ def wait_for_tokens(page: Page, count: int) -> None:
 def cancel(page: Page) -> None:
     """Stop what is under way, so that the next test finds the worker free; nothing to do when it was already done."""
     page.locator('.st-key-cancel button, .st-key-resume button, [data-testid="stApp"]').first.wait_for()
-    button = page.locator(".st-key-cancel button:enabled")
+    button = part(page, "cancel", "button:enabled")
     if button.count():
         button.click()
     wait_finished(page)
@@ -159,7 +183,7 @@ def tracebacks(page: Page) -> int:
 def downloaded_csv(page: Page, key: str, folder: Path) -> list[dict[str, str]]:
     """The rows of a chart's CSV, downloaded by its button."""
     with page.expect_download() as waiting:
-        page.locator(f".st-key-{key}-csv button:visible").click()
+        part(page, f"{key}-csv", "button:visible").click()
     file = folder / waiting.value.suggested_filename
     waiting.value.save_as(file)
     return list(csv.DictReader(io.StringIO(file.read_text(encoding="utf-8"))))
@@ -167,9 +191,10 @@ def downloaded_csv(page: Page, key: str, folder: Path) -> list[dict[str, str]]:
 
 def downloaded_picture(page: Page, key: str, folder: Path) -> Path:
     """A chart's picture, downloaded by the camera in its toolbar."""
-    chart(page, key).hover()
+    drawn = chart(page, key)
+    drawn.hover()
     with page.expect_download() as waiting:
-        page.locator(f'.st-key-{key} .modebar-btn[data-title^="Download plot"]').click()
+        drawn.locator('.modebar-btn[data-title^="Download plot"]').click()
     file = folder / waiting.value.suggested_filename
     waiting.value.save_as(file)
     return file

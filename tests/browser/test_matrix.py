@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.analysis import (
     PATIENT,
@@ -19,6 +19,7 @@ from tests.browser.analysis import (
     downloaded_csv,
     errors,
     matrix,
+    part,
     tracebacks,
     traces,
     wait_for_tokens,
@@ -40,8 +41,12 @@ def matrix_page(open_page: OpenPage) -> Page:
     return page
 
 
+def freezing_button(page: Page) -> Locator:
+    return part(page, "freezing-badge", '[data-testid="stPopover"] button:visible')
+
+
 def freezing_badge(page: Page) -> str:
-    return page.locator('.st-key-freezing-badge [data-testid="stPopover"] button:visible').inner_text()
+    return freezing_button(page).inner_text()
 
 
 def span(page: Page, label: str) -> list[int]:
@@ -59,7 +64,7 @@ def test_a_freezing_rule_switched_off_turns_the_badge_red_and_breaks_the_reconst
     assert exact["y"] == pytest.approx(exact["x"], abs=1e-4)
 
     matrix_page.locator(".st-key-hold_attention label").first.click()
-    badge = matrix_page.locator('.st-key-freezing-badge [data-testid="stPopover"] button:visible')
+    badge = freezing_button(matrix_page)
     expect(badge).to_contain_text("not exact", timeout=PATIENT)
     wait_idle(matrix_page)
     word = badge.get_by_text("not exact", exact=True)
@@ -133,7 +138,7 @@ def test_the_inset_is_the_token_s_spectrum_and_can_be_hidden(matrix_page: Page) 
 
 def test_the_exact_matrix_downloads(matrix_page: Page, tmp_path: Path) -> None:
     with matrix_page.expect_download() as waiting:
-        matrix_page.locator(".st-key-matrix-file-0 button:visible").click()
+        part(matrix_page, "matrix-file-0", "button:visible").click()
     file = tmp_path / waiting.value.suggested_filename
     waiting.value.save_as(file)
     exact = np.load(file)
@@ -185,7 +190,7 @@ def test_the_rank_dial_turns_and_the_prediction_converges(open_page: OpenPage) -
 
 def dialled(page: Page) -> dict[str, str]:
     """The facts under the dial."""
-    pairs = page.locator(".st-key-rank-facts .eq-fact").evaluate_all(
+    pairs = part(page, "rank-facts", ".eq-fact").evaluate_all(
         "cells => cells.map(cell => { const name = cell.querySelector('b').innerText;"
         " return [name, cell.innerText.slice(name.length).trim()]; })"
     )

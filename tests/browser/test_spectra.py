@@ -22,6 +22,7 @@ from tests.browser.analysis import (
     errors,
     matrix,
     open_page_named,
+    part,
     prompt_box,
     tracebacks,
     traces,
@@ -176,7 +177,7 @@ def test_a_long_prompt_shows_its_most_important_tokens_before_the_matrix_is_ther
 
 def choose_triplet(page: Page, k: int) -> None:
     """Click in the middle of a row of the triplet table, which is a canvas."""
-    table = page.locator('.st-key-triplets [data-testid="stDataFrame"]')
+    table = part(page, "triplets", '[data-testid="stDataFrame"]')
     table.scroll_into_view_if_needed()
     table.click(position={"x": 300, "y": HEADER + ROW * (k - 0.5)})
 

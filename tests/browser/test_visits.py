@@ -10,6 +10,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.analysis import (
     PATIENT,
+    PLOT,
     TOKEN_CHARTS,
     analyse,
     ask,
@@ -21,7 +22,9 @@ from tests.browser.analysis import (
     choose,
     errors,
     facts,
+    fresh,
     open_page_named,
+    progress,
     prompt_box,
     tracebacks,
     traces,
@@ -48,13 +51,12 @@ def first_page(open_page: OpenPage) -> Page:
 def test_a_long_matrix_can_be_cancelled_and_resumed_and_the_contributions_stay(first_page: Page) -> None:
     ask(first_page, LONG)
     wait_for_tokens(first_page, 49)
-    progress = first_page.locator('.st-key-progress [data-testid="stProgress"]')
-    expect(progress).to_be_visible()
-    expect(first_page.locator(".st-key-progress")).to_contain_text(re.compile(r"Matrix, \d+%"), timeout=PATIENT)
+    expect(progress(first_page)).to_be_visible()
+    expect(progress(first_page)).to_contain_text(re.compile(r"Matrix, \d+%"), timeout=PATIENT)
     drawn = {key: traces(first_page, key) for key in TOKEN_CHARTS}
 
     first_page.get_by_role("button", name="Cancel").click()
-    expect(progress).to_be_hidden(timeout=30_000)
+    expect(progress(first_page)).to_be_hidden(timeout=30_000)
     expect(first_page.get_by_text("Cancelled before the spectra were finished")).to_be_visible()
     wait_idle(first_page)
     assert {key: traces(first_page, key) for key in TOKEN_CHARTS} == drawn
@@ -62,7 +64,7 @@ def test_a_long_matrix_can_be_cancelled_and_resumed_and_the_contributions_stay(f
     assert errors(first_page) == []
 
     first_page.get_by_role("button", name="Compute the spectra").click()
-    expect(progress).to_be_visible(timeout=30_000)
+    expect(progress(first_page)).to_be_visible(timeout=30_000)
     cancel(first_page)
 
 
@@ -70,7 +72,7 @@ def test_a_long_matrix_can_be_cancelled_and_resumed_and_the_contributions_stay(f
 def test_a_reloaded_page_does_not_wait_for_what_was_asked_before(first_page: Page) -> None:
     ask(first_page, LONG * 4)
     wait_for_tokens(first_page, 193)
-    expect(first_page.locator(".st-key-progress")).to_contain_text(re.compile(r"Matrix, \d+%"), timeout=PATIENT)
+    expect(progress(first_page)).to_contain_text(re.compile(r"Matrix, \d+%"), timeout=PATIENT)
     first_page.goto(f"{first_page.url.partition('?')[0]}?prompt=Hello+world")
     wait_for_tokens(first_page, 2)
     wait_finished(first_page, timeout=60)  # the matrix of 193 tokens takes minutes
@@ -83,7 +85,7 @@ def test_a_second_visitor_sees_that_the_worker_is_busy_and_then_gets_an_analysis
     ask(first_page, LONG + "thirteen")
     wait_for_tokens(first_page, 49)
     second = open_page("/?prompt=Good+day")
-    expect(second.locator(".st-key-progress")).to_contain_text(
+    expect(progress(second)).to_contain_text(
         "Waiting for 1 other job to finish, then the token contributions", timeout=PATIENT
     )
     cancel(first_page)
@@ -228,8 +230,8 @@ def test_a_change_of_the_theme_redraws_the_charts_in_its_colours(open_page: Open
     light = paper(page, "waterfall"), axis_title(page, "waterfall")
     page.emulate_media(color_scheme="dark")
     page.wait_for_function(
-        "before => document.querySelector('.st-key-waterfall .js-plotly-plot')?.layout.paper_bgcolor !== before",
-        arg=light[0],
+        "([plot, before]) => ![undefined, before].includes(document.querySelector(plot)?.layout.paper_bgcolor)",
+        arg=[fresh("waterfall", PLOT), light[0]],
         timeout=PATIENT,
     )
     wait_idle(page)

@@ -82,3 +82,8 @@ def test_a_cancelled_matrix_can_be_asked_for_again() -> None:
     app = drawn(cancelled=True)
     assert "the contributions are complete" in app.caption[-1].value
     assert app.button(key="resume").label == "Compute the spectra"
+
+
+def test_no_sentence_moves_what_stands_below_the_strip() -> None:
+    places = [len(app.main.children) for app in (drawn(None), drawn(), drawn(error="Failed."), drawn(cancelled=True))]
+    assert len(set(places)) == 1

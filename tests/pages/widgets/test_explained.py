@@ -120,6 +120,12 @@ def test_nonsense_gives_one_sentence_and_the_likeliest_token_is_explained(engine
     assert app.session_state["answer"][0] == "logit of ·Golden"
 
 
+def test_a_sentence_does_not_move_what_stands_below_the_choice(engine: MadeUpEngine) -> None:
+    quiet, said = page(), page(explain="zzqqzz")
+    assert len(said.warning) == 1
+    assert len(said.main.children) == len(quiet.main.children)
+
+
 def test_a_newline_is_chosen_by_its_visible_sign(engine: MadeUpEngine) -> None:
     app = page()
     app.selectbox(key="explain").set_value("⏎").run()
