@@ -1,5 +1,7 @@
 """Every chart at a number of tokens, with tokens that are hard to draw."""
 
+import functools
+
 import numpy as np
 
 from eqlin_core import figures
@@ -30,8 +32,9 @@ def prompt(T: int) -> list[str]:
     return [(MARIN + HARD)[i % (len(MARIN) + len(HARD))] for i in range(T)]
 
 
+@functools.cache
 def charts(T: int, theme: Theme = "light") -> dict[str, Chart]:
-    """All charts of one prompt of T tokens."""
+    """All charts of one prompt of T tokens; shared, so leave them as they are."""
     random = np.random.default_rng(T)
     tokens = prompt(T)
     terms = random.normal(size=T)

@@ -37,5 +37,5 @@ def test_a_short_prompts_charts_are_built_within_a_blink():
 
 def _seconds() -> float:
     start = time.perf_counter()
-    charts(10)
+    charts.__wrapped__(10)
     return time.perf_counter() - start
