@@ -53,17 +53,25 @@ def token_run(lin: LinearMap, prompt: str, progress: Progress | None = None, *, 
     )
 
 
-def token_preview(lin: LinearMap, prompt: str) -> TokenRun:
+def token_preview(lin: LinearMap, prompt: str, *, baseline: str | int = ZERO) -> TokenRun:
     """The logits of the most likely next tokens split over the input tokens, by one reverse pass for each of them.
 
     For a long prompt this is there long before the contributions, which take a pass for every token of the prompt.
     """
-    targets = _likely(lin)
-    rows = torch.from_numpy(np.stack([target.row for target in targets]))
-    terms = torch.einsum("mtd,td->tm", lin.adjoint(rows).double(), lin.inputs.double()).cpu()
+    targets, expected = _likely(lin), _expected(lin)
+    rows = torch.from_numpy(np.stack([*(target.row for target in targets), expected]))
+    terms, constants = (part.double().cpu() for part in lin.logit_split(rows, baseline))
     # of all the vectors with these products, the shortest
-    contributions = torch.linalg.lstsq(rows, terms.mT, driver="gelsd").solution.mT
-    return _token_run(lin, prompt, contributions, targets, None)
+    contributions, constant = (
+        torch.linalg.lstsq(rows, products, driver="gelsd").solution.mT for products in (terms, constants[:, None])
+    )
+    run = _token_run(lin, prompt, contributions, targets, None)
+    return replace(run, bias=to_numpy(constant[0]), baseline=baseline)
+
+
+def _expected(lin: LinearMap) -> np.ndarray:
+    """sum_v p_v W_v, with the model's own next-token probabilities p."""
+    return to_numpy(mean_row(lin, next_logits(lin.lm, lin.token_ids).double().softmax(-1)))
 
 
 def _likely(lin: LinearMap) -> list[Target]:
@@ -91,7 +99,7 @@ def _token_run(
         bounds=BOUNDS[dtype_name(lin.inputs.dtype)],
         treatments=treatments(lin.network, exactness.leaks if exactness else lin.network.leaks),
         complete=exactness is not None,
-        expected=to_numpy(mean_row(lin, next_logits(lin.lm, lin.token_ids).double().softmax(-1))),
+        expected=_expected(lin),
         made=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 

@@ -24,7 +24,7 @@ from eqlin_core.models.prompts import prompt_ids
 from eqlin_core.runs.convention import Convention
 from eqlin_core.runs.split import Split, TargetKind
 
-STEPS = 16  # of integrated gradients, by Gauss-Legendre quadrature
+STEPS = 10  # of integrated gradients, by Gauss-Legendre quadrature
 _ROWS = 16  # prompts of a batch that gradients are taken of
 
 

@@ -42,7 +42,7 @@ from eqlin_core.runs.values import Array
 LEAVE_ONE_OUT = "leave-one-out"
 KS: tuple[int | float, ...] = (1, 2, 3, 0.05, 0.1, 0.2)
 # Points of a deletion curve; a prompt of fewer tokens has one for each.
-CURVE = 6
+CURVE = 4
 _BOTH = (ZERO, MEAN)
 
 

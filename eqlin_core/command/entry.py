@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from eqlin_core.command.audit import audit
+from eqlin_core.command.faithfulness import faithfulness
 from eqlin_core.command.run import run
 from eqlin_core.command.serve import serve
 from eqlin_core.errors import EqlinError
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 app.command()(serve)
 app.command()(run)
+app.command()(faithfulness)
 # Its arguments are read by the parser of ``python -m eqlin_core.audit``, which knows all of them.
 app.command(add_help_option=False, context_settings={"ignore_unknown_options": True})(audit)
 

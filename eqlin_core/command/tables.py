@@ -10,7 +10,6 @@ from rich.text import Text
 
 from eqlin_core.command.analysis import Analysis
 from eqlin_core.figures.labels import format_error, format_number, visible_token
-from eqlin_core.runs.convention import share_text
 from eqlin_core.runs.prompt import SpectrumRun
 from eqlin_core.runs.values import Row
 
@@ -38,7 +37,7 @@ def _head(analysis: Analysis) -> Text:
         run.key.model,
         run.key.dtype,
         run.device,
-        f"linear path of gated MLPs: {share_text(run.key.gated_path)}, of attention: {share_text(run.key.attention)}",
+        f"map {run.key.convention.words}",
         f"{len(run.tokens)} tokens" if len(run.tokens) > 1 else "1 token",
         f"{run.n_layers} blocks",
         f"d = {run.width}",

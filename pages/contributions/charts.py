@@ -9,11 +9,12 @@ import streamlit as st
 
 from eqlin_core import figures
 from eqlin_core.figures import format_error, format_number
-from pages.widgets.charts import equal_heights, show
+from pages.contributions.measured import leave_one_out_bars
+from pages.widgets.charts import show
 from pages.widgets.theme import theme
 
 if TYPE_CHECKING:
-    from eqlin_core.figures import Chart
+    from eqlin_core.runs.deletion import ConventionsRun, LeaveOneOutRun
     from eqlin_core.runs.prompt import TokenRun
     from pages.widgets.explained import Explained
 
@@ -22,58 +23,77 @@ SIDE_BY_SIDE = 12
 
 
 def chips(run: TokenRun, explained: Explained) -> None:
-    """The prompt's tokens, coloured by what each adds to the explained logit."""
+    """The prompt's tokens, coloured by what each adds to the explained target."""
     terms, _, _ = run.split(explained.direction)
-    st.html(figures.chips_html(run.tokens, terms, theme=theme(), explained=explained.name))
+    st.html(figures.chips_html(run.tokens, terms, theme=theme(), measure=explained.text))
 
 
-def sum_and_vectors(run: TokenRun, explained: Explained) -> None:
-    """The explained logit as a sum, and the contributions as vectors: beside each other where the prompt is short."""
+def sum_and_measured(
+    run: TokenRun,
+    explained: Explained,
+    loo: LeaveOneOutRun | None,
+    maps: ConventionsRun | None,
+    apart: bool,
+) -> None:
+    """The target as a sum with leave-one-out below it, and the contributions as vectors beside a short prompt's."""
     few = len(run.tokens) <= SIDE_BY_SIDE
     terms, bias, total = run.split(explained.direction)
     waterfall = figures.waterfall(
-        bias, terms, total, run.tokens, explained=explained.name, tolerance=run.bounds[0] * 100, theme=theme()
+        bias,
+        terms,
+        total,
+        run.tokens,
+        explained=explained.name,
+        target=None if explained.kind == "logit" else explained.text,
+        apart=apart,
+        hatched=maps.differs(run.key.convention) if maps is not None else (),
+        tolerance=run.bounds[0] * 100,
+        theme=theme(),
     )
-    norms = figures.norms_and_cosines(run.norms, run.cosines, run.tokens, theme=theme()) if run.complete else None
-    if few and norms is not None:
-        equal_heights(waterfall, norms)
     with st.container():  # one place, whatever is in it: what follows stays where it is
         left, right = st.columns([3, 2], gap="medium") if few else (st.container(), st.container())
     with left:
         st.header(f"How the {explained.text} comes about")
-        show(waterfall, "waterfall", _difference(bias + float(np.sum(terms)), total, run.key.dtype))
+        show(waterfall, "waterfall", _difference(bias + float(np.sum(terms)), total, run.key.dtype, explained))
+        if run.complete:
+            leave_one_out_bars(run, explained, loo, apart)
     with right:
-        _vectors(norms, run)
+        _vectors(run)
 
 
 def next_tokens(run: TokenRun, explained: Explained) -> None:
-    """What each input token adds to the logits of the likely next tokens."""
+    """What each input token adds to the targets of the likely next tokens."""
     st.header("Input tokens × likely next tokens")
     marked = next((i for i, t in enumerate(run.targets) if t.token_id == explained.first.token_id), None)
+    rows = np.stack([target.row for target in run.targets])
+    likely = explained.kind == "log-probability" and run.expected is not None
     show(
         figures.token_target_heatmap(
-            run.contributions @ np.stack([target.row for target in run.targets]).T,
+            run.contributions @ (rows - run.expected if likely else rows).T,
             run.tokens,
             [target.token for target in run.targets],
             explained=marked,
             probabilities=[target.probability for target in run.targets],
+            measure=explained.kind,
             theme=theme(),
         ),
         "heatmap",
-        f"w · Jᵢxᵢ in logits ({run.key.dtype}). Each row sums to its token's logit less the bias term.",
+        f"Each row sums to its token's {explained.kind} less the bias term ({run.key.dtype}).",
     )
 
 
-def _difference(parts: float, total: float, dtype: str) -> str:
+def _difference(parts: float, total: float, dtype: str, explained: Explained) -> str:
+    what = "the logit is" if explained.kind == "logit" else "w · y, the logit less the mean of all logits, is"
     return (
-        f"Bias and tokens sum to {parts:.6g}, the logit is {total:.6g}; they differ by "
+        f"Bias and tokens sum to {parts:.6g}, {what} {total:.6g}; they differ by "
         f"{format_error(abs(parts - total))} ({dtype})."
     )
 
 
-def _vectors(norms: Chart | None, run: TokenRun) -> None:
+def _vectors(run: TokenRun) -> None:
     st.header("Size and direction of the contributions")
-    if norms is None:
+    if not run.complete:
         st.info("The contributions as vectors take a pass for every token of the prompt. They appear here.")
     else:
+        norms = figures.norms_and_cosines(run.norms, run.cosines, run.tokens, theme=theme())
         show(norms, "norms", f"‖y‖ = {format_number(float(np.linalg.norm(run.output)))} ({run.key.dtype}).")

@@ -6,7 +6,7 @@ import streamlit as st
 
 from eqlin_core.models.presets import PRESETS
 from eqlin_core.runs.convention import Convention
-from pages.widgets.dials import attention_dial, gated_dial
+from pages.widgets.dials import ASK_AGAIN, attention_dial, gated_dial
 from pages.worker.request import DEFAULT_MODEL, EXAMPLES, PRECISIONS, Request
 
 
@@ -44,9 +44,16 @@ def sidebar() -> Request | None:
             with st.expander("Advanced"):
                 gated_dial("gated_path")
                 attention_dial("attention")
+                st.checkbox(
+                    "Begin-of-text token before the prompt",
+                    key="begin",
+                    bind="query-params",
+                    help="The first position draws attention whatever stands there. With the model's begin-of-text "
+                    "token there, no word of the prompt is this sink. It changes the prompt, and so the prediction.",
+                )
             submitted = st.form_submit_button("Analyse", type="primary", width="stretch")
     st.session_state["started"] = True
-    if first or submitted or st.session_state.pop("example_taken", False):
+    if first or submitted or st.session_state.pop(ASK_AGAIN, False):
         return _request()
     return None
 
@@ -57,6 +64,7 @@ def _request() -> Request:
         prompt=state["prompt"] or "",
         model=(state["model"] or DEFAULT_MODEL).strip(),
         dtype=state["dtype"] or PRECISIONS[0],
+        begin=bool(state["begin"]),
         **Convention(state["gated_path"], state["attention"]).keywords,
     )
 
@@ -64,7 +72,7 @@ def _request() -> Request:
 def _take_example() -> None:
     if st.session_state["example"]:
         st.session_state["prompt"] = st.session_state["example"]
-        st.session_state["example_taken"] = True
+        st.session_state[ASK_AGAIN] = True
 
 
 def _models() -> list[str]:

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from eqlin_core.runs.split import Split
 from pages.visit.jobs import Jobs
 from pages.visit.tab import of_this_tab
 from pages.worker import analysis
 from pages.worker.engine import engine
 from pages.worker.job import Snapshot
 from pages.worker.presence import visitor
-from pages.worker.request import Request
+from pages.worker.question import Question
+from pages.worker.request import DEFAULT_SPLIT, Request
 
 if TYPE_CHECKING:
     from eqlin_core.runs.prompt import EarlySpectra, SpectrumRun, Target, TokenRun
@@ -29,9 +31,12 @@ class Session:
     tokens: TokenRun | None = None
     spectra: SpectrumRun | None = None
     early: EarlySpectra | None = None  # of what is shown, while there are no spectra
+    split: Split = DEFAULT_SPLIT  # as page Tokens takes the prediction apart
+    split_run: TokenRun | None = None  # the last of these, of whatever prompt
     error: str = ""
     cancelled: bool = False
-    jobs: Jobs = field(init=False)  # of the analysis: "tokens" and "spectra"
+    fresh: bool = False  # whether what was asked for is computed although it is saved
+    jobs: Jobs = field(init=False)  # of the analysis: "tokens", "split" and "spectra"
     lookups: Jobs = field(init=False)  # of typed next tokens, by their text
 
     def __post_init__(self) -> None:
@@ -47,15 +52,39 @@ class Session:
         if request == self.asked and (self.jobs.current is not None or (finished and not again)):
             self.error = ""
             return
-        self.asked, self.error, self.cancelled = request, "", False
+        self.asked, self.error, self.cancelled, self.fresh = request, "", False, again
         self.jobs.start("tokens", analysis.tokens(request, again))
+        self.jobs.start("split", self._question(request))
         self.jobs.start("spectra", analysis.spectra(request, again))
         self.lookups.leave_all()
         self.jobs.take_others_off()
         if self.jobs.wait("tokens"):
             run = self.jobs.snapshots["tokens"].result
             if run is not None and run.saved:
-                self.jobs.wait("spectra")  # that is in a file, too
+                self.jobs.wait("split")  # these are in files, too
+                self.jobs.wait("spectra")
+
+    def _question(self, request: Request) -> Question[TokenRun]:
+        return analysis.tokens(request.by(self.split.convention), self.fresh, self.split.baseline)
+
+    def split_tokens(self) -> TokenRun | str | None:
+        """What is shown, by the map and the baseline of ``split``: a run, or a sentence on why there is none, or None.
+
+        Until the run is there it is the last one of the same prompt, or the first numbers of a long one.
+        """
+        assert self.tokens is not None
+        assert self.shown is not None
+        if self.shown != self.asked:  # the next prompt's are under way; this one's stay
+            return self.split_run
+        snapshot = self.jobs.look("split", self._question(self.shown))
+        if snapshot.state == "failed":
+            return snapshot.error
+        run: TokenRun | None = snapshot.result or snapshot.partial.get("preview")
+        if run is not None:
+            self.split_run = run
+        elif self.split_run is not None and self.split_run.key.token_ids != self.tokens.key.token_ids:
+            self.split_run = None
+        return self.split_run
 
     def make_ready(self) -> None:
         """Once a saved run is on the screen, load its model, for whatever is asked next."""

@@ -6,6 +6,8 @@ import streamlit as st
 
 from eqlin_core.runs.convention import ATTENTION, GATED, Convention, share_text
 
+# Set by a page that changed the sidebar's form, which then submits itself.
+ASK_AGAIN = "ask_again"
 # In steps of a tenth, each with its name where it has one.
 GATED_STOPS = tuple(share_text(Convention(gated_path=i / 10).gated_path) for i in range(11))
 ATTENTION_STOPS = tuple(share_text(Convention(attention=i / 10).attention) for i in range(11))
@@ -18,6 +20,13 @@ _ATTENTION_HELP = (
     f"weights follow queries and keys by their derivative. {', '.join(ATTENTION)}, or any share of the weights' path. "
     "All of these maps are exact; where attention is not held they are affine, and what is constant is in the bias."
 )
+
+
+def take_map(convention: Convention) -> None:
+    """Set the sidebar's dials, so that all pages show this map; the analysis is asked for in the next run."""
+    st.session_state["gated_path"] = share_text(convention.gated_path)
+    st.session_state["attention"] = share_text(convention.attention)
+    st.session_state[ASK_AGAIN] = True
 
 
 def gated_dial(key: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from pages.visit.session import session
 
 if TYPE_CHECKING:
     from eqlin_core.runs.prompt import Target, TokenRun
+    from eqlin_core.runs.split import TargetKind
 
 ECHO_SECONDS = 3.0
 NONE = "nothing"
@@ -22,15 +23,27 @@ NONE = "nothing"
 
 @dataclass(frozen=True)
 class Explained:
-    """A direction w of the output space: a token's unembedding row, or the difference of two."""
+    """A direction w of the output space: a token's logit or log-probability, or the difference of two tokens.
+
+    ``expected`` is the mean row of the unembedding under the model's probabilities, needed for a log-probability.
+    """
 
     first: Target
     second: Target | None
+    kind: TargetKind = "logit"
+    expected: np.ndarray[Any, Any] | None = None
 
     @property
     def direction(self) -> np.ndarray[Any, Any]:
         """w, of shape [d]."""
-        return self.first.row if self.second is None else self.first.row - self.second.row
+        if self.second is not None:
+            return self.first.row - self.second.row
+        return self.first.row if self.expected is None else self.first.row - self.expected
+
+    @property
+    def second_id(self) -> int | None:
+        """The id of the token that the first is compared with."""
+        return None if self.second is None else self.second.token_id
 
     @property
     def name(self) -> str | tuple[str, str]:
@@ -40,7 +53,7 @@ class Explained:
     @property
     def text(self) -> str:
         """The explained quantity in words."""
-        first = f"logit of {visible_token(self.first.token)}"
+        first = f"{self.kind} of {visible_token(self.first.token)}"
         return first if self.second is None else f"{first} − logit of {visible_token(self.second.token)}"
 
 
@@ -73,6 +86,13 @@ def choose(run: TokenRun) -> Explained:
             st.caption("A token compared with itself differs by nothing; choose another one.")
             other = None
     return Explained(chosen, other)
+
+
+def as_kind(explained: Explained, kind: TargetKind, run: TokenRun) -> Explained:
+    """The same tokens, read as logits or log-probabilities; the difference of two is the same either way."""
+    if kind == "logit" or explained.second is not None or run.expected is None:
+        return explained
+    return replace(explained, kind=kind, expected=run.expected)
 
 
 def _names(targets: list[Target]) -> dict[str, Target]:

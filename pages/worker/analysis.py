@@ -22,17 +22,19 @@ HEAD_START = 2.0
 
 
 @question("the token contributions", interactive=True)
-def tokens(engine: Engine, progress: Reporter, request: Request, fresh: bool = False) -> TokenRun:
+def tokens(
+    engine: Engine, progress: Reporter, request: Request, fresh: bool = False, baseline: str | int = "zero"
+) -> TokenRun:
     """Contributions and exactness; a saved run, unless it is to be fresh. Publishes "preview" of a long prompt."""
-    if not fresh and (saved := engine.saved.tokens(request)) is not None:
+    if not fresh and (saved := engine.saved.tokens(request, baseline)) is not None:
         return saved
     from eqlin_core.analysis.prompt import token_preview, token_run  # noqa: PLC0415 - torch stays off the script thread
 
     lin = engine.linear_map(request, progress)
     if lin.n_tokens > PREVIEWED_FROM:
         progress(None, "The likely next tokens")
-        progress.publish("preview", token_preview(lin, request.prompt))
-    run = token_run(lin, request.prompt, progress)
+        progress.publish("preview", token_preview(lin, request.prompt, baseline=baseline))
+    run = token_run(lin, request.prompt, progress, baseline=baseline)
     engine.saved.keep("tokens", request, run)
     return run
 

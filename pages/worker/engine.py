@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
@@ -16,8 +17,12 @@ if TYPE_CHECKING:
     from eqlin_core import LanguageModel, LinearMap
 
 
+# A page's own split is by another map than the other pages' spectra: of small prompts both stay.
+KEPT_MAPS, SMALL_MAP = 2, 256 << 20
+
+
 class Engine:
-    """One worker, at most one model, and the linear map that was made last: all owned by the worker's thread.
+    """One worker, at most one model, and the linear maps that were made last: all owned by the worker's thread.
 
     Only ``submit`` is for the pages; the rest is for the work of a question, on the worker's thread. ``beside_model``
     holds what such work keeps for the model that is loaded, and is emptied when the model goes.
@@ -28,8 +33,7 @@ class Engine:
         self.saved = SavedAnalyses()
         self.beside_model: dict[str, Any] = {}
         self._model: tuple[tuple[str, str], LanguageModel] | None = None
-        self._map: tuple[Request, LinearMap] | None = None
-        self._plan = ""
+        self._maps: OrderedDict[Request, tuple[LinearMap, str]] = OrderedDict()  # each with the plan of its run
 
     def submit(self, question: Question[Any], visitor: str) -> Job:
         """The job that ends in the answer; whoever asks the same question gets the same job."""
@@ -42,25 +46,30 @@ class Engine:
         )
 
     def linear_map(self, request: Request, progress: Reporter) -> LinearMap:
-        """The map of the request: the last one made, or a new one, of which only the network is recorded.
+        """The map of the request: one of the last made, or a new one, of which only the network is recorded.
 
         Publishes "plan", how the run will use time and memory. Raises EqlinError for what cannot be loaded or will
         not fit, and ``Cancelled`` from ``progress``.
         """
         from eqlin_core import linearize, plan_run  # noqa: PLC0415 - torch stays off the script thread
+        from eqlin_core.models.baselines import with_begin  # noqa: PLC0415
         from eqlin_core.models.prompts import prompt_ids  # noqa: PLC0415
 
-        if self._map is None or self._map[0] != request:
+        if request not in self._maps:
             model = self.load(request, progress)
             ids = prompt_ids(model, request.prompt, None)
-            self._map = None
-            self._plan = plan_run(model, len(ids)).sentence()  # what cannot fit is refused here, before it starts
-            progress.publish("plan", self._plan)
+            if request.begin:
+                ids = prompt_ids(model, None, with_begin(model, ids))
+            plan = plan_run(model, len(ids))  # what cannot fit is refused here, before it starts
+            while len(self._maps) >= (KEPT_MAPS if plan.recorded_bytes < SMALL_MAP else 1):
+                self._maps.popitem(last=False)
+            progress.publish("plan", plan.sentence())
             progress(None, "Recording the frozen network")
-            lin = linearize(model, token_ids=ids, **request.convention.keywords)
-            self._map = (request, lin)
-        progress.publish("plan", self._plan)
-        return self._map[1]
+            self._maps[request] = linearize(model, token_ids=ids, **request.convention.keywords), plan.sentence()
+        self._maps.move_to_end(request)
+        lin, said = self._maps[request]
+        progress.publish("plan", said)
+        return lin
 
     def load(self, request: Request, progress: Reporter) -> LanguageModel:
         """The model of the request in its precision. Raises EqlinError where the name leads nowhere."""
@@ -75,7 +84,8 @@ class Engine:
         return self._model[1]
 
     def _release(self) -> None:
-        self._model = self._map = None
+        self._model = None
+        self._maps.clear()
         self.beside_model.clear()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Hashable
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,9 +26,9 @@ class SavedAnalyses:
         self._place = os.environ.get(SWITCH, "")
         self._store = RunStore(Path(self._place) if self._place else None)
 
-    def tokens(self, request: Request) -> TokenRun | None:
+    def tokens(self, request: Request, baseline: str | int = "zero") -> TokenRun | None:
         """The contributions of this request as an earlier start computed them, marked as saved; None without any."""
-        run = self._store.get(self._key("tokens", request)) if self._covers(request) else None
+        run = self._store.get(self._key("tokens", request, baseline)) if self._covers(request) else None
         return replace(run, saved=True) if isinstance(run, TokenRun) else None
 
     def spectra(self, request: Request) -> SpectrumRun | None:
@@ -38,11 +39,12 @@ class SavedAnalyses:
     def keep(self, name: str, request: Request, run: TokenRun | SpectrumRun) -> None:
         """Write a fresh run down for the next start."""
         if self._covers(request):
-            self._store.put(self._key(name, request), run)
+            baseline = run.baseline if isinstance(run, TokenRun) else "zero"
+            self._store.put(self._key(name, request, baseline), run)
 
     def _covers(self, request: Request) -> bool:
         return request.model == DEFAULT_MODEL and self._place != "0"
 
     @staticmethod
-    def _key(name: str, request: Request) -> tuple[str, ...]:
-        return (name, REVISION, request.model, request.dtype, request.convention.words, request.prompt)
+    def _key(name: str, request: Request, baseline: str | int = "zero") -> tuple[Hashable, ...]:
+        return (name, REVISION, request, baseline)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -16,9 +17,17 @@ def test_equal_requests_are_one_key() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"prompt": "b"}, {"model": "x"}, {"dtype": "float64"}, {"gated_path": "gate"}, {"attention": "half"}]
+    "change",
+    [
+        {"prompt": "b"},
+        {"model": "x"},
+        {"dtype": "float64"},
+        {"gated_path": "gate"},
+        {"attention": "half"},
+        {"begin": True},
+    ],
 )
-def test_everything_that_changes_the_numbers_makes_another_request(change: dict[str, str]) -> None:
+def test_everything_that_changes_the_numbers_makes_another_request(change: dict[str, Any]) -> None:
     assert dataclasses.replace(Request("a"), **change) != Request("a")
 
 

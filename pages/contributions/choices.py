@@ -1,0 +1,109 @@
+"""How page Tokens takes the prediction apart: target, baseline, and the two dials of the map; in view, and in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from eqlin_core.figures import visible_token
+from eqlin_core.runs.convention import Convention, share_text
+from eqlin_core.runs.split import TARGET_KINDS, Split, baseline_words
+from pages.visit.session import session
+from pages.widgets.dials import ATTENTION_STOPS, GATED_STOPS, attention_dial, gated_dial, take_map
+
+if TYPE_CHECKING:
+    from eqlin_core.runs.prompt import TokenRun
+    from pages.widgets.explained import Explained
+
+_TARGET, _BASELINE, _GATED, _ATTENTION, _APART = "target", "baseline", "split_gated", "split_attention", "apart"
+# Baselines with a name, as the list shows them; anything else is a token.
+_NAMED = {"zero": "zero", "mean embedding": "mean"}
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What to split against what by which map, and whether the first position stands apart in the charts."""
+
+    split: Split
+    apart: bool
+
+
+def choose_split() -> Choices:
+    """Draw the choices, bound to the address, and note them in the session, which computes the split."""
+    _seed(session().split)
+    with st.container(horizontal=True, vertical_alignment="bottom", key="choices"):
+        target = st.segmented_control(
+            "Target",
+            TARGET_KINDS,
+            required=True,
+            key=_TARGET,
+            bind="query-params",
+            help="The logit w · y of a next token; or its log-probability, along w − Σ pᵥ Wᵥ: its terms sum to the "
+            "logit less the mean of all logits, which leaves out what raises every token alike.",
+        )
+        baseline = st.selectbox(
+            "Baseline",
+            list(_NAMED),
+            key=_BASELINE,
+            bind="query-params",
+            accept_new_options=True,
+            width=190,
+            help="What a token is compared with: its term is w · Jᵢ(xᵢ − m). Choose m = zero, the mean of all input "
+            "embeddings, or type a token. What m itself gives in every place joins the bias.",
+        )
+        with st.container(width=250):
+            gated = gated_dial(_GATED)
+        with st.container(width=250):
+            attention = attention_dial(_ATTENTION)
+        apart = st.toggle(
+            "First position apart",
+            key=_APART,
+            bind="query-params",
+            help="The first position is often an attention sink whose term dwarfs all others: draw it and the bias "
+            "beside the other tokens, which then have a scale of their own.",
+        )
+    text = baseline or "zero"
+    named = _NAMED.get(text, text.replace("·", " ").replace("⏎", "\n"))
+    session().split = Split(target or TARGET_KINDS[0], named, Convention(gated, attention))
+    return Choices(session().split, bool(apart))
+
+
+def in_words(run: TokenRun, explained: Explained, begun: bool) -> None:
+    """What is shown, in one line; and the button by which all pages show the same map."""
+    split = Split(explained.kind, run.baseline, run.key.convention)
+    said = [
+        f"**{explained.text}**",
+        f"baseline {baseline_words(visible_token(run.baseline) if isinstance(run.baseline, str) else run.baseline)}",
+        f"map {split.convention.words}" + (" (as published)" if split.convention.published else ""),
+    ]
+    if begun:
+        said.append("begin-of-text added")
+    shown = session().shown
+    with st.container(horizontal=True, vertical_alignment="center", key="in-words"):
+        st.markdown(", ".join(said))
+        if shown is not None and shown.convention != split.convention:
+            st.button(
+                "Show this map on all pages",
+                key="take-map",
+                type="tertiary",
+                icon=":material/sync_alt:",
+                on_click=take_map,
+                args=(split.convention,),
+                help=f"Spectra, Matrix, Layers and Steering show the map {shown.convention.words}.",
+            )
+
+
+def _seed(split: Split) -> None:
+    """Where the widgets stand that are drawn for the first time: as the address says, else as this tab had them."""
+    known = {name: label for label, name in _NAMED.items()}
+    for key, value, allowed in (
+        (_TARGET, split.target, TARGET_KINDS),
+        (_BASELINE, known.get(str(split.baseline), visible_token(str(split.baseline))), None),
+        (_GATED, share_text(split.convention.gated_path), GATED_STOPS),
+        (_ATTENTION, share_text(split.convention.attention), ATTENTION_STOPS),
+    ):
+        if key not in st.session_state:
+            wanted = st.query_params.get(key, value)
+            st.session_state[key] = wanted if allowed is None or wanted in allowed else value

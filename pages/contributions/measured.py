@@ -1,0 +1,198 @@
+"""Beside the split, what the model does without a token: leave-one-out, what freezing hides, curves, the other maps."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from eqlin_core import figures
+from eqlin_core.figures import visible_token
+from eqlin_core.runs.faithfulness import rank_correlation
+from pages.contributions.jobs import conventions, curves, hidden, leave_one_out
+from pages.visit.page_jobs import page_jobs, waiting
+from pages.widgets.charts import show
+from pages.widgets.theme import theme
+
+if TYPE_CHECKING:
+    from eqlin_core.runs.deletion import ConventionsRun, LeaveOneOutRun
+    from eqlin_core.runs.prompt import TokenRun
+    from eqlin_core.runs.split import Split
+    from pages.widgets.explained import Explained
+    from pages.worker.request import Request
+
+# Up to so many tokens the model is run without each of them unasked.
+UNASKED = 48
+# Below this rank agreement with what the model does, terms are called bookkeeping.
+AGREES = 0.5
+_DELETION, _ASKED = "deletion", "measure_asked"
+_NAMED = {"mean embedding": "mean", "removal": "removal"}
+
+
+def measured_or_asked(request: Request, run: TokenRun, explained: Explained) -> LeaveOneOutRun | None:
+    """Leave-one-out of the explained tokens, asked for by itself where the prompt is short, else by a button."""
+    if len(run.tokens) > UNASKED and st.session_state.get(_ASKED) != run.key.token_ids:
+        return None
+    ids = dict.fromkeys([*(t.token_id for t in run.targets), explained.first.token_id])
+    if explained.second_id is not None:
+        ids[explained.second_id] = None
+    return page_jobs().want("leave-one-out", leave_one_out(request, tuple(ids), _deletion()))
+
+
+def agreement_words(
+    run: TokenRun, explained: Explained, loo: LeaveOneOutRun | None, maps: ConventionsRun | None
+) -> None:
+    """The strip: how far the terms agree with leave-one-out, and with the other exact maps; and what follows."""
+    said = []
+    terms, _, _ = run.split(explained.direction)
+    if loo is not None:
+        falls = loo.falls(explained.kind, explained.first.token_id, explained.second_id)
+        agreed = rank_correlation(terms, falls)
+        if math.isnan(agreed):
+            said.append("Too few tokens to compare their order with leave-one-out.")
+        else:
+            said.append(f"Rank agreement of the terms with leave-one-out on this prompt: **{_signed(agreed)}**.")
+            if agreed < AGREES:
+                said.append("**Here the terms are bookkeeping, not importance:** trust the bars of leave-one-out.")
+    if maps is not None:
+        shown = run.key.convention
+        others = [
+            f"{c.words} {_signed(rank_correlation(row, terms))}"
+            for c, row in zip(maps.conventions, maps.terms, strict=True)
+            if c != shown and len(terms) > 2
+        ]
+        if others:
+            said.append(f"With the other exact maps: {', '.join(others)}.")
+        if maps.differs(shown):
+            said.append("Hatched: sign or rank differs among them.")
+    if said:
+        st.markdown(" ".join(said))
+
+
+def other_maps(request: Request, split: Split, explained: Explained) -> ConventionsRun | None:
+    """The same target by every exact map that has a name; None until it is there."""
+    return page_jobs().want("other-maps", conventions(request, split, explained.first.token_id, explained.second_id))
+
+
+def leave_one_out_bars(run: TokenRun, explained: Explained, loo: LeaveOneOutRun | None, apart: bool) -> None:
+    """The bars under the waterfall, with the choice of how a token is deleted."""
+    with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
+        st.header("What the model does without each token")
+        st.selectbox(
+            "Deleted by",
+            list(_NAMED),
+            key=_DELETION,
+            bind="query-params",
+            accept_new_options=True,
+            width=190,
+            help="The mean of all input embeddings in the token's place; the token removed, so that all after it move "
+            "up; or type a token that is put in its place.",
+        )
+    if loo is None:
+        if "leave-one-out" in page_jobs().jobs.snapshots:
+            waiting("leave-one-out", "leave-one-out")
+        else:
+            st.button(
+                f"Measure: the model runs {len(run.tokens) + 1} times",
+                key="measure",
+                on_click=lambda: st.session_state.update({_ASKED: run.key.token_ids}),
+            )
+        return
+    terms, _, _ = run.split(explained.direction)
+    falls = loo.falls(explained.kind, explained.first.token_id, explained.second_id)
+    show(
+        figures.leave_one_out(
+            falls, run.tokens, measure=explained.text, unit=_unit(explained), terms=terms, apart=apart, theme=theme()
+        ),
+        "leave-one-out",
+        f"How much the {explained.text} falls when that token alone is deleted, by {_said(loo.deletion)}: measured in "
+        f"the untouched model ({run.key.dtype}). Diamonds: the exact terms above.",
+    )
+
+
+def map_table(run: TokenRun, maps: ConventionsRun | None) -> None:
+    """The terms of every named exact map, one below the other."""
+    st.header("The same sum by other exact maps")
+    if maps is None:
+        waiting("other-maps", "what other maps say")
+        return
+    show(
+        figures.agreement(
+            [(c.words, row) for c, row in zip(maps.conventions, maps.terms, strict=True)],
+            run.tokens,
+            shown=run.key.convention.words,
+            differs=maps.differs(run.key.convention),
+            theme=theme(),
+        ),
+        "other-maps",
+        f"Every row sums, with its constant, to the same value ({run.key.dtype}); colours within each row.",
+    )
+
+
+def freezing_hides(request: Request, run: TokenRun, split: Split, explained: Explained) -> None:
+    """The stacked bars: the measured effect of each token's deletion, by what made it."""
+    if len(run.tokens) > UNASKED and st.session_state.get(_ASKED) != run.key.token_ids:
+        return
+    st.header("What freezing hides")
+    st.caption(
+        "Deleting a token (its embedding replaced by the mean) changes more than the exact map shows: attention moves, "
+        "norms rescale, gates open and close. Each kind is set free in turn; the parts sum to what the model does."
+    )
+    found = page_jobs().want(
+        "hidden",
+        hidden(request.by(split.convention), explained.kind, explained.first.token_id, explained.second_id),
+    )
+    if found is None:
+        waiting("hidden", "what freezing hides")
+        return
+    show(
+        figures.hidden_effects(found.parts, found.measured, run.tokens, measure=explained.text, theme=theme()),
+        "hidden",
+        f"By the map {run.key.convention.words}, against the mean embedding ({run.key.dtype}).",
+    )
+
+
+def deletion_curves(request: Request, run: TokenRun, split: Split, explained: Explained) -> None:
+    """Deletion and insertion in the order of the split, of leave-one-out, and of chance."""
+    if explained.second is not None or len(run.tokens) < 2:
+        return
+    if len(run.tokens) > UNASKED and st.session_state.get(_ASKED) != run.key.token_ids:
+        return
+    st.header("Deleting tokens in the order of their terms")
+    found = page_jobs().want("curves", curves(request, split, explained.first.token_id, _deletion()))
+    if found is None:
+        waiting("curves", "the curves")
+        return
+    name = f"log-probability of {visible_token(explained.first.token)}"
+    left, right = st.columns(2, gap="medium")
+    with left:
+        show(
+            figures.deletion_curves(found.deletion, found.points, measure=name, kind="deletion", theme=theme()),
+            "deletion",
+            "The highest deleted first: the faster it falls, the better the order.",
+        )
+    with right:
+        show(
+            figures.deletion_curves(found.insertion, found.points, measure=name, kind="insertion", theme=theme()),
+            "insertion",
+            "Only the highest kept: the faster it rises, the better the order.",
+        )
+
+
+def _deletion() -> str:
+    text = st.session_state.get(_DELETION) or st.query_params.get(_DELETION) or "mean embedding"
+    return _NAMED.get(text, text.replace("·", " ").replace("⏎", "\n"))
+
+
+def _said(deletion: str | int) -> str:
+    named = {"mean": "the mean embedding in its place", "removal": "removing it"}
+    return named.get(str(deletion), f"{visible_token(str(deletion))} in its place")
+
+
+def _unit(explained: Explained) -> str:
+    return "nats" if explained.kind == "log-probability" else "logits"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "−")
