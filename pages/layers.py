@@ -9,7 +9,7 @@ from pages.sweep.state import layers
 from pages.sweep.table import choices, read_out
 from pages.sweep.watch import affordable, watch
 from pages.visit.session import session
-from pages.widgets.explained import choose
+from pages.widgets.explained import as_kind, choose
 from pages.widgets.nothing_yet import nothing_yet
 
 through_app(__file__)
@@ -38,7 +38,7 @@ def page() -> None:
         if chosen is not None:
             read_out(chosen, run)
             charts(chosen, state.sweeps, run)
-    heads(state, run, choose(run))
+    heads(state, run, as_kind(choose(run), current.split.target, run))
 
 
 page()

@@ -8,10 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eqlin_core.analysis.prompt import run_key
+from eqlin_core.analysis.prompt import next_logits, run_key
 from eqlin_core.layers.heads import direct_contributions
 from eqlin_core.layers.sweep import sweep_map
 from eqlin_core.maps.linear_map import LinearMap
+from eqlin_core.maps.targets import mean_row
+from eqlin_core.models.baselines import ZERO
 from eqlin_core.progress import Progress
 from eqlin_core.runs.layers import HeadsRun, SweepRun
 
@@ -41,9 +43,13 @@ def sweep_run(lin: LinearMap, mode: str, k: int = KEPT, progress: Progress | Non
     )
 
 
-def heads_run(lin: LinearMap, ids: Sequence[int], progress: Progress | None = None) -> HeadsRun:
-    """The logits of these vocabulary tokens, split over embedding, heads and MLPs."""
-    parts = direct_contributions(lin, lin.lm.unembedding[list(ids)], progress)
+def heads_run(
+    lin: LinearMap, ids: Sequence[int], progress: Progress | None = None, *, baseline: str | int = ZERO
+) -> HeadsRun:
+    """The logits of these vocabulary tokens, and the mean logit, split over embedding, heads and MLPs."""
+    rows = lin.lm.unembedding[list(ids)].to(lin.output)
+    expected = mean_row(lin, next_logits(lin.lm, lin.token_ids).double().softmax(-1))
+    parts = direct_contributions(lin, torch.cat([rows, expected[None]]), progress, baseline)
 
     def array(tensor: Tensor) -> np.ndarray:
         return tensor.numpy()
@@ -60,4 +66,5 @@ def heads_run(lin: LinearMap, ids: Sequence[int], progress: Progress | None = No
         mlp_bias=array(parts.mlp_bias),
         other_bias=array(parts.embedding_bias + parts.norm_bias),
         total=array(parts.total),
+        baseline=baseline,
     )

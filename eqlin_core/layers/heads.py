@@ -16,6 +16,7 @@ from torch import Tensor
 from eqlin_core.dtypes import dtype_name
 from eqlin_core.layers.blocks import Block, OpenNetwork
 from eqlin_core.maps.linear_map import LinearMap
+from eqlin_core.models.baselines import ZERO
 from eqlin_core.progress import Progress, report
 from eqlin_core.reprs import Facts, ShortRepr, counted, span
 
@@ -58,12 +59,16 @@ class DirectContributions(ShortRepr):
 
 @torch.inference_mode(mode=False)
 def direct_contributions(
-    lin: LinearMap, directions: Float[Tensor, "m d"], progress: Progress | None = None
+    lin: LinearMap,
+    directions: Float[Tensor, "m d"],
+    progress: Progress | None = None,
+    baseline: str | int | Float[Tensor, " d"] = ZERO,
 ) -> DirectContributions:
     """Each direction's logit by part and input token: one batched replay, and one small reverse step for each layer.
 
-    ``lin`` is the map from the embeddings to the output; raises EqlinError for another one, and for blocks that are not
-    input + attention + MLP.
+    Against a ``baseline`` m, as in ``LinearMap.against``, tokens bring what x_i - m does, and the biases what m does in
+    every place. ``lin`` is the map from the embeddings to the output; raises EqlinError for another one, for blocks
+    that are not input + attention + MLP, and for a baseline that is not one token.
     """
     net = OpenNetwork(lin)
     net.require_parts()
@@ -89,22 +94,25 @@ def direct_contributions(
         return parts
 
     zero = written(net.replay(torch.zeros_like(lin.inputs)[None]))
+    m = lin.baseline(baseline)
+    changes = lin.inputs - m
     rows: list[dict[str, Tensor]] = []
     tokens = torch.arange(lin.n_tokens, device=lin.inputs.device)
     for part in tokens.split(lin._chunk()):
         report(progress, int(part[0]) / lin.n_tokens, "Heads")
         alone = lin.inputs.new_zeros(len(part), *lin.inputs.shape)
-        alone[torch.arange(len(part)), part] = lin.inputs[part]
+        alone[torch.arange(len(part)), part] = changes[part]
         rows.append({name: value - zero[name] for name, value in written(net.replay(alone)).items()})
     report(progress, 1.0, "Heads")
+    constant = written(net.replay(m.expand(1, *lin.inputs.shape).contiguous())) if m.any() else zero
     out = net.blocks[-1].out[0, position].detach().double()
     total = w.double() @ lin.output.double()
     return DirectContributions(
         **{name: torch.cat([r[name] for r in rows], -1).cpu() for name in zero},
-        embedding_bias=zero["embedding"][..., 0].cpu(),
-        attn_bias=zero["attn"][..., 0].cpu(),
-        mlp_bias=zero["mlp"][..., 0].cpu(),
-        head_bias=zero["heads"][..., 0].cpu(),
+        embedding_bias=constant["embedding"][..., 0].cpu(),
+        attn_bias=constant["attn"][..., 0].cpu(),
+        mlp_bias=constant["mlp"][..., 0].cpu(),
+        head_bias=constant["heads"][..., 0].cpu(),
         norm_bias=(total - stream @ out).cpu(),
         total=total.cpu(),
     )

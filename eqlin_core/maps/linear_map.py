@@ -175,7 +175,7 @@ class LinearMap(ShortRepr):
         """
         if isinstance(baseline, str) and baseline == ZERO:
             return self.contributions(progress), self.bias
-        m = self._baseline(baseline)
+        m = self.baseline(baseline)
         constant = self.network.replay(m.expand(1, *self.inputs.shape).contiguous())[0, self.position]
         return self._each_alone(self.inputs - m, progress), constant
 
@@ -237,11 +237,12 @@ class LinearMap(ShortRepr):
         w = self._directions(directions)
         if isinstance(baseline, str) and baseline == ZERO and self._contributions is not None:
             return w @ self._contributions.T, w @ self.bias
-        rows, m = self.adjoint(w), self._baseline(baseline)  # m, tokens, d
+        rows, m = self.adjoint(w), self.baseline(baseline)  # m, tokens, d
         terms = torch.einsum("mtd,td->mt", rows, self.inputs - m)
         return terms, torch.einsum("mtd,d->m", rows, m) + w @ self.bias
 
-    def _baseline(self, given: str | int | Float[Tensor, " d"]) -> Float[Tensor, " d"]:
+    def baseline(self, given: str | int | Float[Tensor, " d"]) -> Float[Tensor, " d"]:
+        """m: "zero", "mean" (the mean embedding), a token (text or id) or a vector. Raises EqlinError for others."""
         m = given if isinstance(given, Tensor) else baseline_embedding(self.lm, given)
         if m.shape != self.inputs.shape[1:]:
             raise EqlinError(f"A baseline is one vector of width {self.width}, not of shape {list(m.shape)}.")

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from eqlin_core.runs.prompt import RunKey
+from eqlin_core.runs.split import TargetKind
 from eqlin_core.runs.values import Array, Row
 
 JOINT = "joint"
@@ -79,7 +80,10 @@ class SweepRun:
 
 @dataclass(frozen=True)
 class HeadsRun:
-    """The logits of m tokens by the part that writes: see ``DirectContributions``; in float64."""
+    """The logits of tokens by the part that writes, and last the mean logit: see ``DirectContributions``; in float64.
+
+    ``ids`` [m - 1] are the tokens; the last of the m rows is the mean of all logits under the model's probabilities.
+    """
 
     key: RunKey
     tokens: list[str]
@@ -92,11 +96,14 @@ class HeadsRun:
     mlp_bias: Float[Array, "m L"]
     other_bias: Float[Array, " m"]  # of the embeddings and the final norm
     total: Float[Array, " m"]
+    baseline: str | int = "zero"
 
-    def weights(self, first: int, second: int | None = None) -> Float[Array, " m"]:
-        """What to sum the first axes with, for one token's logit or the difference of two."""
-        weights = np.zeros(len(self.ids))
+    def weights(self, first: int, second: int | None = None, kind: TargetKind = "logit") -> Float[Array, " m"]:
+        """What to sum the first axes with, for one token's logit or log-probability, or the difference of two."""
+        weights = np.zeros(len(self.total))
         weights[self.ids.index(first)] += 1
         if second is not None:
             weights[self.ids.index(second)] -= 1
+        elif kind == "log-probability":
+            weights[-1] -= 1
         return weights

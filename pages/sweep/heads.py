@@ -10,6 +10,7 @@ import streamlit as st
 from eqlin_core import figures
 from eqlin_core.figures import format_number
 from pages.sweep.state import Layers
+from pages.visit.session import session
 from pages.widgets.charts import clicked, show
 from pages.widgets.explained import Explained
 from pages.widgets.theme import theme
@@ -25,13 +26,14 @@ def heads(state: Layers, run: TokenRun, explained: Explained) -> None:
     second = [] if explained.second is None else [explained.second.token_id]
     ids = dict.fromkeys([*(t.token_id for t in run.targets), explained.first.token_id, *second])
     busy = state.jobs.busy
-    state.ask_heads(tuple(ids))
+    split_by = session().split
+    state.ask_heads(tuple(ids), split_by)
     if state.jobs.busy and not busy:
         st.rerun()  # so that the progress above is drawn
     split = state.heads
     if split is None or not {explained.first.token_id, *second} <= set(split.ids):
         return
-    weights = split.weights(explained.first.token_id, *second)
+    weights = split.weights(explained.first.token_id, explained.second_id, explained.kind)
     table = np.einsum("m,mlht->lht", weights, split.heads)
     attn, mlp = (np.einsum("m,mlt->l", weights, part) for part in (split.attn, split.mlp))
     attn_bias, mlp_bias = weights @ split.attn_bias, weights @ split.mlp_bias
@@ -44,7 +46,7 @@ def heads(state: Layers, run: TokenRun, explained: Explained) -> None:
             figures.heads_table(table.sum(-1), explained=explained.name, chosen=(layer, head), theme=theme()),
             _TABLE,
             f"What each head adds to the residual stream, read by the frozen final norm; a layer's heads sum to its "
-            f"attention ({split.key.dtype}). Click a head.",
+            f"attention ({split.key.dtype}). As on page Tokens: {split_by.words}. Click a head.",
             on_click=_open_clicked,
         )
     with right:
@@ -62,7 +64,7 @@ def heads(state: Layers, run: TokenRun, explained: Explained) -> None:
             figures.direct_layers(attn + attn_bias, mlp + mlp_bias, rest, explained=explained.name, theme=theme()),
             "direct-layers",
             f"With {format_number(rest)} of the embedding and constants they sum to {format_number(total)}; the "
-            f"logit is {format_number(float(weights @ split.total))} ({split.key.dtype}).",
+            f"target is {format_number(float(weights @ split.total))} ({split.key.dtype}).",
         )
 
 

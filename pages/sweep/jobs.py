@@ -22,8 +22,10 @@ def sweep(engine: Engine, progress: Reporter, request: Request, mode: str) -> Sw
 
 
 @question("the heads' contributions", interactive=True)
-def heads(engine: Engine, progress: Reporter, request: Request, ids: tuple[int, ...]) -> HeadsRun:
+def heads(
+    engine: Engine, progress: Reporter, request: Request, ids: tuple[int, ...], baseline: str | int = "zero"
+) -> HeadsRun:
     """What every head adds to the logits of these vocabulary tokens."""
     from eqlin_core.analysis.layers import heads_run  # noqa: PLC0415
 
-    return heads_run(engine.linear_map(request, progress), ids, progress)
+    return heads_run(engine.linear_map(request, progress), ids, progress, baseline=baseline)

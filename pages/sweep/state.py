@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from eqlin_core.runs.convention import Convention
+from eqlin_core.runs.split import Split
 from pages.sweep.jobs import heads, sweep
 from pages.visit.jobs import Jobs
 from pages.visit.session import session
@@ -26,6 +28,7 @@ class Layers:
     request: Request | None = None
     sweeps: dict[str, SweepRun] = field(default_factory=dict)
     heads: HeadsRun | None = None
+    heads_by: tuple[Convention, str | int] | None = None  # the map and the baseline that they were asked for
     error: str = ""
     stopped: bool = False
     jobs: Jobs = field(init=False)  # by mode, and "heads"
@@ -51,13 +54,16 @@ class Layers:
                 self.jobs.start(mode, sweep(self.request, mode))
         self._wait(MODES[0])
 
-    def ask_heads(self, ids: tuple[int, ...]) -> None:
-        """Start the split of these tokens' logits unless it is there."""
+    def ask_heads(self, ids: tuple[int, ...], split: Split) -> None:
+        """Start the split of these tokens' logits, by the map and the baseline of ``split``, unless it is there."""
         assert self.request is not None
+        if self.heads_by != (split.convention, split.baseline):
+            self.jobs.leave(_HEADS)
+            self.heads, self.heads_by = None, (split.convention, split.baseline)
         there = self.heads is not None and set(ids) <= set(self.heads.ids)
         if there or self.error or _HEADS in self.jobs.under_way:
             return
-        self.jobs.start(_HEADS, heads(self.request, ids))
+        self.jobs.start(_HEADS, heads(self.request.by(split.convention), ids, split.baseline))
         self._wait(_HEADS)
 
     def advance(self) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from eqlin_core.errors import EqlinError
+from eqlin_core.runs.convention import PUBLISHED
 from eqlin_core.runs.exactness import Exactness
 from eqlin_core.runs.prompt import EarlySpectra, RunKey, SpectrumRun, Target, TokenRun
 from eqlin_core.runs.treatments import Treatment
@@ -44,6 +45,7 @@ def token_run(prompt: str = "The bridge", exactness: Exactness = EXACT) -> Token
         key=RunKey("made-up", "0", "float32", tuple(ord(letter) for letter in prompt), "up"),
         prompt=prompt,
         device="cpu",
+        expected=np.full(D, 0.25),
         width=D,
         n_layers=1,
         tokens=["The", " bridge"],
@@ -120,17 +122,23 @@ class MadeUpEngine:
     def ready(self, progress: Any, request: Request) -> None:
         self.readied.append(request)
 
-    def tokens(self, progress: Any, request: Request, fresh: bool) -> TokenRun:
-        if request in self.saved and not fresh:
-            return replace(token_run(request.prompt), saved=True, made="2026-11-22T10:00:00+00:00")
-        self.computed.append(("tokens", request.prompt))
+    def tokens(self, progress: Any, request: Request, fresh: bool, baseline: str | int) -> TokenRun:
+        of_the_page = request.by(PUBLISHED) if (split := not request.convention.published) else request
+        if of_the_page in self.saved and not fresh:
+            return replace(self._split(request, baseline), saved=True, made="2026-11-22T10:00:00+00:00")
+        self.computed.append(("split" if split else "tokens", request.prompt))
         if "impossible" in request.prompt:
             raise EqlinError("This prompt is impossible; type another.")
         if "long" in request.prompt:
             progress.publish("preview", replace(token_run(request.prompt), exactness=None, complete=False))
             if self.hold is not None:
                 self.hold(progress)
-        return token_run(request.prompt)
+        return self._split(request, baseline)
+
+    @staticmethod
+    def _split(request: Request, baseline: str | int) -> TokenRun:
+        run = token_run(request.prompt)
+        return replace(run, key=replace(run.key, **request.convention.keywords), baseline=baseline)
 
     def spectra(self, progress: Any, request: Request, fresh: bool) -> SpectrumRun:
         if request in self.saved and not fresh:

@@ -54,8 +54,8 @@ def heads_run(ids: tuple[int, ...], run: TokenRun | None = None) -> HeadsRun:
     run = run or token_run()
     T, H = len(run.tokens), 2
     one = 0.1 * np.arange(1, L + 1)[:, None, None] * np.arange(1, H + 1)[:, None] * np.ones(T)
-    heads = np.stack([one if i == 0 else np.zeros_like(one) for i in ids])
-    m = len(ids)
+    heads = np.stack([one if i == 0 else np.zeros_like(one) for i in (*ids, -1)])  # nothing of the mean logit
+    m = len(heads)
     return HeadsRun(
         key=run.key,
         tokens=run.tokens,
@@ -98,6 +98,6 @@ class MadeUpLayers:
             raise self.failure
         return sweep_run(mode)
 
-    def heads(self, progress: Reporter, request: Request, ids: tuple[int, ...]) -> HeadsRun:
+    def heads(self, progress: Reporter, request: Request, ids: tuple[int, ...], baseline: str | int) -> HeadsRun:
         self.computed.append((request.prompt, ids))
         return heads_run(ids)

@@ -8,10 +8,11 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from eqlin_core import EqlinError
+from eqlin_core.runs.split import Split
 from pages.sweep.jobs import sweep
 from pages.sweep.state import Layers
 from pages.sweep.watch import affordable
-from pages.worker.request import Request
+from pages.worker.request import DEFAULT_SPLIT, Request
 from pages.worker.worker import Worker
 from tests.pages.run_cases import give, target, token_run
 from tests.pages.sweep.layer_cases import MadeUpLayers, heads_run, sweep_run
@@ -109,7 +110,7 @@ def test_a_failure_is_one_sentence_and_leaves_what_is_there(jobs: MadeUpLayers) 
 def test_heads_are_asked_for_once_and_again_for_another_token(jobs: MadeUpLayers) -> None:
     state = finished()
     for ids in ((0, 1), (0, 1), (0,), (0, 1, 7)):
-        state.ask_heads(ids)
+        state.ask_heads(ids, Split())
         settle(state)
     assert jobs.computed[2:] == [("The bridge", (0, 1)), ("The bridge", (0, 1, 7))]
     assert state.heads is not None
@@ -228,6 +229,7 @@ def drawn_heads(head: tuple[int, int] | None = None) -> AppTest:
 
     run = token_run()
     state = Layers("ada", request=BRIDGE, heads=heads_run(tuple(t.token_id for t in run.targets)))
+    state.heads_by = DEFAULT_SPLIT.convention, DEFAULT_SPLIT.baseline
     values = {"run": run, "state": state, "explained": Explained(target(0), None), "head": head}
     app = AppTest.from_function(draw_heads, kwargs=values)
     app.run(timeout=30)
@@ -246,4 +248,4 @@ def test_the_head_that_writes_most_is_opened_and_another_can_be() -> None:
 
 def test_all_parts_sum_to_the_logit_on_the_page() -> None:
     (said,) = [caption.value for caption in drawn_heads().caption if "embedding and constants" in caption.value]
-    assert said.startswith("With 0.500 of the embedding and constants they sum to 10.1; the logit is 10.1")
+    assert said.startswith("With 0.500 of the embedding and constants they sum to 10.1; the target is 10.1")

@@ -94,7 +94,7 @@ def test_an_empty_prompt_gives_a_sentence_and_computes_nothing(engine: MadeUpEng
     assert session.tokens is not None
     assert session.spectra is not None
     assert not session.busy
-    assert engine.computed == [("tokens", "The bridge"), ("spectra", "The bridge")]
+    assert engine.computed == [("tokens", "The bridge"), ("split", "The bridge"), ("spectra", "The bridge")]
 
 
 def test_a_failed_request_keeps_the_former_result_and_drops_the_rest_of_its_jobs(engine: MadeUpEngine) -> None:
@@ -135,7 +135,7 @@ def test_asking_for_what_is_shown_computes_nothing(engine: MadeUpEngine) -> None
     for _ in range(3):
         session.ask(BRIDGE)
     assert not session.busy
-    assert engine.computed == [("tokens", "The bridge"), ("spectra", "The bridge")]
+    assert engine.computed == [("tokens", "The bridge"), ("split", "The bridge"), ("spectra", "The bridge")]
 
 
 def test_asking_three_times_quickly_computes_once(engine: MadeUpEngine, gate: Gate) -> None:
@@ -144,7 +144,7 @@ def test_asking_three_times_quickly_computes_once(engine: MadeUpEngine, gate: Ga
         session.ask(BRIDGE)
     gate.open.set()
     settle(session)
-    assert engine.computed == [("tokens", "The bridge"), ("spectra", "The bridge")]
+    assert engine.computed == [("tokens", "The bridge"), ("split", "The bridge"), ("spectra", "The bridge")]
     assert session.spectra is not None
 
 
@@ -184,7 +184,7 @@ def test_two_visitors_with_one_request_share_the_computation(engine: MadeUpEngin
     first, second = finished(BRIDGE), finished(BRIDGE)
     assert first.tokens is second.tokens
     assert first.spectra is second.spectra
-    assert len(engine.computed) == 2
+    assert len(engine.computed) == 3
 
 
 def test_a_visitor_who_cancels_does_not_take_the_spectra_from_another(engine: MadeUpEngine, gate: Gate) -> None:
@@ -248,7 +248,7 @@ def test_asking_for_the_saved_run_on_the_screen_computes_it(engine: MadeUpEngine
     session.ask(BRIDGE)
     settle(session)
     assert not session.saved
-    assert engine.computed == [("tokens", "The bridge"), ("spectra", "The bridge")]
+    assert engine.computed == [("tokens", "The bridge"), ("split", "The bridge"), ("spectra", "The bridge")]
     session.ask(BRIDGE)
     assert not session.busy, "a fresh run is not computed again"
 
