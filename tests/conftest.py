@@ -7,7 +7,8 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from jaxtyping import install_import_hook
+
+from tests.shapes import check_shapes
 
 if TYPE_CHECKING:
     from eqlin_core import LanguageModel
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 # Before anything imports the engine, so that every function of it is checked.
-install_import_hook("eqlin_core", "beartype.beartype")
+check_shapes("eqlin_core")
 
 
 @pytest.fixture(autouse=True)
