@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from eqlin_core.audit.families import FAMILIES, tiny_model, tiny_prompt
+from eqlin_core.maps.linear_map import LinearMap, linearize
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.loading import load_model
 
@@ -41,6 +42,14 @@ def llama(variant: str = "grouped", dtype: torch.dtype = torch.float64) -> Langu
 def default_model(dtype: str = "float64") -> LanguageModel:
     """The real bundled default model; shared."""
     return load_model("smollm2-135m", dtype, device="cpu")
+
+
+@functools.cache
+def marin_map(dtype: str = "float64") -> LinearMap:
+    """The default model's map at ``MARIN`` with its matrix; shared."""
+    lin = linearize(default_model(dtype), MARIN)
+    lin.jacobian()
+    return lin
 
 
 @torch.no_grad()

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 import eqlin_core as eq
-from tests.cases import MARIN, default_model, relative, stock_outputs, stock_residual_stream
+from tests.cases import MARIN, default_model, marin_map, relative, stock_outputs, stock_residual_stream
 
 
 @pytest.fixture(scope="module")
 def lin() -> eq.LinearMap:
-    return eq.linearize(default_model(), MARIN)
+    return marin_map()
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,6 @@ def spectrum(lin: eq.LinearMap) -> eq.Spectrum:
 
 
 def test_the_map_of_the_default_model_is_exact_in_float64(lin: eq.LinearMap) -> None:
-    lin.jacobian()
     exactness = lin.exactness()
     assert exactness.exact
     assert exactness.reconstruction < 1e-14
@@ -59,7 +58,7 @@ def test_the_first_left_vector_of_bridge_reads_as_bridges(spectrum: eq.Spectrum)
 
 
 def test_float32_agrees_with_float64(lin: eq.LinearMap, spectrum: eq.Spectrum) -> None:
-    single = eq.linearize(default_model("float32"), MARIN)
+    single = marin_map("float32")
     assert relative(single.jacobian().double(), lin.jacobian()) < 1e-3
     torch.testing.assert_close(eq.spectrum(single, k=4).S.double(), spectrum.S, rtol=1e-3, atol=1e-3)
 

@@ -79,7 +79,7 @@ def test_the_guide_reads_every_depth(default_model_float32: eq.LanguageModel) ->
     assert log_p[-1] == max(log_p[-1], log_p[0])
 
 
-def test_every_preset_changes_the_text(default_model_float32: eq.LanguageModel) -> None:
+def test_every_preset_changes_the_text(default_model_float32: eq.LanguageModel, operator: SteeringOperator) -> None:
     expected = {
         "Golden Gate": "Bridge",
         "Dragon": "dragon",
@@ -90,9 +90,13 @@ def test_every_preset_changes_the_text(default_model_float32: eq.LanguageModel) 
         "Tallest bridge": "bridge",
     }
     assert set(expected) == set(STEERING_PRESETS)
+    operators = {(PLAN.concept, PLAN.layers, PLAN.final_norm): operator}  # two presets have one concept
     for name, word in expected.items():
         preset = STEERING_PRESETS[name]
-        op = steering_operator(default_model_float32, preset.concept, preset.layers, final_norm=preset.final_norm)
+        of = preset.concept, preset.layers, preset.final_norm
+        if of not in operators:
+            operators[of] = steering_operator(default_model_float32, of[0], of[1], final_norm=of[2])
+        op = operators[of]
         made = steer(default_model_float32, preset.prompt, operator=op, strength=preset.strength, max_new_tokens=12)
         plain = steer(default_model_float32, preset.prompt, max_new_tokens=12)
         assert word in made.text

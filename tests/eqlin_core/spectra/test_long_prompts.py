@@ -6,9 +6,11 @@ import pytest
 import torch
 
 import eqlin_core as eq
+from eqlin_core.resources.plan import plan_run
 from tests.benchmarks.measure import MIB, peak_memory
 from tests.cases import default_model
 
+TOKENS = 10
 WORDS = "The bridge out of Marin is the longest in the world and was built by people who loved the sea. "
 
 
@@ -36,10 +38,11 @@ def check(lin: eq.LinearMap, found: eq.Spectrum, tokens: int) -> None:
 
 def test_a_small_budget_keeps_the_matrix_of_many_tokens_out_of_memory() -> None:
     """In a scratch file, whose pages the system takes back when it needs them: it is not counted here."""
-    lin, found, _ = take_apart(24, 48 * MIB, 4)
+    assert plan_run(default_model("float32"), TOKENS, memory_budget=TOKENS * 2 * MIB).place == "scratch file"
+    lin, found, _ = take_apart(TOKENS, TOKENS * 2 * MIB, 4)
     whole = eq.linearize(lin.lm, token_ids=lin.token_ids)
     torch.testing.assert_close(lin.jacobian(), whole.jacobian(), rtol=1e-3, atol=1e-4)
-    check(lin, found, 24)
+    check(lin, found, TOKENS)
 
 
 @pytest.mark.slow

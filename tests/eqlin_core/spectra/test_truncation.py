@@ -10,7 +10,7 @@ import eqlin_core as eq
 from eqlin_core.analysis.prompt import next_logits
 from eqlin_core.models.readout import next_token_logits
 from eqlin_core.spectra.truncation import _keeps
-from tests.cases import FAMILY_NAMES, LLAMAS, MARIN, PROMPT, default_model, family, llama, relative
+from tests.cases import FAMILY_NAMES, LLAMAS, PROMPT, family, llama, marin_map, relative
 
 
 def cut(matrix: Tensor, r: int) -> Tensor:
@@ -123,7 +123,7 @@ def test_what_predicts_no_token_and_a_spectrum_of_another_map_are_refused() -> N
 
 def test_the_default_model_s_prediction_needs_88_triplets_a_token() -> None:
     """Its two most likely next tokens are nearly tied, which the first triplets decide one way and the other."""
-    lin = eq.linearize(default_model("float32"), MARIN)
+    lin = marin_map("float32")
     found = eq.truncate(lin)
     assert found.keeps is not None
     assert 80 <= found.keeps <= 96
