@@ -22,7 +22,7 @@ from eqlin_core.models.experts import eager_experts
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.prompts import prompt_ids
 from eqlin_core.runs.convention import Convention
-from eqlin_core.runs.split import Split, TargetKind
+from eqlin_core.runs.split import TARGET_KINDS, Split, TargetKind
 
 STEPS = 10  # of integrated gradients, by Gauss-Legendre quadrature
 _ROWS = 16  # prompts of a batch that gradients are taken of
@@ -35,6 +35,7 @@ class Explained:
         self.lm, self.token_ids = lm, list(prompt_ids(lm, None, token_ids))
         self._maps: dict[Convention, LinearMap] = {}
         self._directions: dict[TargetKind, Tensor] = {}
+        self._seen_by: dict[Convention, dict[TargetKind, Tensor]] = {}
         self.inputs = self.map(Convention()).inputs
         likely = int((lm.unembedding @ self.map(Convention()).output.to(lm.unembedding)).argmax())
         self.token = likely if token is None else token
@@ -55,6 +56,13 @@ class Explained:
         if kind not in self._directions:
             self._directions[kind] = direction(self.map(Convention()), self.token, kind)
         return self._directions[kind]
+
+    def seen_by(self, convention: Convention, kind: TargetKind) -> Float[Tensor, "tokens d"]:
+        """J_i^T w of every token: what the target reads of it by this map. Both targets are asked for at once."""
+        if convention not in self._seen_by:
+            rows = self.map(convention).adjoint(torch.stack([self.direction(k) for k in TARGET_KINDS]))
+            self._seen_by[convention] = dict(zip(TARGET_KINDS, rows, strict=True))
+        return self._seen_by[convention][kind]
 
     def gradients(self, rows: Float[Tensor, "n tokens d"], kind: TargetKind) -> Float[Tensor, "n tokens d"]:
         """The untouched model's gradient of the target at other embeddings."""
@@ -90,8 +98,8 @@ def split_method(split: Split) -> Method:
     """The terms of an exact split."""
 
     def score(prompt: Explained) -> Tensor:
-        lin = prompt.map(split.convention)
-        return lin.logit_split(prompt.direction(split.target)[None], split.baseline)[0][0]
+        baseline = prompt.map(split.convention).baseline(split.baseline)
+        return (prompt.seen_by(split.convention, split.target) * (prompt.inputs - baseline)).sum(-1)
 
     return Method(split.words, True, score)
 
