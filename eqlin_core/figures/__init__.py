@@ -2,17 +2,20 @@
 
 They need neither torch nor Streamlit, so a notebook can use them as well:
 
-    chart = figures.singular_values(spectrum.S.numpy(), lin.tokens, theme="dark")
+    chart = figures.singular_values(eq.spectrum(lin), lin.tokens, theme="dark")  # or an array
     chart.figure.show(config=chart.config())
     chart.to_csv()
 
 In Streamlit: `st.plotly_chart(chart.figure, theme=None, config=chart.config(), key=...)`.
 """
 
+from .agreement import agreement
 from .chart import Chart, plot_config
 from .chips import chips_html
+from .deletion_curves import deletion_curves
+from .faithfulness import hidden_effects, leave_one_out
 from .heads import direct_layers, head_tokens, heads_table
-from .labels import format_error, format_number, visible_token
+from .labels import LogProbability, format_error, format_number, visible_token
 from .layers import first_layers, layer_path, layer_spectra, layer_stable_ranks
 from .matrix import line_norms, matrix_heatmap
 from .palette import Theme, diverging_colour, token_colours
@@ -26,8 +29,11 @@ from .waterfall import waterfall
 
 __all__ = [
     "Chart",
+    "LogProbability",
     "Theme",
+    "agreement",
     "chips_html",
+    "deletion_curves",
     "direct_layers",
     "diverging_colour",
     "error_histogram",
@@ -36,10 +42,12 @@ __all__ = [
     "format_number",
     "head_tokens",
     "heads_table",
+    "hidden_effects",
     "joint_spectrum",
     "layer_path",
     "layer_spectra",
     "layer_stable_ranks",
+    "leave_one_out",
     "line_norms",
     "matrix_heatmap",
     "norms_and_cosines",

@@ -6,7 +6,7 @@ from html import escape
 import numpy as np
 from jaxtyping import Float
 
-from .labels import Explained, printed, visible_token
+from .labels import Explained, printed, target_name, visible_token
 from .palette import MONO, Theme, diverging_colour, look
 
 CHIP_WIDTH = 40  # characters of one chip before the ellipsis
@@ -60,4 +60,4 @@ def _explained_name(explained: Explained | None) -> str:
     if explained is None:
         return ""
     names = (explained,) if isinstance(explained, str) else explained
-    return " of the " + " − ".join(f"logit of {visible_token(token, CHIP_WIDTH)}" for token in names)
+    return " of the " + " − ".join(f"{target_name(token)} of {visible_token(token, CHIP_WIDTH)}" for token in names)

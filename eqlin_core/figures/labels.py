@@ -40,6 +40,12 @@ def token_label(token: str, width: int | None = 16) -> str:
     return isolated(plotly_text(visible_token(token, width)))
 
 
+def text_label(text: str, width: int | None = None) -> str:
+    """Words for Plotly's text, such as the name of a measure: spaces stay, everything else is as in `token_label`."""
+    words = " ".join(visible_token(word) if word else "" for word in text.split(" "))
+    return isolated(plotly_text(words if width is None or len(words) <= width else words[: width - 1] + "…"))
+
+
 def plotly_text(text: str) -> str:
     """Text that Plotly draws literally: it reads <b>, &amp;, $tex$ and, in hover text, %{x}."""
     return "".join(PLOTLY_ENTITIES.get(c, c) for c in text)
@@ -52,10 +58,21 @@ def isolated(text: str) -> str:
     return text
 
 
+class LogProbability(str):
+    """A token whose log-probability, not whose logit, is explained: in place of the token's text."""
+
+    __slots__ = ()
+
+
+def target_name(explained: str) -> str:
+    """What is explained of one token: the logit, or along a log-probability what it has above the mean logit."""
+    return "logit above the mean" if isinstance(explained, LogProbability) else "logit"
+
+
 def logit_label(explained: Explained, width: int | None = 16) -> str:
     """What is explained, for Plotly's text: one token's logit, or the difference of two."""
     if isinstance(explained, str):
-        return f"logit of {token_label(explained, width)}"
+        return f"{target_name(explained)} of {token_label(explained, width)}"
     return " − ".join(f"logit of {token_label(token, width)}" for token in explained)
 
 

@@ -49,12 +49,15 @@ def base_layout(
     }
 
 
-def token_axis(theme: Theme, tokens: Sequence[str], **changes: Any) -> dict[str, Any]:
-    """An x axis over token positions: x is the index, so repeated tokens stay apart; the labels are the tokens."""
+def token_axis(theme: Theme, tokens: Sequence[str], first: int = 0, **changes: Any) -> dict[str, Any]:
+    """An x axis over token positions: x is the index, so repeated tokens stay apart; the labels are the tokens.
+
+    `first` is the position of the first of them in the prompt.
+    """
     labels = token_labels(tokens)
     if len(tokens) <= ALL_LABELS:
         return label_axis(theme, "input token, in the order of the prompt", labels, **changes)
-    labels = [f"{i} {label}" for i, label in enumerate(labels)]
+    labels = [f"{i} {label}" for i, label in enumerate(labels, first)]
     return label_axis(theme, "position and input token", labels, **changes)
 
 

@@ -9,7 +9,7 @@ from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import accumulate, pairwise
+from itertools import accumulate, cycle, pairwise
 from typing import Literal
 
 Theme = Literal["light", "dark"]
@@ -31,6 +31,9 @@ class Look:
     negative: str
     total: str  # bars that are sums, neither for nor against
     ramp: tuple[tuple[float, float, float], tuple[float, float, float]]  # first and last token: OKLCH L, C, hue
+    kinds: tuple[
+        str, ...
+    ]  # of things without order or sign, beside the accent: violet, gold, green, wine or rose, slate
 
 
 LOOKS: dict[str, Look] = {
@@ -44,6 +47,7 @@ LOOKS: dict[str, Look] = {
         negative="#b8501a",
         total="#6b7480",
         ramp=((0.40, 0.16, 300.0), (0.74, 0.15, 95.0)),
+        kinds=("#9e80d1", "#d4ab4f", "#379a7f", "#692845", "#9ab4d0"),
     ),
     "dark": Look(
         background="#0e1117",
@@ -55,10 +59,12 @@ LOOKS: dict[str, Look] = {
         negative="#f2935a",
         total="#8a939e",
         ramp=((0.58, 0.16, 300.0), (0.88, 0.15, 95.0)),
+        kinds=("#7a5da9", "#a1790c", "#206c58", "#fdbdca", "#7f8e9e"),
     ),
 }
 
 FADED = 0.45  # how much is left of the colour of what is not highlighted
+KINDS = ("attention", "norms", "gates", "softmax")  # what always has the same one of `Look.kinds`
 DIVERGING_STOPS = 33  # of the colour scale a heat map gets; between them the browser interpolates in sRGB
 
 
@@ -78,6 +84,18 @@ def token_scale(theme: Theme = "light") -> list[tuple[float, str]]:
     """The token ramp as a Plotly colour scale, for a colour bar that runs over positions."""
     colours = token_colours(DIVERGING_STOPS, theme)
     return [(i / (DIVERGING_STOPS - 1), colour) for i, colour in enumerate(colours)]
+
+
+def kind_colours(names: Sequence[str], theme: Theme = "light") -> list[str]:
+    """A colour for each name: the accent for the first, its own for each of `KINDS`, of `Look.kinds` for the others.
+
+    Told apart in every colour blindness while there are at most 1 + len(Look.kinds); beyond that they come again.
+    """
+    colours = look(theme)
+    own = dict(zip(KINDS, colours.kinds, strict=False))
+    taken = {own[name] for name in names[1:] if name in own}
+    free = cycle([colour for colour in colours.kinds if colour not in taken] or colours.kinds)
+    return [colours.accent, *(own[name] if name in own else next(free) for name in names[1:])][: len(names)]
 
 
 def diverging_colour(value: float, limit: float, theme: Theme = "light") -> tuple[str, str]:

@@ -11,14 +11,15 @@ from .chart import Chart
 from .labels import printed
 from .layout import BAR, base_layout, colour_bar, hover_tokens, token_axis, token_labels, value_axis
 from .palette import FADED, MONO, Theme, highlighted, look, token_colours, token_scale
+from .results import Spectra, as_array, tokens_of
 
 VALUE_LABELS = 20  # up to so many bars carry their number
 LEGEND_TOKENS = 18  # more lines than this are not told apart by a legend: a colour bar of positions replaces it
 
 
 def singular_values(
-    S: Float[np.ndarray, "tokens k"],
-    tokens: Sequence[str],
+    S: Float[np.ndarray, "tokens k"] | Spectra,
+    tokens: Sequence[str] | None = None,
     *,
     log: bool = True,
     normalised: bool = False,
@@ -27,10 +28,14 @@ def singular_values(
 ) -> Chart:
     """The singular values sigma_1..sigma_k of every token's matrix, as one line a token.
 
-    `normalised` divides each line by its sigma_1; `highlight` is the position of the token whose line stands out.
-    Tokens whose values are NaN are not known yet, and left out.
+    S is the values, or a spectrum, which may know its tokens. `normalised` divides each line by its sigma_1;
+    `highlight` is the position of the token whose line stands out. Tokens whose values are NaN are not known yet, and
+    left out. Raises ValueError for a joint spectrum, and without tokens.
     """
-    absolute = np.asarray(S, dtype=np.float64)
+    tokens = tokens_of(S, tokens)
+    absolute = as_array(S.S if isinstance(S, Spectra) else S)
+    if absolute.ndim != 2:
+        raise ValueError("Singular values of each token are drawn, not those of all together: see joint_spectrum.")
     T, k = absolute.shape
     if len(tokens) != T:
         raise ValueError(f"{T} spectra for {len(tokens)} tokens.")
@@ -65,15 +70,22 @@ def singular_values(
 
 
 def stable_ranks(
-    values: Float[np.ndarray, " tokens"],
-    tokens: Sequence[str],
+    values: Float[np.ndarray, " tokens"] | Spectra,
+    tokens: Sequence[str] | None = None,
     *,
     log: bool = False,
     highlight: int | None = None,
     theme: Theme = "light",
 ) -> Chart:
-    """The stable rank ||J_i||_F^2 / sigma_1^2 of every token's matrix; the dotted line is 1, its least value."""
-    ranks = np.asarray(values, dtype=np.float64)
+    """The stable rank ||J_i||_F^2 / sigma_1^2 of every token's matrix; the dotted line is 1, its least value.
+
+    `values` is the ranks, or a spectrum, which may know its tokens. Raises ValueError for a joint spectrum, and without
+    tokens.
+    """
+    tokens = tokens_of(values, tokens)
+    ranks = as_array(values.stable_rank if isinstance(values, Spectra) else values)
+    if ranks.ndim != 1:
+        raise ValueError("Stable ranks of each token are drawn, not the one of all together.")
     T = len(tokens)
     if len(ranks) != T:
         raise ValueError(f"{len(ranks)} stable ranks for {T} tokens.")

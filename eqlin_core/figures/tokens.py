@@ -11,6 +11,7 @@ from .chart import Chart
 from .labels import printed
 from .layout import BAR, base_layout, colour_bar, hover_tokens, token_axis, token_labels, value_axis
 from .palette import MONO, Theme, diverging_colour, diverging_scale, look, token_colours
+from .results import ExactMap, Vectors, vectors_of
 
 CELL_NUMBERS = 12  # input tokens up to which a heat map prints the numbers into its cells
 ROW_HEIGHT = 26  # pixels of a predicted token
@@ -68,7 +69,7 @@ def token_target_heatmap(
         "<br>share of the logit %{customdata[3]}<extra></extra>",
         "colorbar": colour_bar(theme, title),
     }
-    data = [cells, _cell_numbers(values, reach, theme)] if T <= CELL_NUMBERS else [cells]
+    data = [cells, cell_numbers(values, reach, theme)] if T <= CELL_NUMBERS else [cells]
     labels = token_labels(tokens)
     layout = base_layout(theme, "token-target-heatmap", [*tokens, *targets], ROW_HEIGHT * n + 110, labels) | {
         "xaxis": token_axis(theme, tokens),
@@ -97,13 +98,21 @@ def token_target_heatmap(
 
 
 def norms_and_cosines(
-    norms: Float[np.ndarray, " tokens"],
-    cosines: Float[np.ndarray, " tokens"],
-    tokens: Sequence[str],
+    norms: Float[np.ndarray, " tokens"] | ExactMap | Vectors,
+    cosines: Float[np.ndarray, " tokens"] | None = None,
+    tokens: Sequence[str] | None = None,
     *,
     theme: Theme = "light",
 ) -> Chart:
-    """Above, the lengths ||J_i x_i||; below, the cosine of each J_i x_i with the output y."""
+    """Above, the lengths ||J_i x_i||; below, the cosine of each J_i x_i with the output y.
+
+    `norms_and_cosines(lin)` takes all three from a linear map, or from a run that has them. Raises ValueError where
+    one is missing, or their numbers differ.
+    """
+    if isinstance(norms, ExactMap | Vectors):
+        norms, cosines, tokens = vectors_of(norms)
+    if cosines is None or tokens is None:
+        raise ValueError("Norms and cosines take norms, cosines and tokens, or a linear map.")
     lengths, angles = np.asarray(norms, dtype=np.float64), np.asarray(cosines, dtype=np.float64)
     T = len(tokens)
     if not len(lengths) == len(angles) == T:
@@ -148,16 +157,22 @@ def symmetric_range(values: Float[np.ndarray, "..."]) -> tuple[float, bool]:
     return (robust, True) if 0 < robust * 1.5 < largest else (largest, False)
 
 
-def _cell_numbers(values: np.ndarray, limit: float, theme: Theme) -> dict[str, Any]:
-    """The numbers in the cells, each in a text colour that reads well on its cell."""
+def cell_numbers(
+    values: np.ndarray, limit: float, theme: Theme, printed_values: np.ndarray | None = None
+) -> dict[str, Any]:
+    """The numbers in the cells, each in a text colour that reads well on its cell.
+
+    `values` [tokens, rows] are those of the colours; `printed_values`, of the same shape, where others are to be read.
+    """
     T, n = values.shape
+    numbers = values if printed_values is None else printed_values
     cells = [(i, j) for i in range(T) for j in range(n)]
     return {
         "type": "scatter",
         "mode": "text",
         "x": [i for i, _ in cells],
         "y": [j for _, j in cells],
-        "text": [printed(values[cell]) for cell in cells],
+        "text": [printed(numbers[cell]) for cell in cells],
         "textfont": {
             "family": MONO,
             "size": 11,

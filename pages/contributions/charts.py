@@ -25,7 +25,7 @@ SIDE_BY_SIDE = 12
 def chips(run: TokenRun, explained: Explained) -> None:
     """The prompt's tokens, coloured by what each adds to the explained target."""
     terms, _, _ = run.split(explained.direction)
-    st.html(figures.chips_html(run.tokens, terms, theme=theme(), measure=explained.text))
+    st.html(figures.chips_html(run.tokens, terms, theme=theme(), explained=explained.name))
 
 
 def sum_and_measured(
@@ -44,7 +44,6 @@ def sum_and_measured(
         total,
         run.tokens,
         explained=explained.name,
-        target=None if explained.kind == "logit" else explained.text,
         apart=apart,
         hatched=maps.differs(run.key.convention) if maps is not None else (),
         tolerance=run.bounds[0] * 100,
@@ -74,7 +73,6 @@ def next_tokens(run: TokenRun, explained: Explained) -> None:
             [target.token for target in run.targets],
             explained=marked,
             probabilities=[target.probability for target in run.targets],
-            measure=explained.kind,
             theme=theme(),
         ),
         "heatmap",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import streamlit as st
 
-from eqlin_core.figures import visible_token
+from eqlin_core.figures import LogProbability, visible_token
 from pages.visit.session import session
 
 if TYPE_CHECKING:
@@ -48,7 +48,9 @@ class Explained:
     @property
     def name(self) -> str | tuple[str, str]:
         """What the figures' builders take as the name of the explained logit."""
-        return self.first.token if self.second is None else (self.first.token, self.second.token)
+        if self.second is not None:
+            return self.first.token, self.second.token
+        return LogProbability(self.first.token) if self.kind == "log-probability" else self.first.token
 
     @property
     def text(self) -> str:

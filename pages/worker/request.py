@@ -20,7 +20,7 @@ EXAMPLES = (
 
 
 # What page Tokens opens with, chosen by measurement (docs/faithfulness.md); other pages open with the published map.
-DEFAULT_SPLIT = Split("log-probability", "zero", Convention("half", "half"))
+DEFAULT_SPLIT = Split("logit", "zero", Convention("half", "half"))
 
 
 @dataclass(frozen=True)

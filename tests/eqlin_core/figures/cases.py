@@ -1,6 +1,6 @@
 """Every chart at a number of tokens, with tokens that are hard to draw."""
 
-import functools
+from functools import cache
 
 import numpy as np
 
@@ -32,9 +32,9 @@ def prompt(T: int) -> list[str]:
     return [(MARIN + HARD)[i % (len(MARIN) + len(HARD))] for i in range(T)]
 
 
-@functools.cache
+@cache  # a hundred tests read each of them, and none writes
 def charts(T: int, theme: Theme = "light") -> dict[str, Chart]:
-    """All charts of one prompt of T tokens; shared, so leave them as they are."""
+    """All charts of one prompt of T tokens; ``charts.__wrapped__`` draws them anew."""
     random = np.random.default_rng(T)
     tokens = prompt(T)
     terms = random.normal(size=T)
@@ -42,8 +42,29 @@ def charts(T: int, theme: Theme = "light") -> dict[str, Chart]:
     rows = [(token, 3.0 - i) for i, token in enumerate(TARGETS)]
     columns, L = [*tokens, "joint"], 5
     reads = [[prompt(L + T)[(i + c) % T : (i + c) % T + 3] for c in range(T + 1)] for i in range(L)]
+    total = 0.5 + float(terms.sum())
+    measure = "log-probability of $x$ <b>%{x}"
+    parts = {"exact map": terms, "attention": -0.5 * terms[::-1], "norms <i>": random.normal(size=T)}
+    curves = {"exact split": -np.arange(5.0), "<b>": -np.sqrt(np.arange(5)), "random": -0.5 * np.arange(5)}
     return {
-        "waterfall": figures.waterfall(0.5, terms, 0.5 + float(terms.sum()), tokens, explained=" Golden", theme=theme),
+        "waterfall": figures.waterfall(0.5, terms, total, tokens, explained=" Golden", theme=theme),
+        "waterfall_apart": figures.waterfall(
+            0.5, terms, total, tokens, target=measure, apart=True, hatched=range(0, T, 3), theme=theme
+        ),
+        "leave_one_out": figures.leave_one_out(terms, tokens, theme=theme),
+        "leave_one_out_apart": figures.leave_one_out(
+            terms, tokens, measure=measure, unit="<b>", terms=terms[::-1], apart=True, theme=theme
+        ),
+        "hidden_effects": figures.hidden_effects(
+            parts, np.sum(list(parts.values()), axis=0), tokens, measure=measure, theme=theme
+        ),
+        "deletion": figures.deletion_curves(curves, range(5), measure=measure, kind="deletion", theme=theme),
+        "insertion": figures.deletion_curves(
+            {"%{x}": np.arange(60.0)}, np.arange(60), measure=measure, kind="insertion", theme=theme
+        ),
+        "agreement": figures.agreement(
+            [("published", terms), ("<i> half", -terms)], tokens, shown="published", differs=range(1, T, 2), theme=theme
+        ),
         "heatmap": figures.token_target_heatmap(random.normal(size=(T, len(TARGETS))), tokens, TARGETS, theme=theme),
         "norms": figures.norms_and_cosines(random.random(T), random.uniform(-1, 1, T), tokens, theme=theme),
         "singular_values": figures.singular_values(spectra, tokens, theme=theme),

@@ -13,7 +13,8 @@ from .cases import charts, prompt
 
 SIZES = [1, 7, 21, 60]
 NAMES = list(charts(1))
-OVER_TOKENS = ["heatmap", "norms", "stable_ranks"]
+OVER_TOKENS = ["heatmap", "norms", "stable_ranks", "leave_one_out", "hidden_effects", "agreement"]
+SHOW_THE_PROMPT = ["waterfall", "waterfall_apart", "leave_one_out_apart", "singular_values", "joint", *OVER_TOKENS]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -58,7 +59,7 @@ def test_zoom_is_kept_over_a_change_of_theme_and_given_up_with_the_prompt(name):
         return charts(T, theme)[name].figure.layout.uirevision
 
     assert revision(7, "light") == revision(7, "dark")
-    if name in ("waterfall", "singular_values", "joint", *OVER_TOKENS):  # the others do not show the prompt
+    if name in SHOW_THE_PROMPT:
         assert revision(7, "light") != revision(8, "light")
 
 
@@ -90,7 +91,8 @@ def test_no_token_is_read_as_markup(name):
     text = json.dumps(charts(60)[name].figure.to_dict(), default=str, ensure_ascii=False)
     tags = set(re.findall(r"<[^>]*>", text))
     assert tags <= {"<br>", "<b>", "</b>", "<i>", "</i>", "<extra>", "</extra>"}
-    assert text.count("<b>") == text.count("</b>") == text.count("<b>·Golden</b>")
+    meant = text.count("<b>·Golden</b>") + text.count("<b>published</b>")
+    assert text.count("<b>") == text.count("</b>") == meant
     assert "%{x}" not in text.replace("k = %{x}<br>", "")
     assert "$x$" not in text
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from eqlin_core.figures import format_error, format_number, visible_token
-from eqlin_core.figures.labels import logit_label, printed, token_label
+from eqlin_core.figures.labels import logit_label, printed, text_label, token_label
 
 
 @pytest.mark.parametrize(
@@ -102,3 +102,10 @@ def test_signs_are_shown_where_asked_for():
 @pytest.mark.parametrize(("x", "text"), [(1.52e-15, "1.5e-15"), (0, "0"), (0.0099, "9.9e-3"), (1.0, "1.0e0")])
 def test_errors_have_two_digits_and_an_exponent(x, text):
     assert format_error(x) == text
+
+
+def test_words_keep_their_spaces_and_lose_their_markup():
+    assert text_label("log-probability of ·Paris") == "log-probability of ·Paris"
+    assert text_label("logit of <b>\n") == "logit of &lt;b&gt;⏎"
+    assert text_label("a  b") == "a  b"
+    assert text_label("integrated gradients", 12) == "integrated …"

@@ -5,9 +5,32 @@ import numpy as np
 import pytest
 
 from eqlin_core.figures import diverging_colour, token_colours
-from eqlin_core.figures.palette import LOOKS, _to_oklab, contrast_ratio, diverging_scale, highlighted
+from eqlin_core.figures.palette import (
+    LOOKS,
+    _linear,
+    _to_oklab,
+    contrast_ratio,
+    diverging_scale,
+    highlighted,
+    kind_colours,
+)
 
 THEMES = ["light", "dark"]
+PARTS = ["exact map", "attention", "norms", "gates", "softmax", "another"]
+# Linear sRGB as it looks without the long, the middle or the short cones (Machado, Oliveira and Fernandes 2009).
+BLINDNESS = {
+    "none": np.eye(3),
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+
+
+def seen(colour: str, blindness: str) -> tuple[float, float, float]:
+    """OKLab of a colour as it looks to a colour-blind eye."""
+    linear = np.clip(np.array(BLINDNESS[blindness]) @ np.array(_linear(colour)), 0, 1)
+    encoded = [round(255 * (12.92 * c if c <= 0.0031308 else 1.055 * c ** (1 / 2.4) - 0.055)) for c in linear]
+    return _to_oklab("#{:02x}{:02x}{:02x}".format(*encoded))
 
 
 def brightness(colour: str) -> float:
@@ -71,6 +94,34 @@ def test_text_and_muted_text_read_on_the_page(theme):
     look = LOOKS[theme]
     assert contrast_ratio(look.text, look.background) >= 7
     assert contrast_ratio(look.muted, look.background) >= 4.5
+
+
+@pytest.mark.parametrize("blindness", BLINDNESS)
+@pytest.mark.parametrize("theme", THEMES)
+def test_kinds_are_told_apart_from_one_another_and_from_against_in_every_colour_blindness(theme, blindness):
+    colours = [*kind_colours(PARTS, theme), LOOKS[theme].negative]
+    distances = [math.dist(seen(a, blindness), seen(b, blindness)) for a, b in itertools.combinations(colours, 2)]
+    assert min(distances) > 0.09  # 0.02 is what one just notices
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_kinds_stand_out_from_the_page(theme):
+    page = LOOKS[theme].background
+    assert min(contrast_ratio(colour, page) for colour in kind_colours(PARTS, theme)) > 2
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_the_first_kind_has_the_accent_and_a_known_one_its_own_colour_whatever_stands_beside(theme):
+    look = LOOKS[theme]
+    assert kind_colours(PARTS, theme) == [look.accent, *look.kinds]
+    assert kind_colours(["a", "gates", "b", "attention"], theme) == [
+        look.accent,
+        look.kinds[2],
+        look.kinds[1],
+        look.kinds[0],
+    ]
+    assert kind_colours([], theme) == []
+    assert len(set(kind_colours(list("abcdef"), theme))) == 6
 
 
 def test_contrast_of_black_on_white_is_21():

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from eqlin_core.figures import waterfall
+from eqlin_core.figures.palette import LOOKS
+from eqlin_core.figures.waterfall_bars import DIFFERS
 
 from .cases import MARIN, prompt
 
@@ -75,8 +77,6 @@ def test_terms_and_tokens_of_different_number_are_refused():
 
 
 def test_terms_for_and_against_have_the_two_poles_of_the_diverging_pair():
-    from eqlin_core.figures.palette import LOOKS
-
     figure = waterfall(0.0, np.array([2.0, -1.0]), 1.0, ["a", "b"], explained="c").figure
     look = LOOKS["light"]
     assert list(figure.data[0].marker.color[1:]) == [look.positive, look.negative, look.total]
@@ -94,3 +94,56 @@ def test_the_axis_names_what_is_explained():
 def test_all_zero_parts_still_make_a_figure():
     figure = waterfall(0.0, np.zeros(1), 0.0, ["a"], explained="c").figure
     assert figure.layout.yaxis.range[0] < 0 < figure.layout.yaxis.range[1]
+
+
+def test_without_options_the_figure_is_what_it_was():
+    bias, terms, total = parts(7)
+    chart = waterfall(bias, terms, total, MARIN, explained=" Golden")
+    figure = chart.figure.to_dict()
+    assert figure["layout"]["uirevision"] == "waterfall:d568ba4f"
+    assert [trace["name"] for trace in figure["data"]] == ["terms", "running sum"]
+    assert set(figure["data"][0]["marker"]) == {"color", "line"}
+    assert not {"xaxis2", "yaxis2", "shapes"} & set(figure["layout"])
+    assert list(chart.table) == ["part", "position", "token", "term", "running_sum", "in_other_tokens"]
+
+
+def test_another_target_names_the_axis_and_the_total_and_has_a_zoom_of_its_own():
+    bias, terms, total = parts(7)
+    target = "log-probability of ·Paris"
+    logit = waterfall(bias, terms, total, MARIN, explained=" Paris").figure.layout
+    other = waterfall(bias, terms, total, MARIN, explained=" Paris", target=target).figure.layout
+    assert other.yaxis.title.text == target
+    assert other.xaxis.ticktext[-1] == "<i>log-probability</i>"
+    assert other.uirevision != logit.uirevision
+    alone = waterfall(bias, terms, total, MARIN, target=target).figure.layout
+    assert alone.yaxis.title.text == target
+    with pytest.raises(ValueError, match="log-probability is"):
+        waterfall(bias, terms, total + 1, MARIN, target=target)
+    with pytest.raises(ValueError, match="what is explained"):
+        waterfall(bias, terms, total, MARIN)
+
+
+def test_what_a_target_is_called_is_not_read_as_markup():
+    layout = waterfall(0.0, np.ones(1), 1.0, ["a"], target="<b> of %{x}").figure.layout
+    assert layout.yaxis.title.text == "&lt;b&gt; of &#37;{x}"
+    assert layout.xaxis.ticktext[-1] == "<i>&lt;b&gt;</i>"
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_hatched_bars_say_why_at_the_bar_on_the_axis_and_in_the_table(apart):
+    bias, terms, total = parts(7)
+    chart = waterfall(bias, terms, total, MARIN, explained=" Golden", hatched=[0, 3], apart=apart)
+    said = {}
+    for trace in chart.figure.data:
+        if trace.type == "bar":
+            for text, shape in zip(trace.customdata, trace.marker.pattern.shape, strict=True):
+                said[text.split("<br>")[0]] = (shape, DIFFERS in text)
+    assert said["The  position 0"] == said["·of  position 3"] == ("/", True)
+    assert sum(value == ("", False) for value in said.values()) == 5 + 2  # the other tokens, bias and total
+    assert DIFFERS in chart.figure.layout.xaxis.title.text
+    assert chart.table["differs"] == [False, True, False, False, True, *[False] * 4]
+
+
+def test_a_position_that_is_not_there_cannot_be_hatched():
+    with pytest.raises(ValueError, match="Position 7 is hatched, of 7 tokens"):
+        waterfall(*parts(7), MARIN, explained=" Golden", hatched=[2, 7])
