@@ -28,7 +28,7 @@ def test_leave_one_out_knows_logits_log_probabilities_and_contrasts(lin: eq.Line
     np.testing.assert_allclose(run.falls("logit", 9), logits[:, 1])
     np.testing.assert_allclose(run.falls("log-probability", 3), log_probabilities[:, 0])
     for kind in ("logit", "log-probability"):
-        np.testing.assert_allclose(run.falls(kind, 3, 9), logits[:, 0] - logits[:, 1], atol=1e-9)  # type: ignore[arg-type]
+        np.testing.assert_allclose(run.falls(kind, 3, 9), logits[:, 0] - logits[:, 1], atol=1e-9)
     assert run.key.attention == "half"
 
 

@@ -57,7 +57,12 @@ def test_chunks_change_nothing_and_a_set_is_run_once(monkeypatch: pytest.MonkeyP
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-10)
     rows: list[int] = []
     run = Deleter._logits
-    monkeypatch.setattr(Deleter, "_logits", lambda self, v: rows.append(len(v)) or run(self, v))
+
+    def counted(self: Deleter, v: torch.Tensor) -> torch.Tensor:
+        rows.append(len(v))
+        return run(self, v)
+
+    monkeypatch.setattr(Deleter, "_logits", counted)
     again, _ = small.measure([{1}, {1}, {2, 3}, {3, 2}])
     assert sum(rows) == 1, "only {2, 3} is new"
     torch.testing.assert_close(again[0], again[1])

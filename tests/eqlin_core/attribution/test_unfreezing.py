@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -58,11 +60,11 @@ class _HeldButAttention(LlamaByHand):
         cos, sin = (t[0].double() for t in self.decoder.rotary_emb(x[None], torch.arange(T)[None]))
         future = torch.ones(T, T, dtype=torch.bool).triu(1)
 
-        def norm(module: torch.nn.Module, at: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        def norm(module: Any, at: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
             scale = torch.rsqrt(at.square().mean(-1, keepdim=True) + module.variance_epsilon)
             return module.weight * scale * value
 
-        def attend(layer: torch.nn.Module, h: torch.Tensor) -> torch.Tensor:
+        def attend(layer: Any, h: torch.Tensor) -> torch.Tensor:
             a = layer.self_attn
             q, k, v = (p(h).view(T, -1, e).transpose(0, 1) for p in (a.q_proj, a.k_proj, a.v_proj))
             q, k = (t * cos + torch.cat([-t[..., e // 2 :], t[..., : e // 2]], -1) * sin for t in (q, k))
