@@ -2,12 +2,13 @@
 
 import streamlit as st
 
-from pages.contributions.charts import chips, next_tokens, sum_and_measured
+from pages.contributions.charts import SIDE_BY_SIDE, chips, next_tokens, sum_and_vectors
 from pages.contributions.choices import choose_split, in_words
 from pages.contributions.measured import (
     agreement_words,
     deletion_curves,
     freezing_hides,
+    leave_one_out_bars,
     map_table,
     measured_or_asked,
     other_maps,
@@ -53,11 +54,18 @@ def page() -> None:
     chips(run, explained)
     with st.container():
         agreement_words(run, explained, loo, maps)
-    sum_and_measured(run, explained, loo, maps, choices.apart)
+    sum_and_vectors(run, explained, maps, choices.apart)
+    if run.complete:
+        few = len(run.tokens) <= SIDE_BY_SIDE
+        with st.container():
+            left, right = st.columns(2, gap="medium") if few else (st.container(), st.container())
+        with left:
+            leave_one_out_bars(run, explained, loo, choices.apart)
+        with right:
+            freezing_hides(request, run, choices.split, explained)
     next_tokens(run, explained)
     if run.complete:
         map_table(run, maps)
-        freezing_hides(request, run, choices.split, explained)
         deletion_curves(request, run, choices.split, explained)
 
 

@@ -9,12 +9,11 @@ import streamlit as st
 
 from eqlin_core import figures
 from eqlin_core.figures import format_error, format_number
-from pages.contributions.measured import leave_one_out_bars
 from pages.widgets.charts import show
 from pages.widgets.theme import theme
 
 if TYPE_CHECKING:
-    from eqlin_core.runs.deletion import ConventionsRun, LeaveOneOutRun
+    from eqlin_core.runs.deletion import ConventionsRun
     from eqlin_core.runs.prompt import TokenRun
     from pages.widgets.explained import Explained
 
@@ -28,14 +27,8 @@ def chips(run: TokenRun, explained: Explained) -> None:
     st.html(figures.chips_html(run.tokens, terms, theme=theme(), explained=explained.name))
 
 
-def sum_and_measured(
-    run: TokenRun,
-    explained: Explained,
-    loo: LeaveOneOutRun | None,
-    maps: ConventionsRun | None,
-    apart: bool,
-) -> None:
-    """The target as a sum with leave-one-out below it, and the contributions as vectors beside a short prompt's."""
+def sum_and_vectors(run: TokenRun, explained: Explained, maps: ConventionsRun | None, apart: bool) -> None:
+    """The target as a sum, and the contributions as vectors: beside each other where the prompt is short."""
     few = len(run.tokens) <= SIDE_BY_SIDE
     terms, bias, total = run.split(explained.direction)
     waterfall = figures.waterfall(
@@ -54,8 +47,6 @@ def sum_and_measured(
     with left:
         st.header(f"How the {explained.text} comes about")
         show(waterfall, "waterfall", _difference(bias + float(np.sum(terms)), total, run.key.dtype, explained))
-        if run.complete:
-            leave_one_out_bars(run, explained, loo, apart)
     with right:
         _vectors(run)
 

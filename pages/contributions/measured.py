@@ -169,13 +169,13 @@ def deletion_curves(request: Request, run: TokenRun, split: Split, explained: Ex
     with left:
         show(
             figures.deletion_curves(found.deletion, found.points, measure=name, kind="deletion", theme=theme()),
-            "deletion",
+            "deletion-curves",
             "The highest deleted first: the faster it falls, the better the order.",
         )
     with right:
         show(
             figures.deletion_curves(found.insertion, found.points, measure=name, kind="insertion", theme=theme()),
-            "insertion",
+            "insertion-curves",
             "Only the highest kept: the faster it rises, the better the order.",
         )
 

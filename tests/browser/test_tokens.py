@@ -182,7 +182,7 @@ def test_a_typed_next_token_is_explained_and_nonsense_gets_a_sentence(first_page
 
 def test_the_data_of_a_chart_downloads_as_a_table_of_exact_numbers(first_page: Page, tmp_path: Path) -> None:
     rows = downloaded_csv(first_page, "waterfall", tmp_path)
-    assert list(rows[0]) == ["part", "position", "token", "term", "running_sum", "in_other_tokens"]
+    assert list(rows[0]) == ["part", "position", "token", "term", "running_sum", "in_other_tokens", "differs"]
     assert [row["token"] for row in rows[1:-1]] == ["The", " bridge", " out", " of", " Marin", " is", " the"]
     assert [float(row["term"]) for row in rows] == traces(first_page, "waterfall")[0]["y"]
     assert float(rows[-1]["term"]) == pytest.approx(sum(float(row["term"]) for row in rows[:-1]), rel=1e-5)
