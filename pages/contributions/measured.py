@@ -132,13 +132,13 @@ def map_table(run: TokenRun, maps: ConventionsRun | None) -> None:
 
 def freezing_hides(request: Request, run: TokenRun, split: Split, explained: Explained) -> None:
     """The stacked bars: the measured effect of each token's deletion, by what made it."""
-    if len(run.tokens) > UNASKED and st.session_state.get(_ASKED) != run.key.token_ids:
-        return
     st.header("What freezing hides")
     st.caption(
         "Deleting a token (its embedding replaced by the mean) changes more than the exact map shows: attention moves, "
         "norms rescale, gates open and close. Each kind is set free in turn; the parts sum to what the model does."
     )
+    if not st.toggle(f"Measure: {4 * len(run.tokens)} runs", key="freezing", bind="query-params"):
+        return
     found = page_jobs().want(
         "hidden",
         hidden(request.by(split.convention), explained.kind, explained.first.token_id, explained.second_id),
@@ -157,9 +157,13 @@ def deletion_curves(request: Request, run: TokenRun, split: Split, explained: Ex
     """Deletion and insertion in the order of the split, of leave-one-out, and of chance."""
     if explained.second is not None or len(run.tokens) < 2:
         return
-    if len(run.tokens) > UNASKED and st.session_state.get(_ASKED) != run.key.token_ids:
-        return
     st.header("Deleting tokens in the order of their terms")
+    st.caption(
+        "What is left of the prediction as more and more tokens are deleted, or only so many kept: in the order of the "
+        "split above, of leave-one-out, and of chance."
+    )
+    if not st.toggle("Measure the curves", key="curves", bind="query-params"):
+        return
     found = page_jobs().want("curves", curves(request, split, explained.first.token_id, _deletion()))
     if found is None:
         waiting("curves", "the curves")

@@ -20,6 +20,7 @@ PLOT = ".js-plotly-plot"
 # What Streamlit marks as left of the run before, and what it keeps in sight beside something passing.
 STALE = ':is([data-stale="true"], [data-retained])'
 TOKEN_CHARTS = ("waterfall", "norms", "heatmap")
+CHIPS = '[data-testid="stHtml"] [role="listitem"]'
 SPECTRA_CHARTS = ("singular-values", "stable-ranks", "readout", "effect")
 
 # The traces of a chart as plain numbers; Plotly keeps what came in binary as a typed array beside the original.
@@ -83,7 +84,7 @@ def axis_type(page: Page, key: str, axis: str = "yaxis") -> str:
 
 def chips(page: Page) -> list[str]:
     """The prompt's tokens, as the chips above the charts show them."""
-    return page.locator('[data-testid="stHtml"] [role="listitem"]').all_inner_texts()
+    return page.locator(CHIPS).all_inner_texts()
 
 
 def facts(page: Page) -> dict[str, str]:
@@ -137,6 +138,8 @@ def wait_for_tokens(page: Page, count: int) -> None:
     """Wait until the contributions of a prompt of so many tokens are shown; its matrix may still be under way."""
     wording = "1 token" if count == 1 else f"{count} tokens"
     expect(page.locator(".eq-strip")).to_contain_text(re.compile(rf"prompt\s*{wording}(?!s)"), timeout=PATIENT)
+    if urlsplit(page.url).path in ("/", "/tokens"):  # which has a split of its own, a moment later
+        expect(page.locator(CHIPS)).to_have_count(count, timeout=PATIENT)
     wait_idle(page)
 
 
@@ -163,6 +166,18 @@ def choose_value(page: Page, option: str) -> None:
     """Choose an option of a row of buttons, and wait until the page has followed."""
     page.get_by_role("radio", name=option, exact=True).click()
     wait_idle(page)
+
+
+def dial(page: Page, key: str, press: str) -> None:
+    """Turn a dial of page Tokens by the keyboard: Home and End are its ends."""
+    page.locator(f".st-key-{key}").get_by_role("slider").press(press)
+    wait_idle(page)
+
+
+def published(page: Page) -> None:
+    """Turn both dials of page Tokens to the published map."""
+    for key in ("split_gated", "split_attention"):
+        dial(page, key, "Home")
 
 
 def errors(page: Page) -> list[str]:

@@ -24,6 +24,7 @@ from tests.browser.analysis import (
     open_page_named,
     part,
     prompt_box,
+    published,
     tracebacks,
     traces,
 )
@@ -101,6 +102,7 @@ def test_the_shares_of_the_triplets_sum_to_the_token_s_term_of_the_logit(spectra
     shares = traces(spectra_page, "effect")[1]["y"]
     assert len(shares) == 24 + 1  # and what all the triplets after them add
     open_page_named(spectra_page, "Tokens")
+    published(spectra_page)
     term = traces(spectra_page, "waterfall")[0]["y"][-2]  # the last token's, before the logit
     assert math.fsum(shares) == pytest.approx(term, rel=1e-4)
     assert shares[0] / term > 0.9
@@ -113,6 +115,7 @@ def test_another_explained_token_changes_the_shares_and_not_the_spectra(spectra_
     assert [key for key in SPECTRA_CHARTS if before[key] != after[key]] == ["effect"]
     assert before["effect"][0] == after["effect"][0]
     open_page_named(spectra_page, "Tokens")
+    published(spectra_page)
     assert axis_title(spectra_page, "waterfall") == "logit of ·San"
     assert math.fsum(after["effect"][1]["y"]) == pytest.approx(matrix_row(spectra_page, "·San")[-1], rel=1e-4)
 

@@ -91,7 +91,9 @@ def test_the_heads_of_two_tokens_are_compared_by_their_difference(heads: HeadsRu
     w = lin.lm.unembedding
     expected = eq.head_contributions(lin, (w[9] - w[5])[None])[0].numpy()
     np.testing.assert_allclose(np.einsum("m,mlht->lht", heads.weights(9, 5), heads.heads), expected, atol=1e-12)
-    np.testing.assert_allclose(heads.weights(11), [0, 0, 1])
+    np.testing.assert_allclose(heads.weights(11), [0, 0, 1, 0])
+    np.testing.assert_allclose(heads.weights(11, None, "log-probability"), [0, 0, 1, -1])
+    np.testing.assert_allclose(heads.weights(9, 5, "log-probability"), heads.weights(9, 5))
     parts = [heads.embedding.sum(1), heads.attn.sum((1, 2)), heads.mlp.sum((1, 2))]
     biases = [heads.attn_bias.sum(1), heads.mlp_bias.sum(1), heads.other_bias]
     np.testing.assert_allclose(sum([*parts, *biases]), heads.total, rtol=1e-12, atol=1e-12)

@@ -1,0 +1,117 @@
+"""Page Tokens beside the split: the switches, leave-one-out, what freezing hides, and the other exact maps."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.analysis import (
+    PATIENT,
+    address,
+    axis_title,
+    choose,
+    dial,
+    errors,
+    facts,
+    open_page_named,
+    published,
+    tracebacks,
+    traces,
+    wait_for_tokens,
+    warnings,
+)
+from tests.browser.conftest import OpenPage
+from tests.browser.visit import wait_finished, wait_idle
+
+FRANCE = "/?prompt=The+capital+of+France+is"
+
+
+@pytest.fixture
+def france(open_page: OpenPage) -> Page:
+    """The page with everything that is measured by itself."""
+    page = open_page(FRANCE + "&freezing=true&curves=true")
+    wait_for_tokens(page, 5)
+    wait_finished(page)
+    expect(page.locator(".st-key-insertion-curves .js-plotly-plot")).to_be_visible(timeout=PATIENT)
+    return page
+
+
+def words(page: Page) -> str:
+    """The line that says what is shown."""
+    return page.locator(".st-key-in-words p").first.inner_text()
+
+
+def test_what_the_model_does_stands_beside_the_split_and_low_agreement_is_said(france: Page) -> None:
+    assert words(france) == "logit of ·Paris, baseline zero, map half, attention half"
+    falls = traces(france, "leave-one-out")[0]["y"]
+    assert len(falls) == 5
+    assert falls[3] == max(falls), "France matters most to the model"
+    expect(france.get_by_text("bookkeeping, not importance")).to_be_visible()
+    parts = {trace["name"]: trace["y"] for trace in traces(france, "hidden")}
+    measured = parts.pop("measured")
+    assert list(parts) == ["exact map", "attention", "norms", "gates"]
+    for i, whole in enumerate(measured):
+        assert math.fsum(part[i] for part in parts.values()) == pytest.approx(whole, abs=1e-3)
+        assert whole == pytest.approx(falls[i], abs=1e-2), "deleted by the mean, both times"
+    assert [len(row) for row in traces(france, "other-maps")[0]["z"]] == [5] * 4
+    for key in ("deletion-curves", "insertion-curves"):
+        assert [len(line["y"]) for line in traces(france, key)[:3]] == [6] * 3
+    assert errors(france) == warnings(france) == []
+    assert tracebacks(france) == 0
+
+
+def test_every_choice_changes_the_terms_and_none_the_sum(france: Page, open_page: OpenPage) -> None:
+    seen = []
+
+    def summed(total: float | None = None) -> float:
+        *parts, whole = traces(france, "waterfall")[0]["y"]
+        assert math.fsum(parts) == pytest.approx(whole, abs=1e-4)
+        assert total is None or whole == pytest.approx(total, abs=1e-3)
+        assert parts not in seen, "another split has other terms"
+        seen.append(parts)
+        return float(whole)
+
+    logit = summed()
+    published(france)
+    assert words(france) == "logit of ·Paris, baseline zero, map up (as published)"
+    summed(logit)
+    dial(france, "split_gated", "End")
+    summed(logit)
+    choose(france, "Baseline", "mean embedding")
+    assert words(france) == "logit of ·Paris, baseline mean embedding, map gate"
+    summed(logit)
+    france.get_by_role("radio", name="log-probability").click()
+    wait_idle(france)
+    assert axis_title(france, "waterfall") == "logit above the mean of ·Paris"
+    above = summed()
+    assert 0 < above < logit
+    assert (
+        address(france).items()
+        >= {"split_gated": "gate", "split_attention": "held", "target": "log-probability"}.items()
+    )
+
+    choose(france, "Baseline", "two words")
+    expect(france.get_by_text("'two words' is not a single token")).to_be_visible(timeout=PATIENT)
+    assert traces(france, "waterfall")[0]["y"][-1] == pytest.approx(above, abs=1e-3), "what was there stays"
+    again = open_page(FRANCE + "&split_gated=gate&split_attention=held&target=log-probability")
+    wait_for_tokens(again, 5)
+    assert words(again).startswith("log-probability of ·Paris, baseline zero, map gate")
+
+
+def test_one_click_shows_the_map_on_all_pages_and_deletion_can_be_by_removal(france: Page) -> None:
+    assert facts(france)["map"] == "up (as published)"
+    before = traces(france, "leave-one-out")[0]["y"]
+    choose(france, "Deleted by", "removal")
+    expect(france.get_by_text("by removing it")).to_be_visible(timeout=PATIENT)
+    assert traces(france, "leave-one-out")[0]["y"] != before
+    france.get_by_role("button", name="Show this map on all pages").click()
+    wait_finished(france)
+    assert facts(france)["map"] == "half, attention half"
+    open_page_named(france, "Layers")
+    wait_finished(france)
+    expect(france.get_by_text("As on page Tokens: logit, baseline zero, half, attention half.")).to_be_visible(
+        timeout=PATIENT
+    )
+    assert tracebacks(france) == 0
