@@ -92,7 +92,9 @@ def agreement(
     axis = token_axis(theme, tokens)
     if differs:
         axis["title"] |= {"text": f"{axis['title']['text']}<br>▼ {DIFFERS}"}
-    layout = base_layout(theme, "agreement", [*tokens, *names], ROW_HEIGHT * n + 140, token_labels(tokens)) | {
+    layout = base_layout(
+        theme, "agreement", [*tokens, *names], ROW_HEIGHT * (n + bool(differs)) + 140, token_labels(tokens)
+    ) | {
         "xaxis": axis,
         "yaxis": value_axis(
             theme,
