@@ -11,13 +11,19 @@ from eqlin_core.figures import visible_token
 from eqlin_core.runs.convention import Convention, share_text
 from eqlin_core.runs.split import TARGET_KINDS, Split, baseline_words
 from pages.visit.session import session
-from pages.widgets.dials import ATTENTION_STOPS, GATED_STOPS, attention_dial, gated_dial, take_map
+from pages.widgets.dials import attention_dial, gated_dial, take_map
+from pages.worker.request import DEFAULT_SPLIT
 
 if TYPE_CHECKING:
     from eqlin_core.runs.prompt import TokenRun
     from pages.widgets.explained import Explained
 
 _TARGET, _BASELINE, _GATED, _ATTENTION, _APART = "target", "baseline", "split_gated", "split_attention", "apart"
+# Where the dials stand unless somebody turned them: the address leaves these stops out.
+_FIRST = {
+    _GATED: share_text(DEFAULT_SPLIT.convention.gated_path),
+    _ATTENTION: share_text(DEFAULT_SPLIT.convention.attention),
+}
 # Baselines with a name, as the list shows them; anything else is a token.
 _NAMED = {"zero": "zero", "mean embedding": "mean"}
 
@@ -54,9 +60,9 @@ def choose_split() -> Choices:
             "embeddings, or type a token. What m itself gives in every place joins the bias.",
         )
         with st.container(width=250):
-            gated = gated_dial(_GATED)
+            gated = gated_dial(_GATED, _FIRST[_GATED])
         with st.container(width=250):
-            attention = attention_dial(_ATTENTION)
+            attention = attention_dial(_ATTENTION, _FIRST[_ATTENTION])
         apart = st.toggle(
             "First position apart",
             key=_APART,
@@ -101,9 +107,10 @@ def _seed(split: Split) -> None:
     for key, value, allowed in (
         (_TARGET, split.target, TARGET_KINDS),
         (_BASELINE, known.get(str(split.baseline), visible_token(str(split.baseline))), None),
-        (_GATED, share_text(split.convention.gated_path), GATED_STOPS),
-        (_ATTENTION, share_text(split.convention.attention), ATTENTION_STOPS),
+        (_GATED, share_text(split.convention.gated_path), None),
+        (_ATTENTION, share_text(split.convention.attention), None),
     ):
-        if key not in st.session_state:
+        turned = key not in _FIRST or (key not in st.query_params and value != _FIRST[key])
+        if key not in st.session_state and turned:
             wanted = st.query_params.get(key, value)
             st.session_state[key] = wanted if allowed is None or wanted in allowed else value

@@ -29,17 +29,20 @@ def take_map(convention: Convention) -> None:
     st.session_state[ASK_AGAIN] = True
 
 
-def gated_dial(key: str) -> str:
-    """The dial of gated products, bound to the address under ``key``; what ``Convention`` takes."""
+def gated_dial(key: str, first: str = GATED_STOPS[0]) -> str:
+    """The dial of gated products, bound to the address under ``key``; what ``Convention`` takes.
+
+    It stands at ``first`` unless the address or the page says otherwise; the address leaves that stop out.
+    """
     stop: str = st.select_slider(
-        "Linear path of gated MLPs", GATED_STOPS, key=key, bind="query-params", help=_GATED_HELP
+        "Linear path of gated MLPs", GATED_STOPS, first, key=key, bind="query-params", help=_GATED_HELP
     )
     return stop
 
 
-def attention_dial(key: str) -> str:
-    """The dial of attention, bound to the address under ``key``; what ``Convention`` takes."""
+def attention_dial(key: str, first: str = ATTENTION_STOPS[0]) -> str:
+    """The dial of attention, as ``gated_dial``."""
     stop: str = st.select_slider(
-        "Linear path of attention", ATTENTION_STOPS, key=key, bind="query-params", help=_ATTENTION_HELP
+        "Linear path of attention", ATTENTION_STOPS, first, key=key, bind="query-params", help=_ATTENTION_HELP
     )
     return stop

@@ -21,7 +21,7 @@ from eqlin_core.maps.targets import direction
 from eqlin_core.models.baselines import baseline_embedding
 from eqlin_core.runs.convention import Convention
 from eqlin_core.runs.split import TARGET_KINDS, Split
-from tests.cases import PROMPT, default_model, llama
+from tests.cases import PROMPT, default_model, llama, tiny_model
 
 BASELINES = ("zero", "mean")
 both = pytest.mark.parametrize("target", TARGET_KINDS)
@@ -128,9 +128,10 @@ def test_integrated_gradients_sum_to_the_change_of_the_target_in_the_limit(promp
 
 
 def test_attention_and_its_rollout_are_distributions(prompt: Explained) -> None:
+    stock_model = tiny_model("llama").model  # transformers leaves hooks behind on a model that it takes these from
+    stock_model.set_attn_implementation("eager")
     with torch.no_grad():
-        prompt.lm.model.set_attn_implementation("eager")
-        stock = prompt.lm.model(torch.tensor([list(PROMPT)]), output_attentions=True).attentions
+        stock = stock_model(torch.tensor([list(PROMPT)]), output_attentions=True).attentions
     torch.testing.assert_close(last_attention().score(prompt), stock[-1][0].mean(0)[-1], rtol=1e-5, atol=1e-6)
     rolled = torch.eye(len(PROMPT), dtype=torch.float64)
     for layer in stock:
