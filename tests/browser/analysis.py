@@ -169,9 +169,9 @@ def choose_value(page: Page, option: str) -> None:
 
 
 def dial(page: Page, key: str, press: str) -> None:
-    """Turn a dial of page Tokens by the keyboard: Home and End are its ends."""
+    """Turn a dial of page Tokens by the keyboard, Home and End are its ends, and wait for the split by that map."""
     page.locator(f".st-key-{key}").get_by_role("slider").press(press)
-    wait_idle(page)
+    wait_finished(page)
 
 
 def published(page: Page) -> None:

@@ -23,7 +23,7 @@ from tests.browser.analysis import (
     warnings,
 )
 from tests.browser.conftest import OpenPage
-from tests.browser.visit import wait_finished, wait_idle
+from tests.browser.visit import wait_finished
 
 FRANCE = "/?prompt=The+capital+of+France+is"
 
@@ -38,13 +38,14 @@ def france(open_page: OpenPage) -> Page:
     return page
 
 
-def words(page: Page) -> str:
-    """The line that says what is shown."""
-    return page.locator(".st-key-in-words p").first.inner_text()
+def shows(page: Page, words: str) -> None:
+    """Wait until the line above the chips says this, and the page is drawn."""
+    expect(page.locator(".st-key-in-words p").first).to_contain_text(words, timeout=PATIENT)
+    wait_finished(page)
 
 
 def test_what_the_model_does_stands_beside_the_split_and_low_agreement_is_said(france: Page) -> None:
-    assert words(france) == "logit of ·Paris, baseline zero, map half, attention half"
+    shows(france, "logit of ·Paris, baseline zero, map half, attention half")
     falls = traces(france, "leave-one-out")[0]["y"]
     assert len(falls) == 5
     assert falls[3] == max(falls), "France matters most to the model"
@@ -75,29 +76,29 @@ def test_every_choice_changes_the_terms_and_none_the_sum(france: Page, open_page
 
     logit = summed()
     published(france)
-    assert words(france) == "logit of ·Paris, baseline zero, map up (as published)"
+    shows(france, "logit of ·Paris, baseline zero, map up (as published)")
     summed(logit)
     dial(france, "split_gated", "End")
+    shows(france, "map gate")
     summed(logit)
     choose(france, "Baseline", "mean embedding")
-    assert words(france) == "logit of ·Paris, baseline mean embedding, map gate"
+    shows(france, "logit of ·Paris, baseline mean embedding, map gate")
     summed(logit)
     france.get_by_role("radio", name="log-probability").click()
-    wait_idle(france)
+    shows(france, "log-probability of ·Paris")
     assert axis_title(france, "waterfall") == "logit above the mean of ·Paris"
     above = summed()
     assert 0 < above < logit
-    assert (
-        address(france).items()
-        >= {"split_gated": "gate", "split_attention": "held", "target": "log-probability"}.items()
-    )
+    chosen = address(france)
+    assert (chosen["split_gated"], chosen["split_attention"]) == ("gate", "held")
+    assert chosen["target"] == "log-probability"
 
     choose(france, "Baseline", "two words")
     expect(france.get_by_text("'two words' is not a single token")).to_be_visible(timeout=PATIENT)
     assert traces(france, "waterfall")[0]["y"][-1] == pytest.approx(above, abs=1e-3), "what was there stays"
     again = open_page(FRANCE + "&split_gated=gate&split_attention=held&target=log-probability")
     wait_for_tokens(again, 5)
-    assert words(again).startswith("log-probability of ·Paris, baseline zero, map gate")
+    shows(again, "log-probability of ·Paris, baseline zero, map gate")
 
 
 def test_one_click_shows_the_map_on_all_pages_and_deletion_can_be_by_removal(france: Page) -> None:
