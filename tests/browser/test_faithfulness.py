@@ -14,8 +14,6 @@ from tests.browser.analysis import (
     choose,
     dial,
     errors,
-    facts,
-    open_page_named,
     published,
     tracebacks,
     traces,
@@ -99,20 +97,3 @@ def test_every_choice_changes_the_terms_and_none_the_sum(france: Page, open_page
     again = open_page(FRANCE + "&split_gated=gate&split_attention=held&target=log-probability")
     wait_for_tokens(again, 5)
     shows(again, "log-probability of ·Paris, baseline zero, map gate")
-
-
-def test_one_click_shows_the_map_on_all_pages_and_deletion_can_be_by_removal(france: Page) -> None:
-    assert facts(france)["map"] == "up (as published)"
-    before = traces(france, "leave-one-out")[0]["y"]
-    choose(france, "Deleted by", "removal")
-    expect(france.get_by_text("by removing it")).to_be_visible(timeout=PATIENT)
-    assert traces(france, "leave-one-out")[0]["y"] != before
-    france.get_by_role("button", name="Show this map on all pages").click()
-    wait_finished(france)
-    assert facts(france)["map"] == "half, attention half"
-    open_page_named(france, "Layers")
-    wait_finished(france)
-    expect(france.get_by_text("As on page Tokens: logit, baseline zero, half, attention half.")).to_be_visible(
-        timeout=PATIENT
-    )
-    assert tracebacks(france) == 0
