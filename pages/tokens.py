@@ -1,5 +1,7 @@
 """Page Tokens: the prediction as a sum over the input tokens, and what the model does without each of them."""
 
+from dataclasses import replace
+
 import streamlit as st
 
 from pages.contributions.charts import SIDE_BY_SIDE, chips, next_tokens, sum_and_vectors
@@ -45,11 +47,13 @@ def page() -> None:
         if run is None:
             st.caption("The split appears here in a moment.")
             return
-    explained = as_kind(explained, choices.split.target, run)
+    # What is shown, which is not yet what was chosen while that is computed, and never where it cannot be.
+    split = replace(choices.split, baseline=run.baseline, convention=run.key.convention)
+    explained = as_kind(explained, split.target, run)
     watch()
     request = state.shown
     loo = measured_or_asked(request, run, explained) if run.complete else None
-    maps = other_maps(request, choices.split, explained) if run.complete else None
+    maps = other_maps(request, split, explained) if run.complete else None
     in_words(run, explained, request.begin)
     chips(run, explained)
     with st.container():
@@ -62,11 +66,11 @@ def page() -> None:
         with left:
             leave_one_out_bars(run, explained, loo, choices.apart)
         with right:
-            freezing_hides(request, run, choices.split, explained)
+            freezing_hides(request, run, split, explained)
     next_tokens(run, explained)
     if run.complete:
         map_table(run, maps)
-        deletion_curves(request, run, choices.split, explained)
+        deletion_curves(request, run, split, explained)
 
 
 page()

@@ -28,7 +28,9 @@ def watch(state: Layers) -> None:
         if missing and not state.jobs.busy:
             with st.container(horizontal=True, vertical_alignment="center"):
                 said = "Stopped. " if state.stopped else ""
-                st.caption(f"{said}Still to be computed: the {' and the '.join(missing)} maps.")
+                live = state.request is not None and state.request.convention.weight_share > 0
+                why = " Where attention is not held they go by reverse passes, which take minutes." if live else ""
+                st.caption(f"{said}Still to be computed: the {' and the '.join(missing)} maps.{why}")
                 st.button("Compute the layers", key="ask_layers", on_click=state.ask, type="primary")
 
 
@@ -42,7 +44,11 @@ def _follow(active: bool) -> None:
 
 
 def affordable(run: TokenRun) -> bool:
-    """Whether the sweeps of this prompt start by themselves: the two take about a minute on two processor cores."""
+    """Whether the sweeps of this prompt start by themselves: the two take about a minute on two processor cores.
+
+    Attention that is not held leaves only the reverse passes.
+    """
     T, d = len(run.tokens), run.width
     cost = sweep_cost(T, d, run.n_layers, values=d, mixed=d, inner=4 * d)
-    return min(cost.forward, cost.reverse) <= AT_ONCE
+    held = run.key.convention.weight_share == 0
+    return (min(cost.forward, cost.reverse) if held else cost.reverse) <= AT_ONCE

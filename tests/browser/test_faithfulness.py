@@ -14,6 +14,8 @@ from tests.browser.analysis import (
     choose,
     dial,
     errors,
+    facts,
+    open_page_named,
     published,
     tracebacks,
     traces,
@@ -97,3 +99,23 @@ def test_every_choice_changes_the_terms_and_none_the_sum(france: Page, open_page
     again = open_page(FRANCE + "&split_gated=gate&split_attention=held&target=log-probability")
     wait_for_tokens(again, 5)
     shows(again, "log-probability of ·Paris, baseline zero, map gate")
+
+
+def test_one_click_shows_the_map_on_all_pages_and_deletion_can_be_by_removal(open_page: OpenPage) -> None:
+    page = open_page(FRANCE)
+    wait_for_tokens(page, 5)
+    wait_finished(page)
+    assert facts(page)["map"] == "up (as published)"
+    before = traces(page, "leave-one-out")[0]["y"]
+    choose(page, "Deleted by", "removal")
+    expect(page.get_by_text("by removing it")).to_be_visible(timeout=PATIENT)
+    wait_finished(page)
+    assert traces(page, "leave-one-out")[0]["y"] != before
+    page.get_by_role("button", name="Show this map on all pages").click()
+    wait_finished(page)
+    assert facts(page)["map"] == "half, attention half"
+    open_page_named(page, "Layers")
+    wait_finished(page)
+    expect(page.get_by_text("go by reverse passes, which take minutes")).to_be_visible()
+    expect(page.get_by_text("As on page Tokens: logit, baseline zero, half, attention half.")).to_be_visible()
+    assert tracebacks(page) == 0
