@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -117,15 +118,13 @@ def test_heads_are_asked_for_once_and_again_for_another_token(jobs: MadeUpLayers
     assert state.heads.ids == (0, 1, 7)
 
 
-@pytest.mark.parametrize(("tokens", "at_once"), [(7, True), (60, False)])
-def test_only_what_takes_a_moment_starts_by_itself(tokens: int, at_once: bool) -> None:
-    class Default:
-        width, n_layers = 576, 30
-
-        def __init__(self) -> None:
-            self.tokens = ["a"] * tokens
-
-    assert affordable(Default()) is at_once  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("tokens", "attention", "at_once"), [(7, "held", True), (60, "held", False), (7, "half", False), (2, "half", True)]
+)
+def test_only_what_takes_a_moment_starts_by_itself(tokens: int, attention: str, at_once: bool) -> None:
+    run = token_run()
+    default = replace(run, tokens=["a"] * tokens, width=576, n_layers=30, key=replace(run.key, attention=attention))
+    assert affordable(default) is at_once
 
 
 # ---- what is drawn --------------------------------------------------------------------------------------------------
