@@ -1,10 +1,15 @@
-"""Beside the split, what the model does without a token: leave-one-out, what freezing hides, curves, the other maps."""
+"""Beside the split, what the model does without a token: leave-one-out, what freezing hides, curves, the other maps.
+
+What the model does is measured in log-probability, whatever the split's target is: without a token all logits may move
+together, which changes no prediction. The lead of a token over another one is the same in both.
+"""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
 import streamlit as st
 
 from eqlin_core import figures
@@ -47,7 +52,7 @@ def agreement_words(
     said = []
     terms, _, _ = run.split(explained.direction)
     if loo is not None:
-        falls = loo.falls(explained.kind, explained.first.token_id, explained.second_id)
+        falls = _falls(loo, explained)
         agreed = rank_correlation(terms, falls)
         if math.isnan(agreed):
             said.append("Too few tokens to compare their order with leave-one-out.")
@@ -100,14 +105,14 @@ def leave_one_out_bars(run: TokenRun, explained: Explained, loo: LeaveOneOutRun 
             )
         return
     terms, _, _ = run.split(explained.direction)
-    falls = loo.falls(explained.kind, explained.first.token_id, explained.second_id)
+    falls = _falls(loo, explained)
     show(
         figures.leave_one_out(
-            falls, run.tokens, measure=explained.text, unit=_unit(explained), terms=terms, apart=apart, theme=theme()
+            falls, run.tokens, measure=_measure(explained), unit="nats", terms=terms, apart=apart, theme=theme()
         ),
         "leave-one-out",
-        f"How much the {explained.text} falls when that token alone is deleted, by {_said(loo.deletion)}: measured in "
-        f"the untouched model ({run.key.dtype}). Diamonds: the exact terms above.",
+        f"How much the {_measure(explained)} falls when that token alone is deleted, by {_said(loo.deletion)}: "
+        f"measured in the untouched model ({run.key.dtype}). Diamonds: the exact terms above.",
     )
 
 
@@ -141,15 +146,16 @@ def freezing_hides(request: Request, run: TokenRun, split: Split, explained: Exp
         return
     found = page_jobs().want(
         "hidden",
-        hidden(request.by(split.convention), explained.kind, explained.first.token_id, explained.second_id),
+        hidden(request.by(split.convention), "log-probability", explained.first.token_id, explained.second_id),
     )
     if found is None:
         waiting("hidden", "what freezing hides")
         return
     show(
-        figures.hidden_effects(found.parts, found.measured, run.tokens, measure=explained.text, theme=theme()),
+        figures.hidden_effects(found.parts, found.measured, run.tokens, measure=_measure(explained), theme=theme()),
         "hidden",
-        f"By the map {run.key.convention.words}, against the mean embedding ({run.key.dtype}).",
+        f"By the map {run.key.convention.words}, against the mean embedding; softmax: what the normaliser of the "
+        f"log-probability adds ({run.key.dtype}).",
     )
 
 
@@ -194,8 +200,15 @@ def _said(deletion: str | int) -> str:
     return named.get(str(deletion), f"{visible_token(str(deletion))} in its place")
 
 
-def _unit(explained: Explained) -> str:
-    return "nats" if explained.kind == "log-probability" else "logits"
+def _falls(loo: LeaveOneOutRun, explained: Explained) -> np.ndarray:
+    return loo.falls("log-probability", explained.first.token_id, explained.second_id)
+
+
+def _measure(explained: Explained) -> str:
+    """What is measured of the model, in words."""
+    if explained.second is not None:
+        return explained.text
+    return f"log-probability of {visible_token(explained.first.token)}"
 
 
 def _signed(value: float) -> str:
