@@ -6,6 +6,7 @@ import contextlib
 import functools
 import importlib.util
 import io
+import json
 import re
 import subprocess
 import sys
@@ -74,6 +75,15 @@ def test_every_example_runs_or_says_why_not() -> None:
         _, shown = run(name)
         for line in re.findall(r"^# (.+)$", "".join(code for mark, code in blocks if not mark), re.MULTILINE):
             assert line in shown, f"{name} says that this is printed: {line}"
+
+
+def test_the_notebook_of_figures_runs_from_its_first_cell_to_its_last() -> None:
+    cells = json.loads((ROOT / "docs" / "figures.ipynb").read_text(encoding="utf-8"))["cells"]
+    names: dict = {}
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            exec(compile("".join(cell["source"]), "docs/figures.ipynb", "exec"), names)
+    assert names["terms"].shape == (1, 5)
 
 
 def test_exact_maps_of_one_prompt_tell_the_stories_that_the_docs_say() -> None:

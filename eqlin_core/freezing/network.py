@@ -56,7 +56,7 @@ class FrozenNetwork:
     ``standing``, of every module that ran, whether its output is on the linear path ("path"), only part of a held
     coefficient ("held"), or the same for every input ("constant");
     ``ends``, where the map starts and ends; ``convention``, how gated products and attention are split;
-    ``causal``, whether no position reads a later one, so that a replay may begin at any position;
+    ``causal``, whether a replay may begin at any position: none reads a later one, and attention is held throughout;
     ``block_nodes``, the graph's node behind every block's output, which a reverse pass meets one after the other.
     """
 

@@ -57,12 +57,12 @@ class FrozenWeights:
 
     def mixed(self, module: nn.Module, scores: Scores, value: Tensor) -> Tensor:
         """``value`` mixed by the attention weights of one module."""
-        weights = self.of_call(module, scores)
+        name, weights = self._names[module], self.of_call(module, scores)
         mixed = mix(weights, value)
         if self._share:
             if not self.replaying:
-                self._live[self._names[module]].append(LiveWeights(weights, scores, value))
-            live = self._live[self._names[module]][self._calls[self._names[module]] - 1]
+                self._live[name].append(LiveWeights(weights, scores, value))
+            live = self._live[name][self._calls[name] - 1]
             mixed = (1 - self._share) * mixed + self._share * live.mixed(scores.query, scores.key)
         if self._watcher is not None:
             self._watcher(weights, value, mixed)

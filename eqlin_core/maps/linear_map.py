@@ -343,7 +343,8 @@ class LinearMap(ShortRepr):
                 handle.remove()
 
     def _chunk(self) -> int:
-        return plan.chunk_rows(self.lm, self.n_tokens, self.inputs.device, self.memory_budget)
+        live = self.convention.weight_share > 0
+        return plan.chunk_rows(self.lm, self.n_tokens, self.inputs.device, self.memory_budget, live=live)
 
     def _room_for_the_matrix(self, rows: int) -> Tensor:
         shape = (self.n_tokens, rows, self.width)

@@ -81,4 +81,5 @@ class TokenMap:
 
     def _chunk(self) -> int:
         lin = self._lin
-        return plan.chunk_rows(lin.lm, self.positions, lin.inputs.device, lin.memory_budget)
+        live = lin.convention.weight_share > 0
+        return plan.chunk_rows(lin.lm, self.positions, lin.inputs.device, lin.memory_budget, live=live)

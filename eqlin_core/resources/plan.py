@@ -122,9 +122,17 @@ def row_bytes(lm: LanguageModel, tokens: int) -> int:
     return tokens * (12 * lm.width + 4 * _inner(lm)) * max(4, lm.dtype.itemsize)
 
 
-def chunk_rows(lm: LanguageModel, tokens: int, device: torch.device, memory_budget: int | None = None) -> int:
-    """Rows of the matrix, or prompts of a batch, that are computed together."""
-    return budget.chunk_size(row_bytes(lm, tokens), tokens, device, memory_budget)
+def chunk_rows(
+    lm: LanguageModel, tokens: int, device: torch.device, memory_budget: int | None = None, *, live: bool = False
+) -> int:
+    """Rows of the matrix, or prompts of a batch, that are computed together.
+
+    Where attention is ``live`` each row has scores of its own, and what they change.
+    """
+    size = row_bytes(lm, tokens)
+    if live:
+        size += 4 * _heads(lm) * tokens**2 * coefficient_dtype(lm.dtype).itemsize
+    return budget.chunk_size(size, tokens, device, memory_budget)
 
 
 def recorded_bytes(lm: LanguageModel, tokens: int) -> int:

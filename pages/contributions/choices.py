@@ -12,6 +12,7 @@ from eqlin_core.runs.convention import Convention, share_text
 from eqlin_core.runs.split import TARGET_KINDS, Split, baseline_words
 from pages.visit.session import session
 from pages.widgets.dials import attention_dial, gated_dial, take_map
+from pages.widgets.token_choice import typed_token
 from pages.worker.request import DEFAULT_SPLIT
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def choose_split() -> Choices:
             "beside the other tokens, which then have a scale of their own.",
         )
     text = baseline or "zero"
-    named = _NAMED.get(text, text.replace("·", " ").replace("⏎", "\n"))
+    named = _NAMED.get(text, typed_token(text))
     session().split = Split(target or TARGET_KINDS[0], named, Convention(gated, attention))
     return Choices(session().split, bool(apart))
 

@@ -19,6 +19,7 @@ from pages.contributions.jobs import conventions, curves, hidden, leave_one_out
 from pages.visit.page_jobs import page_jobs, waiting
 from pages.widgets.charts import show
 from pages.widgets.theme import theme
+from pages.widgets.token_choice import typed_token
 
 if TYPE_CHECKING:
     from eqlin_core.runs.deletion import ConventionsRun, LeaveOneOutRun
@@ -154,8 +155,8 @@ def freezing_hides(request: Request, run: TokenRun, split: Split, explained: Exp
     show(
         figures.hidden_effects(found.parts, found.measured, run.tokens, measure=_measure(explained), theme=theme()),
         "hidden",
-        f"By the map {run.key.convention.words}, against the mean embedding; softmax: what the normaliser of the "
-        f"log-probability adds ({run.key.dtype}).",
+        f"By the map {run.key.convention.words}, along the log-probability, against the mean embedding; softmax: what "
+        f"the normaliser adds ({run.key.dtype}).",
     )
 
 
@@ -192,7 +193,7 @@ def deletion_curves(request: Request, run: TokenRun, split: Split, explained: Ex
 
 def _deletion() -> str:
     text = st.session_state.get(_DELETION) or st.query_params.get(_DELETION) or "mean embedding"
-    return _NAMED.get(text, text.replace("·", " ").replace("⏎", "\n"))
+    return _NAMED.get(text, typed_token(text))
 
 
 def _said(deletion: str | int) -> str:

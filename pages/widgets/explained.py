@@ -12,6 +12,7 @@ import streamlit as st
 
 from eqlin_core.figures import LogProbability, visible_token
 from pages.visit.session import session
+from pages.widgets.token_choice import typed_token
 
 if TYPE_CHECKING:
     from eqlin_core.runs.prompt import Target, TokenRun
@@ -113,7 +114,7 @@ def _find(name: str, by_name: dict[str, Target]) -> Target | None:
     if run is not None and not run.complete:
         st.info("Any other token can be explained once the contributions are there.", icon=":material/info:")
         return None
-    typed = session().typed_target(name.replace("·", " ").replace("⏎", "\n"))
+    typed = session().typed_target(typed_token(name))
     if isinstance(typed, str):
         st.warning(typed, icon=":material/info:")
         return None

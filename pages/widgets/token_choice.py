@@ -18,6 +18,11 @@ def choose_token(tokens: Sequence[str], *, width: int) -> int:
     return names.index(chosen)
 
 
+def typed_token(text: str) -> str:
+    """The token that was typed as pages show one: · for a space, ⏎ for a line break."""
+    return text.replace("·", " ").replace("⏎", "\n")
+
+
 def token_name(tokens: Sequence[str], position: int) -> str:
     """The name of an input token, which differs from those of its equals elsewhere in the prompt: 4 ·Marin."""
     return f"{position} {visible_token(tokens[position])}"

@@ -87,6 +87,14 @@ def test_running_out_of_memory_halves_the_chunk_and_goes_on(monkeypatch: pytest.
     assert set(sizes[3:]) == {4}
 
 
+def test_rows_with_scores_of_their_own_are_fewer_at_a_time() -> None:
+    lm = llama()
+    assert plan.chunk_rows(lm, 500, CPU, GIB, live=True) < plan.chunk_rows(lm, 500, CPU, GIB)
+    live = eq.linearize(lm, token_ids=PROMPT, attention="half", memory_budget=2**20)
+    held = eq.linearize(lm, token_ids=PROMPT, memory_budget=2**20)
+    assert live._chunk() < held._chunk()
+
+
 def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
     def broken(start: int, stop: int) -> None:
         raise RuntimeError("shapes do not match")
