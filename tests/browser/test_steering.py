@@ -200,7 +200,9 @@ def test_two_concepts_have_two_sliders_and_an_angle(page: Page) -> None:
 
 def test_a_preset_loads_and_a_generation_starts_and_stops(page: Page) -> None:
     page.get_by_text("Dragon", exact=True).click()
-    expect(page.get_by_role("textbox", name="New prompt")).to_have_value("Scientists have discovered a new")
+    expect(page.get_by_role("textbox", name="New prompt")).to_have_value(
+        "Scientists have discovered a new", timeout=PATIENT
+    )
     expect(page.get_by_role("textbox", name="Concept", exact=True)).to_be_enabled()
     expect(steered(page)).to_contain_text("Scientists have", timeout=PATIENT)
     expect(page).to_have_url(re.compile(r"onto=Scientists"))

@@ -196,8 +196,8 @@ def test_emoji_and_right_to_left_text_are_a_prompt_like_any_other(first_page: Pa
 def test_a_prompt_of_one_token_is_analysed(open_page: OpenPage) -> None:
     page = open_page("/?prompt=Hello")
     wait_for_tokens(page, 1)
-    _, term, logit = traces(page, "waterfall")[0]["y"]
-    assert term == pytest.approx(logit, rel=1e-5)
+    bias, term, logit = traces(page, "waterfall")[0]["y"]
+    assert bias + term == pytest.approx(logit, rel=1e-5)
     wait_finished(page)
     open_page_named(page, "Spectra")
     assert len(traces(page, "singular-values")) == 1

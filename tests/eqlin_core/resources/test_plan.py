@@ -89,7 +89,7 @@ def test_running_out_of_memory_halves_the_chunk_and_goes_on(monkeypatch: pytest.
 
 def test_rows_with_scores_of_their_own_are_fewer_at_a_time() -> None:
     lm = llama()
-    assert plan.chunk_rows(lm, 500, CPU, GIB, live=True) < plan.chunk_rows(lm, 500, CPU, GIB)
+    assert plan.chunk_rows(lm, 50, CPU, 2**22, live=True) < plan.chunk_rows(lm, 50, CPU, 2**22)
     live = eq.linearize(lm, token_ids=PROMPT, attention="half", memory_budget=2**20)
     held = eq.linearize(lm, token_ids=PROMPT, memory_budget=2**20)
     assert live._chunk() < held._chunk()
