@@ -54,16 +54,24 @@ def measure(calls: Mapping[str, Callable[[], Any]], rounds: int = 5) -> dict[str
 
 @contextmanager
 def peak_memory() -> Iterator[list[int]]:
-    """A list whose only item is, after the block, the largest growth of resident memory within it, in bytes."""
+    """A list whose only item is, after the block, the largest growth of the process's own memory within it, in bytes.
+
+    Pages of mapped files (weights, scratch files) do not count: the system takes and brings them back as it likes.
+    """
     gc.collect()
     with suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)
     process, grown, stop = psutil.Process(), [0], threading.Event()
-    before = process.memory_info().rss
+
+    def own() -> int:
+        memory = process.memory_info()
+        return memory.rss - getattr(memory, "shared", 0)  # only Linux tells what is mapped
+
+    before = own()
 
     def watch() -> None:
         while not stop.wait(0.002):
-            grown[0] = max(grown[0], process.memory_info().rss - before)
+            grown[0] = max(grown[0], own() - before)
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
