@@ -23,7 +23,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "linalg": GROUND,
     "runs": GROUND,
     "models": (*GROUND, "runs.values"),
-    "resources": ("models",),
+    "resources": ("models", "runs"),
     "freezing": ("models", "runs"),
     "maps": ("freezing", "resources"),
     "spectra": ("maps", "linalg"),

@@ -41,7 +41,7 @@ def early_tokens(lin: LinearMap, k: int = TRIPLETS, progress: Progress | None = 
     offloaded; and none that would delay the matrix, together with the others, by more than about a fifth.
     """
     pointless = lin.has_jacobian or lin.inputs.dtype not in _TOLERANCE or k > lin.width
-    if pointless or plan.matrix_seconds(lin.lm, lin.n_tokens, lin.inputs.device) < WORTHWHILE:
+    if pointless or plan.matrix_seconds(lin.lm, lin.n_tokens, lin.inputs.device, lin.convention) < WORTHWHILE:
         return []
     # Narrow passes would bring offloaded weights each time, and each token needs a graph of its own.
     offloaded = any(parameter.is_meta for parameter in lin.lm.model.parameters())

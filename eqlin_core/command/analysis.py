@@ -53,7 +53,7 @@ def analyse(
         lm = load_model(model, dtype, device, progress=told)
         ids = prompt_ids(lm, prompt, None)
         if k:
-            plan_run(lm, len(ids))  # a matrix that cannot fit is refused before anything is computed
+            plan_run(lm, len(ids), convention)  # a matrix that cannot fit is refused before anything is computed
         lin = linearize(lm, token_ids=ids, **convention.keywords)
         target = None if token is None else typed_target(lin, token)
         run = token_run(lin, prompt, progress=told)

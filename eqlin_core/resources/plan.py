@@ -17,6 +17,7 @@ from eqlin_core.models.offloading import Share, shares
 from eqlin_core.models.sites import find_layers
 from eqlin_core.resources import budget
 from eqlin_core.resources.scratch import free_disk
+from eqlin_core.runs.convention import PUBLISHED, Convention
 
 Place = Literal["device", "host", "scratch file"]
 
@@ -24,8 +25,9 @@ _GIB = 2**30
 _BROUGHT_A_SECOND = 1e9  # bytes, of weights that are elsewhere: what a common disk reads
 _MATRIX_SHARE = 0.5  # of the memory that is free: the rest is for the passes, and for everybody else
 _CPU = torch.device("cpu")
-# Projections whose output only makes coefficients: a reverse pass never meets their weights.
-_OFF_PATH = ("q_proj", "k_proj", "gate_proj")
+# Projections whose output only makes coefficients where the gate or attention is held: no reverse pass meets them.
+_OF_THE_GATE = ("gate_proj",)
+_OF_ATTENTION = ("q_proj", "k_proj")
 # A decomposition of a token's matrix holds about this many copies of it.
 SVD_COPIES = 3
 
@@ -68,8 +70,12 @@ class Plan:
         )
 
 
-def plan_run(lm: LanguageModel, tokens: int, *, memory_budget: int | None = None) -> Plan:
+def plan_run(
+    lm: LanguageModel, tokens: int, convention: Convention = PUBLISHED, *, memory_budget: int | None = None
+) -> Plan:
     """The plan of a run over ``tokens`` tokens, its chunks within ``memory_budget`` bytes or a part of what is free.
+
+    ``convention``: which of the exact maps is meant; a gate or attention that is not held has a path of its own.
 
     Raises EqlinError for a run that cannot fit, with the nearest one that does.
     """
@@ -80,8 +86,9 @@ def plan_run(lm: LanguageModel, tokens: int, *, memory_budget: int | None = None
     recorded = int(recorded_bytes(lm, tokens) * part)
     matrix = tokens * lm.width * lm.width * lm.dtype.itemsize
     place = matrix_place(matrix, device, memory_budget)
-    chunk = min(lm.width, chunk_rows(lm, tokens, device, memory_budget))
-    working = max(chunk * row_bytes(lm, tokens), SVD_COPIES * lm.width**2 * max(4, lm.dtype.itemsize))
+    live = convention.weight_share > 0
+    chunk = min(lm.width, chunk_rows(lm, tokens, device, memory_budget, live=live))
+    working = max(chunk * row_bytes(lm, tokens, live=live), SVD_COPIES * lm.width**2 * max(4, lm.dtype.itemsize))
     on_device = max(int(recording_bytes(lm, tokens) * part), recorded + working + (matrix if place == "device" else 0))
     host = on_device if device.type == "cpu" else 0
     host += matrix if place == "host" else 0
@@ -98,14 +105,17 @@ def plan_run(lm: LanguageModel, tokens: int, *, memory_budget: int | None = None
         working_bytes=working,
         device_bytes=0 if device.type == "cpu" else on_device,
         host_bytes=host,
-        seconds=matrix_seconds(lm, tokens, device) + brought / _BROUGHT_A_SECOND,
+        seconds=matrix_seconds(lm, tokens, device, convention) + brought / _BROUGHT_A_SECOND,
         shares=tuple(spread),
     )
 
 
-def matrix_seconds(lm: LanguageModel, tokens: int, device: torch.device) -> float:
+def matrix_seconds(lm: LanguageModel, tokens: int, device: torch.device, convention: Convention = PUBLISHED) -> float:
     """About how long the matrix of so many tokens takes, from its arithmetic and the speed of a product here."""
-    return 2 * lm.width * tokens * path_weights(lm) / product_rate(device, lm.dtype)
+    products = path_weights(lm, convention)
+    if convention.weight_share > 0:  # three products with T x T scores for each head: queries, keys, weights
+        products += 3 * tokens * _heads(lm) * _head_width(lm) * lm.n_layers
+    return 2 * lm.width * tokens * products / product_rate(device, lm.dtype)
 
 
 def require_room(lm: LanguageModel, tokens: int) -> None:
@@ -117,22 +127,20 @@ def require_room(lm: LanguageModel, tokens: int) -> None:
             raise EqlinError(_refusal(lm, tokens, needed, free, share.device, part))
 
 
-def row_bytes(lm: LanguageModel, tokens: int) -> int:
-    """Bytes that one row of the matrix (one pass of all tokens) holds at once: one block's activations, measured."""
-    return tokens * (12 * lm.width + 4 * _inner(lm)) * max(4, lm.dtype.itemsize)
+def row_bytes(lm: LanguageModel, tokens: int, *, live: bool = False) -> int:
+    """Bytes that one row of the matrix (one pass of all tokens) holds at once: one block's activations, measured.
+
+    Where attention is ``live`` each row has scores of its own, and what they change.
+    """
+    size = tokens * (12 * lm.width + 4 * _inner(lm)) * max(4, lm.dtype.itemsize)
+    return size + live * 4 * _heads(lm) * tokens**2 * coefficient_dtype(lm.dtype).itemsize
 
 
 def chunk_rows(
     lm: LanguageModel, tokens: int, device: torch.device, memory_budget: int | None = None, *, live: bool = False
 ) -> int:
-    """Rows of the matrix, or prompts of a batch, that are computed together.
-
-    Where attention is ``live`` each row has scores of its own, and what they change.
-    """
-    size = row_bytes(lm, tokens)
-    if live:
-        size += 4 * _heads(lm) * tokens**2 * coefficient_dtype(lm.dtype).itemsize
-    return budget.chunk_size(size, tokens, device, memory_budget)
+    """Rows of the matrix, or prompts of a batch, that are computed together; fewer where attention is ``live``."""
+    return budget.chunk_size(row_bytes(lm, tokens, live=live), tokens, device, memory_budget)
 
 
 def recorded_bytes(lm: LanguageModel, tokens: int) -> int:
@@ -149,6 +157,10 @@ def recording_bytes(lm: LanguageModel, tokens: int) -> int:
 
 def _heads(lm: LanguageModel) -> int:
     return getattr(lm.text_config, "num_attention_heads", None) or 1
+
+
+def _head_width(lm: LanguageModel) -> int:
+    return getattr(lm.text_config, "head_dim", None) or lm.width // _heads(lm)
 
 
 def _inner(lm: LanguageModel) -> int:
@@ -174,11 +186,16 @@ def matrix_place(matrix: int, device: torch.device, memory_budget: int | None = 
     )
 
 
-def path_weights(lm: LanguageModel) -> int:
-    """Weights on the linear path of all blocks: value, output, up and down projections; all of fused ones."""
+def path_weights(lm: LanguageModel, convention: Convention = PUBLISHED) -> int:
+    """Weights on the linear path of all blocks: value, output, up and down projections, and those of what is not held.
+
+    All of fused ones count.
+    """
+    one_factor_is_held = convention.gate_share in (0, 1)
+    off_path = _OF_THE_GATE * one_factor_is_held + _OF_ATTENTION * (convention.weight_share == 0)
     total = 0
     for name, parameter in lm.model.get_decoder().named_parameters():
-        if parameter.dim() >= 2 and "embed" not in name and not any(part in name for part in _OFF_PATH):
+        if parameter.dim() >= 2 and "embed" not in name and not any(part in name for part in off_path):
             total += parameter.numel()
     chosen = getattr(lm.text_config, "num_experts_per_tok", None)
     experts = getattr(lm.text_config, "num_local_experts", None) or getattr(lm.text_config, "num_experts", None)

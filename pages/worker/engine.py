@@ -60,7 +60,7 @@ class Engine:
             ids = prompt_ids(model, request.prompt, None)
             if request.begin:
                 ids = prompt_ids(model, None, with_begin(model, ids))
-            plan = plan_run(model, len(ids))  # what cannot fit is refused here, before it starts
+            plan = plan_run(model, len(ids), request.convention)  # what cannot fit is refused here, before it starts
             while len(self._maps) >= (KEPT_MAPS if plan.recorded_bytes < SMALL_MAP else 1):
                 self._maps.popitem(last=False)
             progress.publish("plan", plan.sentence())

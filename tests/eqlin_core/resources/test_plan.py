@@ -7,6 +7,7 @@ import torch
 
 import eqlin_core as eq
 from eqlin_core.resources import budget, plan
+from eqlin_core.runs.convention import Convention
 from tests.benchmarks.measure import peak_memory
 from tests.cases import PROMPT, default_model, llama
 
@@ -41,6 +42,17 @@ def test_the_plan_grows_with_the_tokens_and_says_so_in_one_line() -> None:
         assert few.chunk > many.chunk
     assert plans[2].sentence().startswith("Plan for 400 tokens: about ")
     assert "\n" not in plans[2].sentence()
+
+
+def test_what_is_not_held_is_in_the_plan() -> None:
+    lm = default_model("float32")
+    held = plan.plan_run(lm, 300, memory_budget=GIB)
+    half = plan.plan_run(lm, 300, Convention("half"), memory_budget=GIB)
+    live = plan.plan_run(lm, 300, Convention("half", "half"), memory_budget=GIB)
+    assert 1.3 * held.seconds < half.seconds < 1.5 * held.seconds, "the gate's projection"
+    assert 1.2 * half.seconds < live.seconds, "queries, keys and scores"
+    assert plan.plan_run(lm, 300, Convention("gate")).seconds == pytest.approx(held.seconds), "one factor is held"
+    assert live.working_bytes > 1.5 * half.working_bytes == 1.5 * held.working_bytes, "each row has scores of its own"
 
 
 def test_a_small_budget_puts_the_matrix_in_a_scratch_file_and_changes_no_number() -> None:
