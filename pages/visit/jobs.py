@@ -85,9 +85,10 @@ class Jobs:
 
     @property
     def current(self) -> Snapshot | None:
-        """Of the jobs that wait or run, the one to follow: the one that runs, else the oldest."""
+        """Of the jobs that wait or run, the one to follow: one that runs, else one that began, else the oldest."""
         going_on = [snapshot for snapshot in self.under_way.values() if not snapshot.finished]
-        return next((snapshot for snapshot in going_on if snapshot.state == "running"), next(iter(going_on), None))
+        standing = ("running", "paused", "queued")
+        return min(going_on, key=lambda snapshot: standing.index(snapshot.state), default=None)
 
     @property
     def busy(self) -> bool:

@@ -22,14 +22,24 @@ def describe(snapshot: Snapshot) -> str:
     if snapshot.cancelling:
         return "Cancelling"
     if snapshot.state == "queued":
-        others = "1 other job" if snapshot.ahead == 1 else f"{snapshot.ahead} other jobs"
-        return f"Waiting for {others} to finish, then {snapshot.label}"
+        return f"{_before(snapshot)}, then {snapshot.label}"
     text = snapshot.message or f"Computing {snapshot.label}"
     if snapshot.fraction:
         text += f", {snapshot.fraction:.0%}"
+    if snapshot.state == "paused":
+        return f"{text}; gives way to {snapshot.behind or 'others'}, then goes on"
     if snapshot.seconds_left is not None:
         text += f", about {_duration(snapshot.seconds_left)} left"
     return text
+
+
+def _before(snapshot: Snapshot) -> str:
+    """What a job waits for, and how long if that is known."""
+    if snapshot.ahead == 0:
+        return "Waiting"
+    others = snapshot.behind if snapshot.ahead == 1 else f"{snapshot.behind} and {snapshot.ahead - 1} more"
+    known = "" if snapshot.starts_in is None else f", about {_duration(snapshot.starts_in)}"
+    return f"Waiting for {others}{known}"
 
 
 def _duration(seconds: float) -> str:

@@ -8,10 +8,11 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-State = Literal["queued", "running", "done", "failed", "cancelled"]
+State = Literal["queued", "running", "paused", "done", "failed", "cancelled"]  # paused: it gave way, and goes on
 
 # Below this share of the work, the time left is noise.
 SHARE_BEFORE_ESTIMATE = 0.03
+_KEPT_DURATIONS = 64  # labels
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,9 @@ class Snapshot:
     label: str
     state: State
     position: int  # place in the queue, 1 is next; 0 when it does not wait
-    ahead: int  # jobs that have to end before this one starts, the running one included
+    ahead: int  # jobs before this one, the running one included
+    behind: str  # the label of the job that computes meanwhile; empty when it does not wait
+    starts_in: float | None  # seconds until those ahead will have ended; None when that is not known
     fraction: float | None  # of the work done, 0 to 1; None when that is not known
     message: str
     elapsed: float  # seconds of running
@@ -43,6 +46,18 @@ class Pace:
 
     def __init__(self, now: float) -> None:
         self._first = self._latest = (0.0, now)
+        self._paused: float | None = None
+
+    def pause(self, now: float) -> None:
+        """The work stands still from now on."""
+        self._paused = now
+
+    def go_on(self, now: float) -> None:
+        """The work goes on; the time for which it stood still does not count."""
+        if self._paused is not None:
+            still = now - self._paused
+            self._first, self._latest = ((fraction, at + still) for fraction, at in (self._first, self._latest))
+            self._paused = None
 
     def report(self, fraction: float | None, now: float) -> None:
         """Take in a report; one that is not known, zero, or lower than the last one begins a new stretch of work."""
@@ -52,11 +67,31 @@ class Pace:
 
     def seconds_left(self, now: float) -> float | None:
         """Seconds until the fraction reaches 1 at the mean pace so far, or None when too little is done to tell."""
+        now = now if self._paused is None else self._paused
         (began, begin), (fraction, reported) = self._first, self._latest
         gained = fraction - began
         if gained < SHARE_BEFORE_ESTIMATE:
             return None
         return max(0.0, (1.0 - fraction) * (reported - begin) / gained - (now - reported))
+
+
+class Durations:
+    """How long jobs of one label take, from those that have ended."""
+
+    def __init__(self) -> None:
+        self._mean: dict[str, float] = {}
+
+    def note(self, label: str, seconds: float) -> None:
+        """Take in one that has ended; the last few count most."""
+        before = self._mean.pop(label, seconds)
+        self._mean[label] = 0.6 * before + 0.4 * seconds
+        while len(self._mean) > _KEPT_DURATIONS:
+            del self._mean[next(iter(self._mean))]
+
+    def left(self, label: str, served: float) -> float | None:
+        """Seconds that such a job still needs when it ran for so long; None where none has ended."""
+        mean = self._mean.get(label)
+        return None if mean is None else max(0.0, mean - served)
 
 
 def bytes_of(value: Any, _seen: set[int] | None = None) -> int:
@@ -90,3 +125,13 @@ def sentence(failure: BaseException, label: str) -> str:
     shown = message[:200] + "…" if len(message) > 200 else message
     what = f"{type(failure).__name__}: {shown}" if shown else type(failure).__name__
     return f"Something went wrong inside {label}: {what.rstrip('.')}. The full report is in the server's log."
+
+
+def poisoned(failure: BaseException) -> str:
+    """What to say where an accelerator answers nothing any more in this process; empty for every other failure."""
+    names = {kind.__name__ for kind in type(failure).__mro__}
+    text = str(failure)
+    lost = "AcceleratorError" in names or "CUDA error:" in text or "CUDNN_STATUS_INTERNAL_ERROR" in text
+    if not lost or names & {"OutOfMemoryError"} or "out of memory" in text:
+        return ""
+    return "The GPU failed and answers nothing more in this process: restart the server. The full report is in its log."

@@ -1,8 +1,11 @@
-"""One thread that owns the model: pages hand it jobs, look at how they are getting on, and take the results.
+"""What owns the model: pages hand it jobs, look at how they are getting on, and take the results.
 
 A page submits a job under a key that names everything its result depends on. Whoever asks for the same key gets the
 same job, whether it waits, runs, or is done. Pages keep the job they got and poll `job.snapshot(visitor)`; they do not
 submit again at every rerun, because a job that failed or was cancelled starts anew when it is submitted again.
+
+One job computes at a time. Whenever it reports it may give way to another one: it stops where it is, on a thread of its
+own, keeps what it has, and goes on when its turn comes again.
 """
 
 from __future__ import annotations
@@ -12,11 +15,13 @@ import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Hashable
+from collections.abc import Callable, Collection, Hashable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from eqlin_core.errors import Cancelled, EqlinError
-from pages.worker.job import Pace, Snapshot, State, bytes_of, sentence
+from pages.worker.job import Durations, Pace, Snapshot, State, bytes_of, poisoned, sentence
+from pages.worker.schedule import Schedule
 
 logger = logging.getLogger(__name__)
 
@@ -34,12 +39,25 @@ class Reporter:
         self._worker, self._job = worker, job
 
     def __call__(self, fraction: float | None = None, message: str = "") -> None:
-        """Report the share of the work done (None: not known) and what is being done (empty: as before)."""
+        """Report the share of the work done (None: not known) and what is being done (empty: as before).
+
+        Here the job may give way to others: it returns when its turn has come again.
+        """
         self._worker._report(self._job, fraction, message)
 
     def publish(self, name: str, value: Any) -> None:
         """Make a part of the result visible before the whole is done."""
         self._worker._publish(self._job, name, value)
+
+    @contextmanager
+    def alone_with(self, thing: Hashable) -> Iterator[None]:
+        """Within the context no other job is alone with the same thing; waits, giving way, until none is."""
+        taken = self._worker._take(self._job, thing)
+        try:
+            yield
+        finally:
+            if taken:
+                self._worker._give_back(thing)
 
 
 class Job:
@@ -48,22 +66,29 @@ class Job:
     def __init__(
         self, worker: Worker, key: Hashable, function: Callable[[Reporter], Any], label: str, interactive: bool
     ) -> None:
-        self.key, self.label, self.interactive = key, label, interactive
+        self.key, self.label = key, label
         self._worker = worker
         self._function: Callable[[Reporter], Any] | None = function
         self._visitors: set[str] = set()
         self._left: set[str] = set()
+        self._ticket = worker._schedule.enter(self._visitors, interactive)
+        self._go_on = threading.Event()
+        self._thread: threading.Thread | None = None
         self._state: State = "queued"
         self._cancelling = False
         self._fraction: float | None = None
         self._message = ""
-        self._started: float | None = None
-        self._ended = 0.0
+        self._ended: float | None = None
         self._pace = Pace(0.0)
         self._partial: dict[str, Any] = {}
         self._result: Any = None
         self._error = ""
         self._finished = threading.Event()
+
+    @property
+    def interactive(self) -> bool:
+        """Whether somebody waits for it before anything else."""
+        return self._ticket.interactive
 
     def snapshot(self, visitor: str | None = None) -> Snapshot:
         """How the job stands now; "cancelled" for a visitor who left a job that goes on for others."""
@@ -79,12 +104,11 @@ class Job:
 
 
 class Worker:
-    """One daemon thread and its queue: first come, first served, but interactive jobs before the others.
+    """The jobs of all visitors, one of which computes at a time, in the order of `pages.worker.schedule`.
 
-    Nothing interrupts a running job except its cancellation, at its next progress report. Results of finished jobs are
-    kept, the least recently asked for dropped first, while they take less than `cache_bytes`; the newest always stays.
-    A job that is not interactive is cancelled when none of its visitors was seen for `absence` seconds, or when none
-    is `connected` and was seen for `RETURN_SECONDS`.
+    Results of finished jobs are kept, the least recently asked for dropped first, while they take less than
+    `cache_bytes`; the newest always stays. A job is cancelled when none of its visitors was seen for `absence` seconds,
+    or when none is `connected` and was seen for `RETURN_SECONDS`. `on_loss` is called when a thread died under a job.
     """
 
     def __init__(
@@ -94,17 +118,23 @@ class Worker:
         absence: float = ABSENCE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
         connected: Callable[[str], bool] = lambda _visitor: True,
+        on_loss: Callable[[], None] = lambda: None,
     ) -> None:
         self._cache_bytes, self._absence, self._clock, self._connected = cache_bytes, absence, clock, connected
-        self._lock = threading.Condition(threading.RLock())
-        self._queue: list[Job] = []
+        self._on_loss = on_loss
+        self._lock = threading.RLock()
+        self._held: dict[Hashable, Job] = {}
+        self._schedule = Schedule(clock, held=self._held)
         self._running: Job | None = None
-        self._wanted: dict[Hashable, Job] = {}  # queued or running, and not told to stop
+        self._wanted: dict[Hashable, Job] = {}  # unfinished, and not told to stop
+        self._unfinished: dict[int, Job] = {}  # by the order of their tickets, also those told to stop
         self._done: OrderedDict[Hashable, tuple[Job, int]] = OrderedDict()  # with the bytes of each result
         self._last_seen: dict[str, float] = {}
+        self._durations = Durations()
+        self._idle: list[_Lane] = []
+        self._lanes: list[_Lane] = []
+        self._broken = ""
         self._closed = False
-        self._thread = threading.Thread(target=self._work, name="eqlin-worker", daemon=True)
-        self._thread.start()
 
     def submit(
         self,
@@ -123,29 +153,27 @@ class Worker:
             if self._closed:
                 raise EqlinError("The worker was shut down; restart the app.")
             self._last_seen[visitor] = self._clock()
+            self._schedule.arrive(visitor)
             if key in self._done:
                 self._done.move_to_end(key)
                 job = self._done[key][0]
             elif key in self._wanted:
                 job = self._wanted[key]
-                if interactive and not job.interactive:
-                    job.interactive = True
-                    if job in self._queue:
-                        self._queue.remove(job)
-                        self._enqueue(job)
+                job._ticket.interactive = job.interactive or interactive
             else:
-                job = self._wanted[key] = Job(self, key, function, label, interactive)
-                self._enqueue(job)
+                job = Job(self, key, function, label, interactive)
+                self._unfinished[job._ticket.order] = job
+                self._wanted[key] = job
             job._left.discard(visitor)
             job._visitors.add(visitor)
             self.reap()
+            self._dispatch()
             return job
 
     def queue(self) -> list[Snapshot]:
         """The running job and those that wait, in the order in which they will be served."""
         with self._lock:
-            jobs = [self._running] if self._running else []
-            return [self._snapshot(job, None) for job in [*jobs, *self._queue]]
+            return [self._snapshot(job, None) for job in self._line()]
 
     def keep_only(self, visitor: str, keys: Collection[Hashable]) -> None:
         """Take the visitor off every unfinished job but these: what an earlier prompt asked for need not be done."""
@@ -159,16 +187,13 @@ class Worker:
         with self._lock:
             self._last_seen[visitor] = self._clock()
             self.reap()
+            self._look_after()
 
     def reap(self) -> list[Job]:
-        """Cancel the jobs whose visitors have all gone, interactive ones excepted, and return them."""
+        """Cancel the jobs whose visitors have all gone, and return them."""
         with self._lock:
             self._last_seen = {visitor: at for visitor, at in self._last_seen.items() if self._is_here(visitor, at)}
-            orphans = [
-                job
-                for job in self._wanted.values()
-                if not job.interactive and job._visitors.isdisjoint(self._last_seen)
-            ]
+            orphans = [job for job in self._wanted.values() if job._visitors.isdisjoint(self._last_seen)]
             for job in orphans:
                 self._stop(job)
             return orphans
@@ -178,21 +203,109 @@ class Worker:
         return away <= (self._absence if self._connected(visitor) else min(self._absence, RETURN_SECONDS))
 
     def shutdown(self, timeout: float | None = 5.0) -> bool:
-        """Cancel everything and end the thread. True when it ended within `timeout` seconds."""
+        """Cancel everything and end the threads. True when they ended within `timeout` seconds."""
         with self._lock:
             self._closed = True
             for job in list(self._wanted.values()):
                 self._stop(job)
             self._done.clear()
-            self._lock.notify_all()
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
+            self._dispatch()
+            lanes = list(self._lanes)
+            for lane in self._idle:
+                lane.end()
+        for lane in lanes:
+            lane.thread.join(timeout)
+        return not any(lane.thread.is_alive() for lane in lanes)
 
-    def _enqueue(self, job: Job) -> None:
-        waiting = len(self._queue)
-        place = next((i for i in range(waiting) if not self._queue[i].interactive), waiting)
-        self._queue.insert(place if job.interactive else waiting, job)
-        self._lock.notify_all()
+    # ---- turns ------------------------------------------------------------------------------------------------------
+
+    def _line(self) -> list[Job]:
+        """The job that computes and then all others, in the order in which they will be served."""
+        first = self._running
+        others = self._schedule.in_order(but=None if first is None else first._ticket)
+        return [*([first] if first else []), *(self._unfinished[ticket.order] for ticket in others)]
+
+    def _dispatch(self) -> None:
+        """Let the next job compute, if none does."""
+        if self._running is not None:
+            return
+        ticket = self._schedule.next()
+        if ticket is None:
+            return
+        job = self._running = self._unfinished[ticket.order]
+        starts = job._state == "queued"
+        self._schedule.begin_turn(ticket)
+        job._state = "running"
+        job._pace.go_on(self._clock())
+        if not starts:
+            job._go_on.set()
+            return
+        lane = self._idle.pop() if self._idle else self._new_lane()
+        lane.start(job)
+
+    def _new_lane(self) -> _Lane:
+        lane = _Lane(self, len(self._lanes))
+        self._lanes.append(lane)
+        return lane
+
+    def _step_aside(self, job: Job) -> None:
+        """Let others compute, and return when it is this job's turn again. Called without the lock, by the job."""
+        with self._lock:
+            job._go_on.clear()
+            job._state = "paused"
+            job._pace.pause(self._clock())
+            self._schedule.end_turn(job._ticket)
+            self._running = None
+            self._dispatch()
+        job._go_on.wait()
+        with self._lock:
+            self._check(job)
+
+    def _take(self, job: Job, thing: Hashable) -> bool:
+        """Wait until nobody else has the thing. False where the job has it already."""
+        while True:
+            with self._lock:
+                self._check(job)
+                holder = self._held.get(thing)
+                if holder is None:
+                    self._held[thing] = job
+                if holder is None or holder is job:
+                    job._ticket.waits_for = None
+                    return holder is None
+                job._ticket.waits_for = thing
+            self._step_aside(job)
+
+    def _give_back(self, thing: Hashable) -> None:
+        with self._lock:
+            self._held.pop(thing, None)
+
+    def _report(self, job: Job, fraction: float | None, message: str) -> None:
+        with self._lock:
+            if job is not self._running:
+                return  # a hook that this job left in a graph, met by the job that runs meanwhile
+            self._check(job)
+            if fraction is not None:
+                fraction = min(max(fraction, 0.0), 1.0) if math.isfinite(fraction) else None
+            job._fraction = fraction
+            job._message = message or job._message
+            job._pace.report(fraction, self._clock())
+            # Only on its own thread can it stop: a device's threads also serve the reverse passes of others.
+            if threading.current_thread() is not job._thread or not self._schedule.gives_way(job._ticket):
+                return
+        self._step_aside(job)
+
+    def _publish(self, job: Job, name: str, value: Any) -> None:
+        with self._lock:
+            self._check(job)
+            job._partial[name] = value
+
+    def _check(self, job: Job) -> None:
+        # The running job looks after the visitors itself: when all have gone, nobody else calls.
+        self.reap()
+        if job._cancelling:
+            raise Cancelled
+
+    # ---- ends -------------------------------------------------------------------------------------------------------
 
     def _leave(self, job: Job, visitor: str) -> bool:
         with self._lock:
@@ -207,58 +320,22 @@ class Worker:
 
     def _stop(self, job: Job) -> None:
         del self._wanted[job.key]
-        if job is self._running:
-            job._cancelling = True
-        else:
-            self._queue.remove(job)
+        if job._state == "queued":
             self._finish(job, "cancelled")
+            return
+        job._cancelling = job._ticket.stopping = True
+        self._dispatch()
 
-    def _report(self, job: Job, fraction: float | None, message: str) -> None:
-        with self._lock:
-            self._check(job)
-            if fraction is not None:
-                fraction = min(max(fraction, 0.0), 1.0) if math.isfinite(fraction) else None
-            job._fraction = fraction
-            job._message = message or job._message
-            job._pace.report(fraction, self._clock())
-
-    def _publish(self, job: Job, name: str, value: Any) -> None:
-        with self._lock:
-            self._check(job)
-            job._partial[name] = value
-
-    def _check(self, job: Job) -> None:
-        # The running job looks after the visitors itself: when all have gone, nobody else calls.
-        self.reap()
-        if job._cancelling:
-            raise Cancelled
-
-    def _work(self) -> None:
-        while True:
-            with self._lock:
-                while not self._queue and not self._closed:
-                    self._lock.wait()
-                if self._closed:
-                    return
-                self.reap()
-                if not self._queue:
-                    continue
-                job = self._running = self._queue.pop(0)
-                job._state = "running"
-                job._started = self._clock()
-                job._pace = Pace(job._started)
-            self._run(job)
-            # Without this, an idle thread would keep the last result alive after the cache has dropped it.
-            del job
-
-    def _run(self, job: Job) -> None:
+    def _run(self, job: Job, lane: _Lane) -> None:
         assert job._function is not None
         result: Any = None
         state: State = "failed"
-        error = ""
+        error = self._broken
+        job._thread = threading.current_thread()
         try:
-            result = job._function(Reporter(self, job))
-            state = "done"
+            if not error:
+                result = job._function(Reporter(self, job))
+                state = "done"
         except Cancelled:
             state = "cancelled"
         except EqlinError as failure:
@@ -266,14 +343,14 @@ class Worker:
         except BaseException as failure:
             # Not only Exception: one bad job must never end the thread that serves everyone.
             logger.exception("The job %r failed.", job.label)
-            error = sentence(failure, job.label)
+            error = self._broken = poisoned(failure)
+            error = error or sentence(failure, job.label)
         size = bytes_of([result, job._partial]) if state == "done" else 0
         with self._lock:
-            self._running = None
+            lane.job = None
+            self._idle.append(lane)
             if job._cancelling:
                 state = "cancelled"
-            else:
-                self._wanted.pop(job.key, None)
             if state == "done":
                 job._result, job._fraction = result, 1.0
                 self._keep(job, size)
@@ -281,10 +358,23 @@ class Worker:
             self._finish(job, state)
 
     def _finish(self, job: Job, state: State) -> None:
+        """The job has ended; whoever is next computes."""
+        if job is self._running:
+            self._schedule.end_turn(job._ticket)
+            self._running = None
+        if state == "done":
+            self._durations.note(job.label, job._ticket.served)
+        if self._wanted.get(job.key) is job:
+            del self._wanted[job.key]
+        del self._unfinished[job._ticket.order]
+        for thing in [thing for thing, holder in self._held.items() if holder is job]:
+            del self._held[thing]
+        self._schedule.leave(job._ticket)
         job._state, job._cancelling = state, False
         job._ended = self._clock()
         job._function = None  # it may hold arrays
         job._finished.set()
+        self._dispatch()
 
     def _keep(self, job: Job, size: int) -> None:
         if self._closed:
@@ -293,24 +383,90 @@ class Worker:
         while len(self._done) > 1 and sum(size for _, size in self._done.values()) > self._cache_bytes:
             self._done.popitem(last=False)
 
+    def _look_after(self) -> None:
+        """Fail what a thread that died left behind, so that the others go on."""
+        for lane in [lane for lane in self._lanes if not lane.thread.is_alive()]:
+            self._lanes.remove(lane)
+            if lane in self._idle:
+                self._idle.remove(lane)
+            job = lane.job
+            if self._closed or job is None or job._finished.is_set():
+                continue
+            logger.error("The thread of the job %r died.", job.label)
+            self._on_loss()
+            job._error = f"The thread that computed {job.label} died and is replaced; ask again."
+            self._finish(job, "failed")
+
     def _snapshot(self, job: Job, visitor: str | None) -> Snapshot:
         with self._lock:
             left = visitor in job._left
-            place = self._queue.index(job) if job._state == "queued" else -1
-            running = job._state == "running"
-            until = self._clock() if running else job._ended
+            running, finished = job._state == "running", job._finished.is_set()
+            ahead = [] if running or finished else self._line()
+            ahead = ahead[: ahead.index(job)] if ahead else []
+            now = self._clock()
             return Snapshot(
                 key=job.key,
                 label=job.label,
                 state="cancelled" if left else job._state,
-                position=place + 1,
-                ahead=place + (self._running is not None) if place >= 0 else 0,
+                position=0 if running or finished else len(ahead) + (self._running is None),
+                ahead=len(ahead),
+                behind=ahead[0].label if ahead else "",
+                starts_in=self._starts_in(job, ahead, now) if ahead else None,
                 fraction=job._fraction,
                 message=job._message,
-                elapsed=0.0 if job._started is None else until - job._started,
-                seconds_left=job._pace.seconds_left(until) if running else None,
+                elapsed=self._served(job, now),
+                seconds_left=job._pace.seconds_left(now) if running else None,
                 cancelling=job._cancelling,
                 result=None if left else job._result,
                 partial=dict(job._partial),
                 error=job._error,
             )
+
+    def _served(self, job: Job, now: float) -> float:
+        return job._ticket.served + (now - job._ticket.turn if job._state == "running" else 0.0)
+
+    def _starts_in(self, job: Job, ahead: list[Job], now: float) -> float | None:
+        """Seconds until all ahead have ended, by their pace or what such jobs took; None where that is not known."""
+        total = 0.0
+        for other in ahead:
+            served = self._served(other, now)
+            if job._ticket.quick() and not other._ticket.quick(served - other._ticket.served):
+                continue  # it gives way
+            left = other._pace.seconds_left(now)
+            if left is None:
+                left = self._durations.left(other.label, served)
+            if left is None:
+                return None
+            total += left
+        return total
+
+
+class _Lane:
+    """One thread, and the job that runs on it, also while that has given way."""
+
+    def __init__(self, worker: Worker, number: int) -> None:
+        self._worker = worker
+        self.job: Job | None = None
+        self._wake = threading.Event()
+        self.thread = threading.Thread(target=self._work, name=f"eqlin-worker-{number}", daemon=True)
+        self.thread.start()
+
+    def start(self, job: Job) -> None:
+        """Run this job."""
+        self.job = job
+        self._wake.set()
+
+    def end(self) -> None:
+        """End the thread, which has no job."""
+        self._wake.set()
+
+    def _work(self) -> None:
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            # Read once: a name that outlives its job would keep the last result alive after the cache dropped it.
+            if self.job is None:
+                return
+            self._worker._run(self.job, self)
+            if self._worker._closed and self.job is None:
+                return

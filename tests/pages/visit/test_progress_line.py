@@ -17,6 +17,8 @@ def snapshot(**changes: Any) -> Snapshot:
         "state": "running",
         "position": 0,
         "ahead": 0,
+        "behind": "",
+        "starts_in": None,
         "fraction": None,
         "message": "",
         "elapsed": 1.0,
@@ -39,12 +41,17 @@ def snapshot(**changes: Any) -> Snapshot:
         ({"fraction": 0.01, "message": "Matrix", "seconds_left": 600.0}, "Matrix, 1%, about 10.0 min left"),
         ({"fraction": 0.5, "cancelling": True}, "Cancelling"),
         (
-            {"state": "queued", "position": 1, "ahead": 1},
-            "Waiting for 1 other job to finish, then the matrix and its spectra",
+            {"state": "queued", "position": 1, "ahead": 1, "behind": "the joint spectrum"},
+            "Waiting for the joint spectrum, then the matrix and its spectra",
         ),
         (
-            {"state": "queued", "position": 3, "ahead": 3},
-            "Waiting for 3 other jobs to finish, then the matrix and its spectra",
+            {"state": "queued", "position": 3, "ahead": 3, "behind": "the joint spectrum", "starts_in": 42.0},
+            "Waiting for the joint spectrum and 2 more, about 42 s, then the matrix and its spectra",
+        ),
+        ({"state": "queued", "position": 1}, "Waiting, then the matrix and its spectra"),
+        (
+            {"state": "paused", "fraction": 0.5, "message": "Matrix", "behind": "the typed token"},
+            "Matrix, 50%; gives way to the typed token, then goes on",
         ),
     ],
 )

@@ -212,6 +212,7 @@ def test_a_token_typed_while_the_model_is_busy_is_explained_once_it_is_free(
     engine: MadeUpEngine, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jobs_module, "WAIT_BEFORE_DRAWING", 0.05)
+    gate.deaf = True  # else it would give way
     session = Session()
     session.ask(BRIDGE)
     assert gate.entered.wait(5)

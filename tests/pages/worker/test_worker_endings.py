@@ -166,14 +166,14 @@ def test_asking_again_after_a_failure_tries_again(worker: Worker) -> None:
     assert result_of(again) == "fetched"
 
 
-def test_the_long_job_of_a_visitor_who_is_gone_is_cancelled(worker: Worker, clock: Clock, gate: Gate) -> None:
+def test_every_job_of_a_visitor_who_is_gone_is_cancelled(worker: Worker, clock: Clock, gate: Gate) -> None:
     long = submit(worker, "long", giving(None), "gone")
     short = submit(worker, "short", giving(None), "gone", interactive=True)
     shared = submit(worker, "shared", giving(None), "gone")
     submit(worker, "shared", giving(None), "ada")
     clock.now += ABSENCE + 1
     worker.touch("ada")
-    assert [job.snapshot().state for job in (long, short, shared)] == ["cancelled", "queued", "queued"]
+    assert [job.snapshot().state for job in (long, short, shared)] == ["cancelled", "cancelled", "queued"]
 
 
 def test_a_visitor_who_keeps_polling_keeps_the_job(worker: Worker, clock: Clock, gate: Gate) -> None:

@@ -23,16 +23,17 @@ class Clock:
 
 
 class Gate:
-    """A job that reports once it runs, and goes on reporting until it is let through."""
+    """A job that reports once it runs, and goes on reporting, unless it is ``deaf``, until it is let through."""
 
-    def __init__(self, result: Any = "through") -> None:
-        self.entered, self.open, self.result = threading.Event(), threading.Event(), result
+    def __init__(self, result: Any = "through", *, deaf: bool = False) -> None:
+        self.entered, self.open, self.result, self.deaf = threading.Event(), threading.Event(), result, deaf
 
     def __call__(self, progress: Reporter) -> Any:
         progress(0.0, "at the gate")
         self.entered.set()
         while not self.open.wait(0.005):
-            progress(0.0)
+            if not self.deaf:
+                progress(0.0)
         return self.result
 
 
