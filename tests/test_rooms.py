@@ -49,7 +49,7 @@ PAGE_ROOMS: dict[str, tuple[str, ...]] = {
     "steered": ("widgets",),
 }
 # The only places of the pages that import more of the engine than runs, figures and constants, and late.
-JOBS = ("pages.worker.engine", "pages.worker.analysis")
+JOBS = ("pages.worker.engine", "pages.worker.models", "pages.worker.analysis")
 
 
 def imports(file: Path, *, at_runtime: bool = False) -> Iterator[tuple[str, str, bool]]:

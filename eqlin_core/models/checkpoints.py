@@ -38,6 +38,10 @@ class DamagedModelError(EqlinError):
     """The model's files cannot be read; fetching them again mends it."""
 
 
+class NoRoomError(EqlinError):
+    """The model needs more memory than is free; without another model it may fit."""
+
+
 @dataclass(frozen=True)
 class Wanted:
     """What is asked for: a model's name, its precision, and where it shall live."""
@@ -209,12 +213,12 @@ def require_memory(parameters: int, wanted: Wanted, beside: int = 0) -> None:
 
     if wanted.four_bit and parameters * four_bit.BYTES_PER_WEIGHT > free:
         takes, room = size_text(parameters * four_bit.BYTES_PER_WEIGHT), size_text(free)
-        raise EqlinError(f"{wanted.name} takes {takes} in 4 bits; {room} is free {where}: choose a smaller model.")
+        raise NoRoomError(f"{wanted.name} takes {takes} in 4 bits; {room} is free {where}: choose a smaller model.")
     if not wanted.four_bit and needed(wanted.dtype) > free:
         fitting = [f"{name} ({size_text(needed(dtype))})" for name, dtype in DTYPES.items() if needed(dtype) <= free]
         takes, asked = size_text(needed(wanted.dtype)), dtype_name(wanted.dtype)
         way_out = f"choose {fitting[0]}" if fitting else "choose a smaller model or a larger machine"
-        raise EqlinError(f"{wanted.name} takes {takes} in {asked}; {size_text(free)} is free {where}: {way_out}.")
+        raise NoRoomError(f"{wanted.name} takes {takes} in {asked}; {size_text(free)} is free {where}: {way_out}.")
 
 
 def size_text(size: float | int) -> str:

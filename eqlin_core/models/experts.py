@@ -6,12 +6,17 @@ the copies of a token have to stay next to each other: rows go through the exper
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
+
+# By model, how many contexts are open: computations that give way to each other leave theirs in any order.
+_eager: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+_before: weakref.WeakKeyDictionary[Any, dict[str, str]] = weakref.WeakKeyDictionary()
 
 
 @contextmanager
@@ -20,15 +25,19 @@ def eager_experts(model: Any) -> Iterator[None]:
     if not hasattr(model, "set_experts_implementation"):
         yield
         return
-    config = model.config
-    nested = {key: getattr(config, key, None) for key in config.sub_configs}
-    before = {"": config._experts_implementation}
-    before |= {key: c._experts_implementation for key, c in nested.items() if c is not None}
-    try:
+    if not _eager.get(model):
+        config = model.config
+        nested = {key: getattr(config, key, None) for key in config.sub_configs}
+        _before[model] = {"": config._experts_implementation}
+        _before[model] |= {key: c._experts_implementation for key, c in nested.items() if c is not None}
         model.set_experts_implementation("eager")
+    _eager[model] = _eager.get(model, 0) + 1
+    try:
         yield
     finally:
-        model.set_experts_implementation(before)
+        _eager[model] -= 1
+        if not _eager[model]:
+            model.set_experts_implementation(_before.pop(model))
 
 
 def fitting_experts(model: Any, dtype: torch.dtype) -> AbstractContextManager[None]:

@@ -8,6 +8,7 @@ needs only positions up to i, so with a key-value cache a step costs one token's
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from numbers import Real
@@ -64,7 +65,7 @@ class Injection:
 
     @contextmanager
     def hooked(self) -> Iterator[Injection]:
-        """The blocks answer with pushed inputs inside this context and as before after it."""
+        """In this thread the blocks answer with pushed inputs inside this context, and as before after it."""
         layers = find_layers(self.lm.model.get_decoder(), self.lm.n_layers)
         with ExitStack() as stack:
             for block, which in self._at.items():
@@ -77,7 +78,11 @@ class Injection:
         self._pushes = [one.advance(embeddings) for one in self._sums]
 
     def _hook(self, which: list[int]) -> Callable[..., Any]:
+        thread = threading.get_ident()
+
         def enter(_module: Any, args: Any, kwargs: Any) -> Any:
+            if threading.get_ident() != thread:
+                return None  # somebody else's pass between two of this one's
             return replace_block_input(args, kwargs, self._pushed(block_input(args, kwargs), which))
 
         return enter

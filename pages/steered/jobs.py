@@ -47,7 +47,7 @@ def grid(engine: Engine, progress: Reporter, source: Request, plan: SteeringPlan
     return steering_grid(
         lm,
         read,
-        _operators(engine, lm, plan, read.concepts, progress),
+        _operators(engine, source, lm, plan, read.concepts, progress),
         progress=part(progress, OPERATOR_PART, 1.0),
         publish=lambda stage: progress.publish("grid", stage),
         on_texts=lambda texts: progress.publish("texts", texts),
@@ -72,7 +72,7 @@ def text(engine: Engine, progress: Reporter, source: Request, plan: SteeringPlan
     return steered_text(
         lm,
         read,
-        _operators(engine, lm, plan, read.concepts, progress),
+        _operators(engine, source, lm, plan, read.concepts, progress),
         strength,
         progress=progress,
         on_text=lambda written: progress.publish("text", written),
@@ -100,15 +100,20 @@ def _file(engine: Engine, progress: Reporter, source: Request, plan: SteeringPla
     from eqlin_core.analysis.steering import read_concepts  # noqa: PLC0415
 
     lm = engine.load(source, progress)
-    (operator,) = _operators(engine, lm, plan, read_concepts(lm, plan), progress)
+    (operator,) = _operators(engine, source, lm, plan, read_concepts(lm, plan), progress)
     return operator.to_bytes()
 
 
 def _operators(
-    engine: Engine, lm: LanguageModel, plan: SteeringPlan, read: Mapping[str, CheckedIds], progress: Reporter
+    engine: Engine,
+    source: Request,
+    lm: LanguageModel,
+    plan: SteeringPlan,
+    read: Mapping[str, CheckedIds],
+    progress: Reporter,
 ) -> list[SteeringOperator]:
     """The one or two operators of a plan, made unless they are kept from before; ``read``: the concepts' tokens."""
-    kept: OrderedDict[tuple[object, ...], SteeringOperator] = engine.beside_model.setdefault("operators", OrderedDict())
+    kept: OrderedDict[tuple[object, ...], SteeringOperator] = engine.kept(source, "operators")
     first = plan.concept if plan.file is None else plan.file
     concepts = [first, *([plan.second] if plan.second.strip() else [])]
     acting = []

@@ -21,12 +21,14 @@ class Question(Generic[Answer]):
     """One computation: ``work`` runs on the worker's thread, for everybody whose question has the same ``key``.
 
     ``label`` names the work to people ("the token's matrix"). An ``interactive`` question goes before the others.
+    ``about``: what was asked for first, the request as a rule; long work about the same thing is done one by one.
     """
 
     key: tuple[Hashable, ...]
     label: str
     interactive: bool
     work: Callable[[Engine, Reporter], Answer]
+    about: Hashable = ""
 
 
 def question(
@@ -52,6 +54,7 @@ def question(
                 label=label.format_map(asked.arguments),
                 interactive=interactive,
                 work=lambda engine, progress: work(engine, progress, *args, **kwargs),
+                about=next(iter(asked.args[2:]), name),
             )
 
         return ask

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import replace
 from typing import Any
 
@@ -27,10 +28,14 @@ class TinyEngine:
 
     def __init__(self, model: Any) -> None:
         self.model = model
-        self.beside_model: dict[str, Any] = {}
+        self.operators: OrderedDict[Any, Any] = OrderedDict()
 
     def load(self, request: Request, progress: Reporter) -> Any:
         return self.model
+
+    def kept(self, request: Request, name: str) -> OrderedDict[Any, Any]:
+        assert name == "operators"
+        return self.operators
 
 
 def finished(worker: Worker, plan: SteeringPlan, model: Any = None, engine: TinyEngine | None = None) -> Snapshot:

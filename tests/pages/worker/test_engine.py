@@ -1,30 +1,51 @@
-"""The engine behind the pages: one model at a time, and none lost for a name that leads nowhere."""
+"""The engine behind the pages: the models that are loaded, which go when, and what is made of them once."""
 
 from __future__ import annotations
 
+import gc
+import weakref
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+import eqlin_core
 from eqlin_core import EqlinError
+from eqlin_core.models.checkpoints import NoRoomError
+from eqlin_core.resources.plan import plan_run
+from pages.worker import models as models_module
 from pages.worker.engine import Engine
+from pages.worker.models import Loaded, Models
+from pages.worker.question import question
 from pages.worker.request import Request
+from pages.worker.worker import Reporter
+from tests.cases import PROMPT, llama
+from tests.pages.worker.worker_cases import Gate
 
 
 class Quiet:
-    """What a job reports to, which nobody reads."""
+    """What a job reports to; ``said`` holds what it read."""
 
-    def __call__(self, fraction: float | None = None, message: str = "") -> None: ...
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def __call__(self, fraction: float | None = None, message: str = "") -> None:
+        self.said.append(message)
 
     def publish(self, name: str, value: Any) -> None: ...
 
+    def alone_with(self, thing: Any) -> Any:
+        return nullcontext()
+
 
 @pytest.fixture
-def engine() -> Any:
+def engine() -> Iterator[Engine]:
     made = Engine()
-    made._model = (("loaded", "float32"), "the loaded model")  # type: ignore[assignment]
-    made.beside_model["operators"] = "made for the loaded model"
+    made.models.loaded["loaded", "float32"] = Loaded("the loaded model")  # type: ignore[arg-type]
+    made.kept(Request(model="loaded"), "operators")["one"] = "made for the loaded model"
     yield made
     assert made.worker.shutdown()
 
@@ -36,18 +57,115 @@ def test_a_name_that_leads_nowhere_leaves_the_loaded_model(engine: Engine, tmp_p
     with pytest.raises(EqlinError):
         engine.load(Request(model=str(tmp_path / name)), Quiet())  # type: ignore[arg-type]
     assert engine.load(Request(model="loaded"), Quiet()) == "the loaded model"  # type: ignore[arg-type]
-    assert engine.beside_model == {"operators": "made for the loaded model"}
+    assert engine.kept(Request(model="loaded"), "operators") == {"one": "made for the loaded model"}
 
 
-def test_the_loaded_model_is_let_go_before_another_is_read(engine: Engine) -> None:
-    seen = []
+class Shelf:
+    """In place of ``load_model``: tiny models, of which so many fit beside each other."""
 
-    class Looking(Quiet):
-        def __call__(self, fraction: float | None = None, message: str = "") -> None:
-            if message.startswith("Reading the weights"):
-                seen.append(engine._model)
+    def __init__(self, models: Models, fitting: int) -> None:
+        self.models, self.fitting, self.loads = models, fitting, [""][:0]
 
-    model = engine.load(Request(), Looking())  # type: ignore[arg-type]
-    assert seen == [None]
-    assert engine.beside_model == {}, "what was made for the model goes with it"
-    assert model.name == Request().model
+    def __call__(self, name: str, dtype: str, progress: Any) -> Any:
+        if len(self.models.loaded) >= self.fitting:
+            raise NoRoomError(f"{name} needs more memory than is free.")
+        self.loads.append(name)
+        return llama.__wrapped__("grouped", torch.float32)  # a new one each time
+
+
+def shelf(monkeypatch: pytest.MonkeyPatch, fitting: int) -> tuple[Models, Shelf]:
+    models = Models()
+    made = Shelf(models, fitting)
+    monkeypatch.setattr(eqlin_core, "load_model", made)
+    monkeypatch.setattr(models_module, "FREE_SHARE", 0.0)
+    return models, made
+
+
+def test_visitors_with_different_models_keep_both_where_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    models, made = shelf(monkeypatch, fitting=2)
+    for name in ("a", "b", "a", "b"):
+        if models.find(Request(model=name)) is None:
+            models.load(Request(model=name), Quiet())  # type: ignore[arg-type]
+    assert made.loads == ["a", "b"]
+
+
+def test_without_room_the_model_not_used_for_longest_goes_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    models, made = shelf(monkeypatch, fitting=2)
+    for name in ("a", "b"):
+        models.load(Request(model=name), Quiet())  # type: ignore[arg-type]
+    assert models.find(Request(model="a")) is not None
+    models.load(Request(model="c"), Quiet())  # type: ignore[arg-type]
+    assert [name for name, _ in models.loaded] == ["a", "c"]
+    told = Quiet()
+    models.load(Request(model="b"), told)  # type: ignore[arg-type]
+    assert told.said[0] == "Loading b again: another model had taken its place"
+    assert [name for name, _ in models.loaded] == ["c", "b"]
+    assert made.loads == ["a", "b", "c", "b"]
+
+
+def test_a_model_that_fits_nowhere_is_refused_in_its_own_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    models, _ = shelf(monkeypatch, fitting=0)
+    with pytest.raises(EqlinError, match="needs more memory than is free"):
+        models.load(Request(model="a"), Quiet())  # type: ignore[arg-type]
+
+
+def test_an_older_model_goes_when_little_memory_is_left_for_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    models, _ = shelf(monkeypatch, fitting=9)
+    monkeypatch.setattr(models_module, "FREE_SHARE", 1.1)  # more than there is
+    for name in ("a", "b"):
+        models.load(Request(model=name), Quiet())  # type: ignore[arg-type]
+    assert [name for name, _ in models.loaded] == ["b"]
+
+
+def test_after_a_model_went_its_memory_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    models, _ = shelf(monkeypatch, fitting=9)
+    request = Request(model="a")
+    model = models.load(request, Quiet())  # type: ignore[arg-type]
+    lin = eqlin_core.linearize(model, token_ids=PROMPT[:5])
+    models.keep_map(request, lin, plan_run(model, 5))
+    gone = [weakref.ref(model.model), weakref.ref(lin.network), weakref.ref(lin.inputs)]
+    del model, lin
+    gc.disable()
+    try:
+        models.let_all_go()
+        assert [ref() for ref in gone] == [None] * 3
+    finally:
+        gc.enable()
+
+
+def test_the_oldest_maps_go_when_they_take_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    models, _ = shelf(monkeypatch, fitting=9)
+    model = models.load(Request(model="a"), Quiet())  # type: ignore[arg-type]
+    plan = plan_run(model, 5)
+    requests = [Request(f"prompt {n}", "a") for n in range(5)]
+    monkeypatch.setattr(models_module, "MAP_BYTES", 3 * (plan.recorded_bytes + plan.matrix_bytes))
+    for request in requests:
+        models.make_room_for(plan)
+        models.keep_map(request, eqlin_core.linearize(model, token_ids=PROMPT[:5]), plan)
+    assert [request for request in requests if models.map_of(request)] == requests[-3:]
+    monkeypatch.setattr(models_module, "MAP_BYTES", 1 << 40)
+    monkeypatch.setattr(models_module, "MOST_MAPS", 2)
+    models.make_room_for(plan)
+    assert [request for request in requests if models.map_of(request)] == requests[-1:]
+
+
+@question("long work")
+def long_work(engine: Any, progress: Reporter, request: Request, gate: Gate) -> Any:
+    """Work that waits at a gate."""
+    return gate(progress)
+
+
+def test_long_work_on_one_prompt_is_done_one_by_one_for_everybody(engine: Engine) -> None:
+    request, first, second, other = Request("same"), Gate(), Gate(), Gate()
+    jobs = [
+        engine.submit(long_work(request, first), "ada"),
+        engine.submit(long_work(request, second), "bob"),
+        engine.submit(long_work(Request("other"), other), "eve"),
+    ]
+    assert first.entered.wait(5)
+    for gate in (other, first):
+        gate.open.set()
+    assert jobs[0].wait(5)
+    assert second.entered.wait(5)
+    second.open.set()
+    assert all(job.wait(5) for job in jobs)

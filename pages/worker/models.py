@@ -1,0 +1,145 @@
+"""The models that are loaded, with the linear maps that were made of each: as many as there is room for."""
+
+from __future__ import annotations
+
+import gc
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pages.worker.request import Request
+
+if TYPE_CHECKING:
+    from eqlin_core import LanguageModel, LinearMap, Plan
+    from pages.worker.worker import Reporter
+
+# Of the memory that is there, what stays free for the work on a model when a second one is loaded beside it.
+FREE_SHARE = 0.25
+# Maps that are kept, with their matrices, and the bytes that they may take; the newest always stays.
+MOST_MAPS, MAP_BYTES = 64, 1 << 30
+
+
+@dataclass
+class KeptMap:
+    """A map, and the plan of its run."""
+
+    lin: LinearMap
+    plan: Plan
+
+    @property
+    def nbytes(self) -> int:
+        """What the recorded network and the matrix take in memory."""
+        return self.plan.recorded_bytes + (0 if self.plan.place == "scratch file" else self.plan.matrix_bytes)
+
+
+@dataclass
+class Loaded:
+    """A model, its maps by request, the newest last, and what work keeps beside it."""
+
+    model: LanguageModel
+    maps: OrderedDict[Request, KeptMap] = field(default_factory=OrderedDict)
+    beside: dict[str, OrderedDict[Any, Any]] = field(default_factory=dict)
+
+
+class Models:
+    """The models by name and precision, the least recently used first: these go when there is no room for another."""
+
+    def __init__(self) -> None:
+        self.loaded: OrderedDict[tuple[str, str], Loaded] = OrderedDict()
+        self._went: set[tuple[str, str]] = set()
+
+    def find(self, request: Request) -> LanguageModel | None:
+        """The request's model where it is loaded."""
+        key = _key(request)
+        if key not in self.loaded:
+            return None
+        self.loaded.move_to_end(key)
+        return self.loaded[key].model
+
+    def load(self, request: Request, progress: Reporter) -> LanguageModel:
+        """Load the request's model, and let others go if it does not fit beside them. Raises EqlinError."""
+        from eqlin_core import load_model  # noqa: PLC0415 - torch stays off the script thread
+        from eqlin_core.models.checkpoints import NoRoomError  # noqa: PLC0415
+
+        again = " again: another model had taken its place" if _key(request) in self._went else ""
+        progress(None, f"Loading {request.model}{again}")
+        while True:
+            try:
+                model = load_model(request.model, dtype=request.dtype, progress=progress)
+                break
+            except NoRoomError:  # a name that leads nowhere costs nobody the model that is loaded
+                if not self._let_oldest_go():
+                    raise
+        self._went.discard(_key(request))
+        self.loaded[_key(request)] = Loaded(model)
+        self._leave_room(model)
+        return model
+
+    def map_of(self, request: Request) -> KeptMap | None:
+        """The request's map where it is kept."""
+        maps = self.loaded[_key(request)].maps
+        if request in maps:
+            maps.move_to_end(request)
+        return maps.get(request)
+
+    def make_room_for(self, plan: Plan) -> None:
+        """Let the oldest maps go that a run of this plan leaves no room for."""
+        needed = plan.recorded_bytes + (0 if plan.place == "scratch file" else plan.matrix_bytes)
+        gone = 0
+        every = [(maps.maps, request) for maps in self.loaded.values() for request in maps.maps]
+        total = needed + sum(maps[request].nbytes for maps, request in every)
+        for n, (maps, request) in enumerate(every):
+            if total <= MAP_BYTES and len(every) - n < MOST_MAPS:
+                break
+            size = maps.pop(request).nbytes
+            gone, total = gone + size, total - size
+        if gone:
+            gc.collect()  # a recorded network refers to itself
+
+    def keep_map(self, request: Request, lin: LinearMap, plan: Plan) -> KeptMap:
+        """Keep the map that was made for the request; its model may have gone meanwhile."""
+        made = KeptMap(lin, plan)
+        if _key(request) in self.loaded:
+            self.loaded[_key(request)].maps[request] = made
+        return made
+
+    def kept(self, request: Request, name: str) -> OrderedDict[Any, Any]:
+        """What work keeps beside the request's model under this name; goes with the model."""
+        loaded = self.loaded.get(_key(request))
+        return OrderedDict() if loaded is None else loaded.beside.setdefault(name, OrderedDict())
+
+    def let_all_go(self) -> None:
+        """Nothing is loaded after this."""
+        while self._let_oldest_go():
+            pass
+
+    def _leave_room(self, model: LanguageModel) -> None:
+        """Keep older models only while there is memory for work on the new one."""
+        import psutil  # noqa: PLC0415
+        import torch  # noqa: PLC0415
+
+        from eqlin_core.resources.budget import free_bytes  # noqa: PLC0415
+
+        cuda = model.device.type == "cuda"
+        total = torch.cuda.mem_get_info(model.device)[1] if cuda else psutil.virtual_memory().total
+        while len(self.loaded) > 1 and free_bytes(model.device) < FREE_SHARE * total:
+            self._let_oldest_go()
+
+    def _let_oldest_go(self) -> bool:
+        """Let the model go that was not used for longest, with all that was made of it. False where there is none."""
+        if not self.loaded:
+            return False
+        key, gone = self.loaded.popitem(last=False)
+        self._went.add(key)
+        cuda = gone.model.device.type == "cuda"
+        del gone
+        gc.collect()  # a recorded network refers to itself
+        if cuda:
+            import torch  # noqa: PLC0415
+
+            torch.cuda.empty_cache()
+        return True
+
+
+def _key(request: Request) -> tuple[str, str]:
+    return request.model, request.dtype
