@@ -2,33 +2,41 @@
 
 import streamlit as st
 
-from pages.frame import look
-from pages.frame.entry import enter_app
-from pages.frame.sidebar import sidebar
-from pages.frame.strip import strip
-from pages.visit import polling
-from pages.visit.session import session
-from pages.widgets.theme import follow_theme
+if __name__ != "__main__":  # imported by the server, which runs this file again for every visitor
+    from pages.door.server import middleware, opening
 
-polling.begin()
-st.set_page_config(page_title="eqlin", layout="wide", initial_sidebar_state="expanded")
-look.apply()
-st.logo(look.wordmark(), size="large")
-page = st.navigation(
-    [
-        st.Page("pages/tokens.py", title="Tokens", url_path="tokens", default=True),
-        st.Page("pages/spectra.py", title="Spectra", url_path="spectra"),
-        st.Page("pages/matrix.py", title="Matrix", url_path="matrix"),
-        st.Page("pages/layers.py", title="Layers", url_path="layers"),
-        st.Page("pages/steering.py", title="Steering", url_path="steering"),
-    ]
-)
-request = sidebar()
-if request is not None:
-    session().ask(request)
-strip()
-follow_theme()
-enter_app()
-page.run()
-session().make_ready()
-polling.draw_parts()
+    app = st.App(__file__, middleware=middleware(), lifespan=opening)
+else:
+    from pages.door import gate
+    from pages.frame import look
+    from pages.frame.entry import ask, enter_app
+    from pages.frame.sidebar import sidebar
+    from pages.frame.strip import strip
+    from pages.visit import polling
+    from pages.visit.session import session
+    from pages.widgets.theme import follow_theme
+
+    polling.begin()
+    st.set_page_config(page_title="eqlin", layout="wide", initial_sidebar_state="expanded")
+    look.apply()
+    st.logo(look.wordmark(), size="large")
+    page = st.navigation(
+        [
+            st.Page("pages/tokens.py", title="Tokens", url_path="tokens", default=True),
+            st.Page("pages/spectra.py", title="Spectra", url_path="spectra"),
+            st.Page("pages/matrix.py", title="Matrix", url_path="matrix"),
+            st.Page("pages/layers.py", title="Layers", url_path="layers"),
+            st.Page("pages/steering.py", title="Steering", url_path="steering"),
+        ],
+        position="hidden" if gate.closed() else "sidebar",
+    )
+    gate.ask_in()
+    request = sidebar()
+    if request is not None:
+        ask(request)
+    strip()
+    follow_theme()
+    enter_app()
+    page.run()
+    session().make_ready()
+    polling.draw_parts()

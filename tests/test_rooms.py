@@ -39,14 +39,15 @@ WITHOUT_TORCH = ("errors", "version", "reprs", "progress", "cache", "figures", "
 CONSTANTS = ("models.presets", "models.bundled", "layers.cost", "steering.presets")
 PAGE_ROOMS: dict[str, tuple[str, ...]] = {
     "worker": (),
+    "door": ("worker",),
     "visit": ("worker",),
     "widgets": ("visit",),
-    "frame": ("widgets",),
+    "frame": ("widgets", "door"),
     "contributions": ("widgets",),
     "triplets": ("widgets",),
     "matrices": ("widgets",),
     "sweep": ("widgets",),
-    "steered": ("widgets",),
+    "steered": ("widgets", "door"),
 }
 # The only places of the pages that import more of the engine than runs, figures and constants, and late.
 JOBS = ("pages.worker.engine", "pages.worker.models", "pages.worker.analysis")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import runpy
+import signal
 import socket
 import sys
 import threading
@@ -34,9 +35,30 @@ def serve(
     ] = None,
     host: Annotated[
         str, typer.Option(help="Where to listen. Others reach the dashboard only if this is changed, as to 0.0.0.0.")
-    ] = "localhost",
+    ] = "127.0.0.1",
     port: Annotated[
         int | None, typer.Option(min=1, max=65535, help=f"Default: {PORT}, or the next one that is free.")
+    ] = None,
+    name: Annotated[
+        list[str] | None,
+        typer.Option(help="A name that it answers to, as lab.example.org; again for another. Its own need no mention."),
+    ] = None,
+    public: Annotated[
+        bool | None,
+        typer.Option(
+            "--public/--no-public",
+            help="Refuse what strangers have no business with. Default: on where other machines reach the dashboard.",
+        ),
+    ] = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="In public mode: a model, or a folder of models, that visitors may choose; again for another. "
+            "Default: the presets that lie on this machine."
+        ),
+    ] = None,
+    longest_prompt: Annotated[
+        int | None, typer.Option(min=1, help="In public mode: the characters that a prompt may have. Default: 1000.")
     ] = None,
     browser: Annotated[
         bool | None, typer.Option("--browser/--no-browser", help="Default: open one where a person is watching.")
@@ -47,6 +69,13 @@ def serve(
     Exit status: 0 stopped (by Ctrl-C, or a signal to end), 2 it could not be started.
     """
     script = dashboard()
+    settings = {
+        "EQLIN_NAMES": ",".join(name or ()),
+        "EQLIN_PUBLIC": "" if public is None else str(int(public)),
+        "EQLIN_MODELS": ",".join([*(models or ()), *([_spelled(model)] if model else ())]),
+        "EQLIN_LONGEST_PROMPT": str(longest_prompt or ""),
+    }
+    os.environ.update({variable: value for variable, value in settings.items() if value})
     port = _free_port(host, port)
     address = url(host, port, model)
     opens = _someone_watches() if browser is None else browser
@@ -65,13 +94,21 @@ def serve(
 def _run_streamlit(*arguments: str) -> None:
     """What ``python -m streamlit`` does with these, in this process; the engine itself imports no Streamlit."""
     before, sys.argv = sys.argv, ["streamlit", *arguments]
+    # The server raises the signal that ended it once more when it has closed, for whoever stands here.
+    kept = {ending: signal.signal(ending, _wanted_until_now) for ending in (signal.SIGINT, signal.SIGTERM)}
     try:
         runpy.run_module("streamlit", run_name="__main__")
     except SystemExit as ended:
         if ended.code:
             raise EqlinError("Streamlit could not start the dashboard: see what it printed above.") from ended
     finally:
+        for ending, handler in kept.items():
+            signal.signal(ending, handler)
         sys.argv = before
+
+
+def _wanted_until_now(*_: object) -> None:
+    raise SystemExit(0)
 
 
 def dashboard() -> Path:
@@ -87,10 +124,15 @@ def url(host: str, port: int, model: str | None = None) -> str:
     seen = "localhost" if host in _ANYWHERE else f"[{host}]" if ":" in host else host
     if model is None:
         return f"http://{seen}:{port}"
+    return f"http://{seen}:{port}/?{urlencode({'model': _spelled(model)})}"
+
+
+def _spelled(model: str) -> str:
+    """The model's name as an address has it: a link that is kept should not depend on the server's own folder."""
     place = Path(model).expanduser()
-    # What load_model takes for a folder or a file; a link that is kept should not depend on the server's own folder.
+    # what load_model takes for a folder or a file
     local = model != bundled.NAME and (place.is_dir() or place.suffix == ".gguf")
-    return f"http://{seen}:{port}/?{urlencode({'model': str(place.resolve()) if local else model})}"
+    return str(place.resolve()) if local else model
 
 
 def _free_port(host: str, port: int | None) -> int:

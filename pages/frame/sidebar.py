@@ -6,6 +6,7 @@ import streamlit as st
 
 from eqlin_core.models.presets import PRESETS
 from eqlin_core.runs.convention import Convention
+from pages.door.admission import listed_models
 from pages.widgets.dials import ASK_AGAIN, attention_dial, gated_dial
 from pages.worker.request import DEFAULT_MODEL, EXAMPLES, PRECISIONS, Request
 
@@ -28,11 +29,13 @@ def sidebar() -> Request | None:
             st.text_area("Prompt", key="prompt", bind="query-params", height=110, placeholder="Type a prompt")
             st.selectbox(
                 "Model",
-                _models(),
+                listed_models() or _models(),
                 key="model",
                 bind="query-params",
                 accept_new_options=True,
-                help="A name from the list, a Hugging Face model id, a local folder, or a .gguf file.",
+                help="A name from the list."
+                if listed_models()
+                else "A name from the list, a Hugging Face model id, a local folder, or a .gguf file.",
             )
             st.selectbox(
                 "Precision",

@@ -14,6 +14,7 @@ from pages.visit.polling import poll
 from pages.visit.progress_line import progress_line
 from pages.visit.session import Session, session
 from pages.widgets.facts import fact, strip_of
+from pages.widgets.sentences import shortened
 
 if TYPE_CHECKING:
     from eqlin_core.runs.exactness import Exactness
@@ -101,7 +102,7 @@ def _ended(state: Session) -> None:
             )
     if state.error:
         kept = " What you see below is the previous result." if state.tokens is not None else ""
-        st.error(state.error + kept, icon=":material/error:")
+        st.error(shortened(state.error) + kept, icon=":material/error:")
 
 
 def _follow(_active: bool) -> None:

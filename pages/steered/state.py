@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from eqlin_core.runs.convention import Convention
 from eqlin_core.runs.steering import SteeringGrid, SteeringPlan
+from pages.door.admission import too_long
 from pages.steered.jobs import Guide, grid, guide, text
 from pages.visit.jobs import Jobs
 from pages.visit.session import session
@@ -42,6 +43,9 @@ class Steering:
 
     def ask(self, plan: SteeringPlan) -> None:
         """Start the grid of ``plan``; what is on the screen stays until the first texts are there."""
+        if refused := too_long(plan.concept, plan.prompt, plan.second):
+            self.error = refused
+            return
         self.jobs.leave_all()
         self.asked, self.error, self.stopped = (source(), plan), "", False
         self.live_text = None
@@ -70,7 +74,7 @@ class Steering:
 
     def guide(self, concept: str) -> Guide | None:
         """Where the concept lives in the model of the sidebar; None while that is being looked up, or cannot be."""
-        if not concept.strip():
+        if not concept.strip() or too_long(concept):
             return None
         key = (source(), concept)
         if key not in self.guides.snapshots:

@@ -9,6 +9,7 @@ from pages.steered.sliders import nearest, shown_strength
 from pages.steered.state import Steering, steering
 from pages.visit.polling import poll
 from pages.visit.progress_line import progress_line
+from pages.widgets.sentences import shortened
 from pages.widgets.theme import theme
 
 POLL_SECONDS = 0.35
@@ -21,7 +22,7 @@ def watch(state: Steering) -> None:
     kept = " What you see below is the previous result." if state.shown is not None else ""
     with st.container():  # there without a sentence, too, so that none moves the texts and charts below
         if state.error:
-            st.error(state.error + kept, icon=":material/error:")
+            st.error(shortened(state.error) + kept, icon=":material/error:")
         elif state.stopped and not state.busy:
             complete = state.shown is not None and state.asked is not None and state.shown.plan == state.asked[1]
             st.caption("Stopped; what had been finished is kept." if complete else f"Stopped.{kept}")

@@ -10,6 +10,7 @@ from eqlin_core.layers.cost import sweep_cost
 from pages.sweep.state import MODES, Layers, layers
 from pages.visit.polling import poll
 from pages.visit.progress_line import progress_line
+from pages.widgets.sentences import shortened
 
 if TYPE_CHECKING:
     from eqlin_core.runs.prompt import TokenRun
@@ -23,7 +24,7 @@ def watch(state: Layers) -> None:
     poll(_follow, going_on=lambda: layers().jobs.busy)
     with st.container():  # there without a sentence, too, so that none moves the charts below
         if state.error:
-            st.error(state.error, icon=":material/error:")
+            st.error(shortened(state.error), icon=":material/error:")
         missing = [mode for mode in MODES if mode not in state.sweeps]
         if missing and not state.jobs.busy:
             with st.container(horizontal=True, vertical_alignment="center"):

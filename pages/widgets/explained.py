@@ -12,6 +12,7 @@ import streamlit as st
 
 from eqlin_core.figures import LogProbability, visible_token
 from pages.visit.session import session
+from pages.widgets.sentences import shortened
 from pages.widgets.token_choice import typed_token
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def _find(name: str, by_name: dict[str, Target]) -> Target | None:
         return None
     typed = session().typed_target(typed_token(name))
     if isinstance(typed, str):
-        st.warning(typed, icon=":material/info:")
+        st.warning(shortened(typed), icon=":material/info:")
         return None
     return typed
 

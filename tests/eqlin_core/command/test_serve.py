@@ -56,7 +56,7 @@ def test_in_an_installed_package_it_serves_the_one_that_came_with_it(
 def test_only_this_machine_is_listened_to_unless_told_otherwise(streamlit: list[str]) -> None:
     assert main(["serve"]) == 0
     assert streamlit[:2] == ["run", str(PACKAGE.parent / "app.py")]
-    assert "--server.address=localhost" in streamlit
+    assert "--server.address=127.0.0.1" in streamlit
     streamlit.clear()
     assert main(["serve", "--host", "0.0.0.0"]) == 0
     assert "--server.address=0.0.0.0" in streamlit
