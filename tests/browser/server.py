@@ -37,19 +37,24 @@ class App:
 
 @contextmanager
 def running_app(
-    script: Path = SCRIPT, *, environment: Mapping[str, str] | None = None, timeout: float = START_SECONDS
+    script: Path = SCRIPT,
+    *,
+    address: str | None = "127.0.0.1",
+    environment: Mapping[str, str] | None = None,
+    timeout: float = START_SECONDS,
 ) -> Iterator[App]:
     """Serve a Streamlit script on a free port until the block ends, however it ends.
 
     The working directory is the script's. Saved runs are off unless ``environment`` switches them on: a test that met
-    one would see the engine of an earlier run. Raises RuntimeError with the server's log when it does not start.
+    one would see the engine of an earlier run. With ``address=None`` it listens where
+    the configuration says. Raises RuntimeError with the server's log when it does not start.
     """
     port = free_port()
     command = [sys.executable, "-m", "streamlit", "run", str(script)]
     for name, value in {
         "server.headless": "true",
         "server.port": str(port),
-        "server.address": "127.0.0.1",
+        **({} if address is None else {"server.address": address}),
         "browser.gatherUsageStats": "false",
     }.items():
         command += [f"--{name}", value]

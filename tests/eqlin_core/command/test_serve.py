@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import sys
 from collections.abc import Iterator
@@ -60,6 +62,42 @@ def test_only_this_machine_is_listened_to_unless_told_otherwise(streamlit: list[
     streamlit.clear()
     assert main(["serve", "--host", "0.0.0.0"]) == 0
     assert "--server.address=0.0.0.0" in streamlit
+
+
+def test_what_the_operator_sets_is_handed_to_the_dashboard(
+    streamlit: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    names = ("EQLIN_PUBLIC", "EQLIN_NAMES", "EQLIN_MODELS", "EQLIN_LONGEST_PROMPT")
+    for name in names:
+        monkeypatch.setenv(name, "")  # so that the test leaves none behind
+    assert main(["serve"]) == 0
+    assert [os.environ[name] for name in names] == ["", "", "", ""]
+    options = [
+        "--public",
+        "--name",
+        "a.example",
+        "--name",
+        "b.example",
+        "--models",
+        "qwen3-0.6b",
+        "--longest-prompt",
+        "50",
+    ]
+    assert main(["serve", str(tmp_path), *options]) == 0
+    assert [os.environ[name] for name in names] == ["1", "a.example,b.example", f"qwen3-0.6b,{tmp_path}", "50"]
+    assert main(["serve", "--no-public"]) == 0
+    assert os.environ["EQLIN_PUBLIC"] == "0"
+
+
+def test_a_signal_to_end_ends_it_well_and_is_what_it_was_before(
+    monkeypatch: pytest.MonkeyPatch, streamlit: list[str]
+) -> None:
+    from streamlit.web import cli
+
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(cli, "main", lambda **_: signal.raise_signal(signal.SIGTERM))
+    assert main(["serve"]) == 0
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
 
 def test_a_port_that_is_taken_is_refused_and_by_default_passed_over(

@@ -1,0 +1,58 @@
+"""What the operator sets: an address that others reach makes a server public, and nonsense is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from eqlin_core.errors import EqlinError
+from pages.door.server import said_at_the_start
+from pages.door.settings import LONGEST_PROMPT, is_loopback, read_settings
+from tests.pages.door.conftest import Serve
+
+
+def test_only_addresses_of_this_machine_are_loopback() -> None:
+    assert all(map(is_loopback, ("127.0.0.1", "127.8.0.1", "localhost", "::1")))
+    assert not any(map(is_loopback, (None, "", "0.0.0.0", "::", "192.0.2.7", "lab.example.org")))
+
+
+def test_a_server_that_others_reach_is_public_unless_told_otherwise() -> None:
+    assert not read_settings({}, "127.0.0.1").public
+    assert read_settings({"EQLIN_PUBLIC": "1"}, "127.0.0.1").public
+    for address in (None, "0.0.0.0", "lab.example.org"):
+        assert read_settings({}, address).public
+        assert not read_settings({"EQLIN_PUBLIC": "no"}, address).public
+
+
+def test_lists_are_parted_by_commas_and_have_defaults() -> None:
+    read = read_settings({"EQLIN_NAMES": "a.example, b.example,", "EQLIN_MODELS": "x y\nz"}, "::1", ("c.example",))
+    assert read.names == ("a.example", "b.example", "c.example")
+    assert read.models == ("x y", "z")
+    assert (read.longest_prompt, read.password) == (LONGEST_PROMPT, "")
+
+
+def test_a_space_answers_to_its_own_name_and_stands_in_its_frame() -> None:
+    read = read_settings({"SPACE_HOST": "me-eqlin.hf.space"}, "0.0.0.0")
+    assert read.names == ("me-eqlin.hf.space",)
+    assert read.frames == ("https://huggingface.co",)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("EQLIN_PUBLIC", "perhaps"), ("EQLIN_LONGEST_PROMPT", "-3"), ("EQLIN_LONGEST_PROMPT", "²")]
+)
+def test_a_value_that_cannot_be_meant_is_refused_by_name(name: str, value: str) -> None:
+    with pytest.raises(EqlinError, match=f"^{name} is"):
+        read_settings({name: value}, "127.0.0.1")
+
+
+def test_the_tests_themselves_see_a_private_server(serve: Serve) -> None:
+    assert not serve().public
+
+
+def test_the_terminal_says_who_can_come_in_and_nothing_where_nobody_can() -> None:
+    assert said_at_the_start(read_settings({}, "127.0.0.1")) == ""
+    said = said_at_the_start(read_settings({"EQLIN_MODELS": "no such model here"}, "0.0.0.0"))
+    assert said.startswith("eqlin listens beyond this machine, on 0.0.0.0: public mode is on, with no password.")
+    assert "Models: smollm2-135m, no such model here. Prompts: up to 1,000 characters." in said
+    assert said.endswith("`eqlin run MODEL PROMPT`: no such model here.")
+    assert "with a password" in said_at_the_start(read_settings({"EQLIN_PASSWORD": "x"}, "0.0.0.0"))
+    assert "public mode is OFF" in said_at_the_start(read_settings({"EQLIN_PUBLIC": "0"}, "0.0.0.0"))
