@@ -118,6 +118,8 @@ async def opening(_app: Any) -> AsyncIterator[None]:
 def said_at_the_start(served: Settings) -> str:
     """What whoever starts the server must know; nothing for a private server that only this machine reaches."""
     where = f"eqlin listens beyond this machine, on {served.address}: " if served.beyond else ""
+    if not where and served.names:
+        where = f"eqlin answers to {', '.join(served.names)}: "
     if not served.public:
         return where and where + "public mode is OFF, so every visitor can open folders and fetch models."
     gate = "a password" if served.password else "a login" if has_login() else "no password"

@@ -42,11 +42,13 @@ def read_settings(environment: Mapping[str, str], address: str | None, allowed_h
     """
     beyond = not is_loopback(address)
     space = environment.get("SPACE_HOST", "")  # a Hugging Face Space has its name and its frame there
+    names = (*_listed(environment, "EQLIN_NAMES"), *allowed_hosts, *((space,) if space else ()))
     return Settings(
         address=address or "every address",
         beyond=beyond,
-        public=_flag(environment, "EQLIN_PUBLIC", beyond),
-        names=(*_listed(environment, "EQLIN_NAMES"), *allowed_hosts, *((space,) if space else ())),
+        # a name of its own has a server that others reach through a proxy
+        public=_flag(environment, "EQLIN_PUBLIC", beyond or bool(names)),
+        names=names,
         frames=(*_listed(environment, "EQLIN_FRAMES"), *(("https://huggingface.co",) if space else ())),
         models=_listed(environment, "EQLIN_MODELS"),
         longest_prompt=_count(environment, "EQLIN_LONGEST_PROMPT", LONGEST_PROMPT),

@@ -46,8 +46,8 @@ def running_app(
     """Serve a Streamlit script on a free port until the block ends, however it ends.
 
     The working directory is the script's. Saved runs are off unless ``environment`` switches them on: a test that met
-    one would see the engine of an earlier run. With ``address=None`` it listens where
-    the configuration says. Raises RuntimeError with the server's log when it does not start.
+    one would see the engine of an earlier run. With ``address=None`` it listens where the configuration says. Raises
+    RuntimeError with the server's log when it does not start.
     """
     port = free_port()
     command = [sys.executable, "-m", "streamlit", "run", str(script)]

@@ -18,6 +18,7 @@ def test_only_addresses_of_this_machine_are_loopback() -> None:
 def test_a_server_that_others_reach_is_public_unless_told_otherwise() -> None:
     assert not read_settings({}, "127.0.0.1").public
     assert read_settings({"EQLIN_PUBLIC": "1"}, "127.0.0.1").public
+    assert read_settings({"EQLIN_NAMES": "lab.example.org"}, "127.0.0.1").public, "there is a proxy in front"
     for address in (None, "0.0.0.0", "lab.example.org"):
         assert read_settings({}, address).public
         assert not read_settings({"EQLIN_PUBLIC": "no"}, address).public
@@ -54,5 +55,8 @@ def test_the_terminal_says_who_can_come_in_and_nothing_where_nobody_can() -> Non
     assert said.startswith("eqlin listens beyond this machine, on 0.0.0.0: public mode is on, with no password.")
     assert "Models: smollm2-135m, no such model here. Prompts: up to 1,000 characters." in said
     assert said.endswith("`eqlin run MODEL PROMPT`: no such model here.")
+    assert said_at_the_start(read_settings({"EQLIN_NAMES": "a.example"}, "::1")).startswith(
+        "eqlin answers to a.example: "
+    )
     assert "with a password" in said_at_the_start(read_settings({"EQLIN_PASSWORD": "x"}, "0.0.0.0"))
     assert "public mode is OFF" in said_at_the_start(read_settings({"EQLIN_PUBLIC": "0"}, "0.0.0.0"))
