@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import tomllib
+
 import pytest
 
 from eqlin_core.errors import EqlinError
-from pages.door.server import said_at_the_start
-from pages.door.settings import LONGEST_PROMPT, is_loopback, read_settings
+from eqlin_core.version import PACKAGE
+from pages.door.server import middleware, said_at_the_start
+from pages.door.settings import LONGEST_PROMPT, is_loopback, read_settings, settings
 from tests.pages.door.conftest import Serve
 
 
@@ -43,6 +47,31 @@ def test_a_space_answers_to_its_own_name_and_stands_in_its_frame() -> None:
 def test_a_value_that_cannot_be_meant_is_refused_by_name(name: str, value: str) -> None:
     with pytest.raises(EqlinError, match=f"^{name} is"):
         read_settings({name: value}, "127.0.0.1")
+
+
+def test_the_configuration_that_travels_with_the_dashboard_is_safe_by_default() -> None:
+    text = (PACKAGE.parent / ".streamlit" / "config.toml").read_text(encoding="utf-8")
+    config = tomllib.loads(text)
+    assert is_loopback(config["server"]["address"])
+    assert config["server"]["maxUploadSize"] <= 64
+    assert config["browser"]["gatherUsageStats"] is False
+    assert config["client"]["showErrorDetails"] == "none"
+
+
+def test_a_public_server_asks_no_hub_and_nonsense_ends_it_in_one_sentence(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    serve()
+    assert len(middleware()) == 1
+    assert os.environ["HF_HUB_OFFLINE"] == "0"
+    serve(public="1")
+    middleware()
+    assert os.environ["HF_HUB_OFFLINE"] == "1"
+    monkeypatch.setenv("EQLIN_PUBLIC", "perhaps")
+    settings.cache_clear()
+    with pytest.raises(SystemExit, match=r"^EQLIN_PUBLIC is 1 or 0, not 'perhaps'\.$"):
+        middleware()
 
 
 def test_the_tests_themselves_see_a_private_server(serve: Serve) -> None:
