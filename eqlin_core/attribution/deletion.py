@@ -78,7 +78,7 @@ class Deleter:
             report(progress, stop / wanted, "Tokens deleted")
 
         if sets:
-            chunk = plan.chunk_rows(self.lm, len(self.token_ids), self.embeddings.device, self._budget)
+            chunk = plan.pass_rows(self.lm, len(self.token_ids), self.embeddings.device, self._budget)
             budget.in_chunks(len(sets), min(chunk, _ROWS), part)
 
     def _check(self, sets: Iterable[frozenset[int]]) -> None:

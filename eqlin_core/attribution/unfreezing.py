@@ -67,7 +67,7 @@ def hidden_effects(
             values[n, :, start:stop] = w @ y.to(w).T
             report(progress, (n + stop / T) / len(values), ("The frozen map", *ORDER)[n].capitalize())
 
-        budget.in_chunks(T, lin._chunk(), part)
+        budget.in_chunks(T, lin._pass_rows(), part)
 
     step(0, network)
     for n, freed in enumerate(_FREED, 1):

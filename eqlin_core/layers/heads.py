@@ -98,7 +98,7 @@ def direct_contributions(
     changes = lin.inputs - m
     rows: list[dict[str, Tensor]] = []
     tokens = torch.arange(lin.n_tokens, device=lin.inputs.device)
-    for part in tokens.split(lin._chunk()):
+    for part in tokens.split(lin._pass_rows()):
         report(progress, int(part[0]) / lin.n_tokens, "Heads")
         alone = lin.inputs.new_zeros(len(part), *lin.inputs.shape)
         alone[torch.arange(len(part)), part] = changes[part]

@@ -199,7 +199,7 @@ class LinearMap(ShortRepr):
 
         last = self.position + 1 if self.network.causal else self.n_tokens
         contributions[last:] = 0  # what comes after the position does not reach it
-        budget.in_chunks(last, self._chunk(), part)
+        budget.in_chunks(last, self._pass_rows(), part)
         return contributions
 
     @torch.inference_mode(mode=False)
@@ -341,6 +341,11 @@ class LinearMap(ShortRepr):
         finally:
             for handle in handles:
                 handle.remove()
+
+    def _pass_rows(self) -> int:
+        """Rows of one forward replay."""
+        live = self.convention.weight_share > 0
+        return plan.pass_rows(self.lm, self.n_tokens, self.inputs.device, self.memory_budget, live=live)
 
     def _chunk(self) -> int:
         live = self.convention.weight_share > 0

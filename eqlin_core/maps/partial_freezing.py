@@ -84,7 +84,7 @@ def partly_frozen(
     on = tuple(part for part in PARTS if part in frozen)
     rules = frozenset[str]().union(*(PARTS[part] for part in on))
     part = FrozenNetwork(lin.lm, lin.inputs, convention=lin.convention, rules=rules)
-    contributions = _contributions(part, lin.position, lin._chunk(), progress)
+    contributions = _contributions(part, lin.position, lin._pass_rows(), progress)
     total = contributions.double().sum(0) + lin.bias.double()
     y = lin.output.double()
     error = float((total - y).norm() / y.norm())

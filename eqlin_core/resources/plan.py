@@ -28,6 +28,9 @@ _CPU = torch.device("cpu")
 # Projections whose output only makes coefficients where the gate or attention is held: no reverse pass meets them.
 _OF_THE_GATE = ("gate_proj",)
 _OF_ATTENTION = ("q_proj", "k_proj")
+# A pass that others wait for: long enough to cost nothing, short enough not to be noticed.
+_PASS_SECONDS = 0.7
+_LEAST_POSITIONS = 128
 # A decomposition of a token's matrix holds about this many copies of it.
 SVD_COPIES = 3
 
@@ -141,6 +144,16 @@ def chunk_rows(
 ) -> int:
     """Rows of the matrix, or prompts of a batch, that are computed together; fewer where attention is ``live``."""
     return budget.chunk_size(row_bytes(lm, tokens, live=live), tokens, device, memory_budget)
+
+
+def pass_rows(
+    lm: LanguageModel, tokens: int, device: torch.device, memory_budget: int | None = None, *, live: bool = False
+) -> int:
+    """Rows of a forward pass, which nobody can interrupt: as ``chunk_rows``, and few enough to end within a second."""
+    products = path_weights(lm, Convention("half", "half")) * tokens
+    within = int(_PASS_SECONDS * product_rate(device, lm.dtype) / (2 * products))
+    within = max(within, _LEAST_POSITIONS // tokens)  # the rate may have been measured on a busy machine
+    return max(1, min(within, chunk_rows(lm, tokens, device, memory_budget, live=live)))
 
 
 def recorded_bytes(lm: LanguageModel, tokens: int) -> int:

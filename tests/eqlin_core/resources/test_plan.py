@@ -55,6 +55,19 @@ def test_what_is_not_held_is_in_the_plan() -> None:
     assert live.working_bytes > 1.5 * half.working_bytes == 1.5 * held.working_bytes, "each row has scores of its own"
 
 
+def test_a_pass_that_nobody_can_interrupt_ends_within_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = default_model("float32")
+    weights = plan.path_weights(lm, Convention("half", "half"))
+    assert 100e6 < weights < 110e6, "all but the embeddings"
+    monkeypatch.setattr(plan, "product_rate", lambda *of: 2 * weights * 1000 / 0.7)  # 1000 positions in its time
+    assert plan.pass_rows(lm, 100, CPU) == 10
+    assert plan.pass_rows(lm, 5000, CPU, memory_budget=GIB) == 1
+    monkeypatch.setattr(plan, "product_rate", lambda *of: 1.0)
+    assert plan.pass_rows(lm, 6, CPU) == 21, "however slow it seemed"
+    monkeypatch.setattr(plan, "product_rate", lambda *of: 1e18)
+    assert plan.pass_rows(lm, 6, CPU) == plan.chunk_rows(lm, 6, CPU)
+
+
 def test_a_small_budget_puts_the_matrix_in_a_scratch_file_and_changes_no_number() -> None:
     wide = eq.linearize(llama(), token_ids=PROMPT)
     narrow = eq.linearize(llama(), token_ids=PROMPT, memory_budget=100)
