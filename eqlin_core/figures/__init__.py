@@ -18,6 +18,7 @@ from .heads import direct_layers, head_tokens, heads_table
 from .labels import LogProbability, format_error, format_number, visible_token
 from .layers import first_layers, layer_path, layer_spectra, layer_stable_ranks
 from .matrix import line_norms, matrix_heatmap
+from .method_means import method_means
 from .palette import Theme, diverging_colour, token_colours
 from .ranks import joint_spectrum, rank_dial, top_tokens
 from .readout_table import readout_table
@@ -50,6 +51,7 @@ __all__ = [
     "leave_one_out",
     "line_norms",
     "matrix_heatmap",
+    "method_means",
     "norms_and_cosines",
     "plot_config",
     "rank_dial",
