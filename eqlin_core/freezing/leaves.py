@@ -14,6 +14,7 @@ from eqlin_core.dtypes import coefficient_dtype
 from eqlin_core.freezing.activations import probe_activation
 from eqlin_core.freezing.functions import FrozenFunctions
 from eqlin_core.freezing.norms import NormRule, probe_norm
+from eqlin_core.freezing.probes import like, remembered
 
 
 class FrozenLeaves:
@@ -53,7 +54,9 @@ class FrozenLeaves:
         if x.shape != out.shape or len(args) + len(kwargs) != 1:
             return None
         call = partial(_bare_call, module)
-        norm = self._probe(name, probe_norm, module, call, x.detach()) if "norms" in self._rules else None
+        norm = None
+        if "norms" in self._rules:
+            norm = self._once(name, (probe_norm, like(x)), module, lambda: probe_norm(module, call, x.detach()))
         if norm is not None:
             coefficient = norm.coefficient(x)
             if x.requires_grad:  # before the source it only has to be as precise as after it
@@ -62,7 +65,8 @@ class FrozenLeaves:
             return norm.linear(x, coefficient).to(out.dtype)
         if not x.requires_grad or "gates" not in self._rules or any(True for _ in module.parameters(recurse=False)):
             return None
-        activation = self._probe(name, probe_activation, call, x.device)
+        asked = (probe_activation, x.device)
+        activation = self._once(name, asked, module, lambda: probe_activation(call, x.device))
         if activation is None or activation.factor is None:
             return None
         factor = activation.factor(x.detach().to(coefficient_dtype(x.dtype)))
@@ -81,11 +85,11 @@ class FrozenLeaves:
             return rule.linear(x, coefficient)
         return (coefficient * x.to(coefficient.dtype)).to(x.dtype)
 
-    def _probe(self, name: str, probe: Callable[..., Any], *args: Any) -> Any:
+    def _once(self, name: str, key: Any, module: nn.Module, probe: Callable[[], Any]) -> Any:
         """What a probe says about a module, asked once for all its calls (one for each expert, say)."""
-        if (name, probe) not in self._probed:
-            self._probed[name, probe] = probe(*args)
-        return self._probed[name, probe]
+        if (name, key[0]) not in self._probed:
+            self._probed[name, key[0]] = remembered(module, key, probe)
+        return self._probed[name, key[0]]
 
 
 @torch.no_grad()

@@ -44,7 +44,6 @@ class LinearMap(ShortRepr):
         network: FrozenNetwork,
         token_ids: Sequence[int],
         position: int,
-        stock: Float[Tensor, " d"],
         memory_budget: int | None = None,
     ) -> None:
         self.lm, self.network = lm, network
@@ -52,7 +51,7 @@ class LinearMap(ShortRepr):
         self.tokens = lm.token_strings(self.token_ids)
         self.position = position
         self.memory_budget = memory_budget
-        self._stock = stock
+        self._stock: Tensor | None = None  # from the untouched model, once it is compared with
         self._bias: Tensor | None = None
         self._contributions: Tensor | None = None
         self._jacobian: Tensor | None = None
@@ -286,6 +285,9 @@ class LinearMap(ShortRepr):
             for matrix, x in zip(self._jacobian, self.inputs, strict=True):  # one token's matrix at a time
                 product = product + matrix.to(x.device).double() @ x.double()
             errors.append(relative_error(product, self.output))
+        if self._stock is None:
+            self.network.require_same_weights()
+            self._stock = _stock_value(self.network, token_tensor(self.lm, self.token_ids))[self.position]
         forward = relative_error(self.output, self._stock)
         reconstruction_bound, forward_bound = BOUNDS[dtype]
         leaks = list(self.network.leaks)
@@ -394,8 +396,7 @@ def linearize(
     with torch.no_grad():
         embeddings = lm.model.get_input_embeddings()(tensor)
     network = FrozenNetwork(lm, embeddings, source=source, target=target, final_norm=final_norm, convention=convention)
-    stock = _stock_value(network, tensor)[position]
-    return LinearMap(lm, network, ids, position % len(ids), stock, memory_budget)
+    return LinearMap(lm, network, ids, position % len(ids), memory_budget)
 
 
 @torch.no_grad()

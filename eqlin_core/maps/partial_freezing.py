@@ -100,7 +100,7 @@ def partly_frozen(
         dtype=dtype,
         exact=error <= BOUNDS[dtype][0] and not part.leaks,
         leaks=list(part.leaks),
-        _map=LinearMap(lin.lm, part, lin.token_ids, lin.position, lin._stock, lin.memory_budget),
+        _map=LinearMap(lin.lm, part, lin.token_ids, lin.position, lin.memory_budget),
     )
 
 

@@ -73,6 +73,10 @@ class Models:
         self._went.discard(_key(request))
         self.loaded[_key(request)] = Loaded(model)
         self._leave_room(model)
+        # A model is some hundred thousand objects, which every full collection would walk through: in the middle of
+        # recording a prompt that took as long as the recording.
+        gc.collect()
+        gc.freeze()
         return model
 
     def map_of(self, request: Request) -> KeptMap | None:
@@ -133,6 +137,7 @@ class Models:
         self._went.add(key)
         cuda = gone.model.device.type == "cuda"
         del gone
+        gc.unfreeze()
         gc.collect()  # a recorded network refers to itself
         if cuda:
             import torch  # noqa: PLC0415
