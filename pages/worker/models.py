@@ -73,8 +73,7 @@ class Models:
         self._went.discard(_key(request))
         self.loaded[_key(request)] = Loaded(model)
         self._leave_room(model)
-        # A model is some hundred thousand objects, which every full collection would walk through: in the middle of
-        # recording a prompt that took as long as the recording.
+        # A model is some hundred thousand objects, which every full collection would walk through, at any moment.
         gc.collect()
         gc.freeze()
         return model
