@@ -34,10 +34,10 @@ def page() -> None:
     state.advance()
     watch(state)
     with st.container():
-        chosen = choices(state.sweeps, run)
+        chosen = choices(state.shown, run)
         if chosen is not None:
             read_out(chosen, run)
-            charts(chosen, state.sweeps, run)
+            charts(chosen, state.shown, run)
     heads(state, run, as_kind(choose(run), current.split.target, run))
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from eqlin_core.analysis.prompt import next_logits, run_key
 from eqlin_core.layers.heads import direct_contributions
+from eqlin_core.layers.results import KINDS
 from eqlin_core.layers.sweep import sweep_map
 from eqlin_core.maps.linear_map import LinearMap
 from eqlin_core.maps.targets import mean_row
@@ -20,9 +21,11 @@ from eqlin_core.runs.layers import HeadsRun, SweepRun
 KEPT = 8
 
 
-def sweep_run(lin: LinearMap, mode: str, k: int = KEPT, progress: Progress | None = None) -> SweepRun:
-    """All layers and kinds in one mode."""
-    sweep = sweep_map(lin, mode, k=min(k, lin.width), progress=progress)
+def sweep_run(
+    lin: LinearMap, mode: str, k: int = KEPT, progress: Progress | None = None, *, kinds: Sequence[str] = KINDS
+) -> SweepRun:
+    """All layers in one mode, and all kinds of places in a block unless some are named."""
+    sweep = sweep_map(lin, mode, kinds, min(k, lin.width), progress=progress)
 
     def columns(name: str) -> np.ndarray:
         each, joint = getattr(sweep.triplets, name), getattr(sweep.joint, name)

@@ -27,6 +27,7 @@ class Layers:
     visitor: str
     request: Request | None = None
     sweeps: dict[str, SweepRun] = field(default_factory=dict)
+    first: SweepRun | None = None  # what the page opens with, while the first sweep is computed
     heads: HeadsRun | None = None
     heads_by: tuple[Convention, str | int] | None = None  # the map and the baseline that they were asked for
     error: str = ""
@@ -41,7 +42,7 @@ class Layers:
         if request == self.request:
             return False
         self.jobs.leave_all()
-        self.request, self.sweeps, self.heads = request, {}, None
+        self.request, self.sweeps, self.first, self.heads = request, {}, None, None
         self.error, self.stopped = "", False
         return True
 
@@ -78,7 +79,20 @@ class Layers:
                 self.heads = job.result
             else:
                 self.sweeps[str(name)] = job.result
-        return bool(ended)
+        return self._preview() or bool(ended)
+
+    @property
+    def shown(self) -> dict[str, SweepRun]:
+        """The sweeps by mode, in place of the first of them what is there of it."""
+        return self.sweeps or ({MODES[0]: self.first} if self.first is not None else {})
+
+    def _preview(self) -> bool:
+        """Take in what is there of the first sweep. True when it is new."""
+        under_way = self.jobs.under_way.get(MODES[0])
+        if self.first is not None or under_way is None or "first" not in under_way.partial:
+            return False
+        self.first = under_way.partial["first"]
+        return True
 
     def _wait(self, name: str) -> None:
         if name in self.jobs.under_way:

@@ -12,6 +12,8 @@ import streamlit as st
 from eqlin_core import figures
 from eqlin_core.figures import format_number, visible_token
 from eqlin_core.figures.layers import KIND_NAMES
+from eqlin_core.reprs import counted
+from pages.sweep.jobs import KEPT_TRIPLETS
 from pages.sweep.state import MODES, layers
 from pages.widgets.charts import clicked, show
 from pages.widgets.facts import fact, strip_of
@@ -83,13 +85,17 @@ def choices(sweeps: Mapping[str, SweepRun], run: TokenRun) -> Chosen | None:
             bind="query-params",
         )
         sweep = sweeps.get(mode or MODES[0], next(iter(sweeps.values())))
-        numbers = list(range(1, sweep.S.shape[-1] + 1))
+        there = sweep.S.shape[-1]
+        numbers = list(range(1, max(KEPT_TRIPLETS, there) + 1))
         triplet = st.selectbox("Triplet", numbers, key="layer_triplet", bind="query-params", width=110)
         quantity = st.selectbox("Colour", QUANTITIES, key="layer_colour", bind="query-params", width=290)
     with st.container():
         if sweep.mode != mode:
-            there = MODE_NAMES[sweep.mode]
-            st.caption(f"The maps from {MODE_NAMES[mode]} are not there yet; you see those from {there}.")
+            seen = MODE_NAMES[sweep.mode]
+            st.caption(f"The maps from {MODE_NAMES[mode]} are not there yet; you see those from {seen}.")
+        elif kind not in sweep.kinds or triplet > there:
+            so_far = f"{counted(there, 'triplet')} of each map to the {KIND_NAMES[sweep.kinds[0]]}"
+            st.caption(f"So far there are {so_far}; you see those until the others are there.")
     names = _column_names(sweep)
     for key, options, first in (
         ("at_layer", list(range(run.n_layers)), run.n_layers - 1),
@@ -99,8 +105,8 @@ def choices(sweeps: Mapping[str, SweepRun], run: TokenRun) -> Chosen | None:
             st.session_state[key] = first
     return Chosen(
         sweep,
-        kind or "layer",
-        int(triplet) - 1,
+        kind if kind in sweep.kinds else sweep.kinds[0],
+        min(int(triplet), there) - 1,
         quantity,
         *_open_cell(sweep, names),
     )
@@ -199,7 +205,7 @@ def _open_clicked() -> None:
     if cell is None:
         return
     layer, column = int(cell[0]), int(cell[1])
-    sweep = next(iter(layers().sweeps.values()))
+    sweep = next(iter(layers().shown.values()))
     st.session_state["at_layer"], st.session_state["column"] = layer, _column_names(sweep)[column]
 
 

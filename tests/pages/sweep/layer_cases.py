@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,16 @@ def sweep_run(mode: str = "cumulative", run: TokenRun | None = None) -> SweepRun
     )
 
 
+def first_run() -> SweepRun:
+    """What is there of the same sweep while the rest is computed: block outputs, and what is drawn first."""
+    whole = sweep_run()
+    arrays = {
+        n: getattr(whole, n)[:, :1] for n in ("U", "S", "stable_rank", "projections", "cosines", "errors", "y_ids")
+    }
+    reads = {f"{side}_{n}": getattr(whole, f"{side}_{n}")[:, :1] for side in "uv" for n in ("ids", "scores")}
+    return replace(whole, kinds=KINDS[:1], **arrays, **reads)
+
+
 def heads_run(ids: tuple[int, ...], run: TokenRun | None = None) -> HeadsRun:
     """Head h of layer l writes 0.1 (l + 1) (h + 1) of token id 0's logit by each token, and nothing of the others."""
     run = run or token_run()
@@ -79,6 +90,7 @@ class MadeUpLayers:
         self.computed: list[Any] = []
         self.hold: Any = None
         self.failure: Exception | None = None
+        self.publishes = False
 
     def submit(self, question: Question[Any], visitor: str) -> Job:
         asked: list[Any] = list(question.key)
@@ -92,6 +104,8 @@ class MadeUpLayers:
 
     def sweep(self, progress: Reporter, request: Request, mode: str) -> SweepRun:
         self.computed.append((request.prompt, mode))
+        if mode == "cumulative" and self.publishes:
+            progress.publish("first", first_run())
         if self.hold is not None:
             self.hold(progress)
         if self.failure is not None:

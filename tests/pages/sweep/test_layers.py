@@ -16,7 +16,7 @@ from pages.sweep.watch import affordable
 from pages.worker.request import DEFAULT_SPLIT, Request
 from pages.worker.worker import Worker
 from tests.pages.run_cases import give, target, token_run
-from tests.pages.sweep.layer_cases import MadeUpLayers, heads_run, sweep_run
+from tests.pages.sweep.layer_cases import MadeUpLayers, first_run, heads_run, sweep_run
 from tests.pages.worker.worker_cases import Gate
 
 BRIDGE, TOWER = Request("The bridge"), Request("The tower")
@@ -61,6 +61,24 @@ def test_the_first_mode_is_shown_while_the_second_is_computed(jobs: MadeUpLayers
     assert state.jobs.wait("layerwise", 5)
     state.advance()
     assert "cumulative" in state.sweeps
+
+
+def test_what_the_page_opens_with_is_there_before_the_rest(jobs: MadeUpLayers) -> None:
+    jobs.publishes, jobs.hold = True, Gate()
+    state = Layers("ada")
+    state.follow(BRIDGE)
+    state.ask()
+    assert jobs.hold.entered.wait(5)
+    assert state.advance() or state.first is not None
+    assert not state.advance(), "it is new once"
+    assert state.sweeps == {}
+    assert state.shown["cumulative"].kinds == ("layer",)
+    jobs.hold.open.set()
+    settle(state)
+    assert state.shown == state.sweeps
+    assert state.shown["cumulative"].kinds == ("layer", "attn", "mlp")
+    state.follow(TOWER)
+    assert state.shown == {}
 
 
 def test_another_prompt_empties_the_page_and_stops_its_jobs(jobs: MadeUpLayers) -> None:
@@ -193,6 +211,14 @@ def test_a_mode_that_is_not_there_yet_is_said_and_the_other_shown() -> None:
     app = drawn({"cumulative": sweep_run()}, map_from="layerwise")
     assert any("are not there yet; you see those from the embeddings" in caption.value for caption in app.caption)
     assert "stable rank</b> 1.50" in facts(app)
+
+
+def test_what_is_not_there_yet_of_a_sweep_is_said_and_what_is_there_shown() -> None:
+    app = drawn({"cumulative": first_run()}, place="mlp", layer_triplet=8)
+    assert any("you see those until the others are there" in caption.value for caption in app.caption)
+    assert "Triplet 2 of all tokens together at layer 2, block output" in headers(app)
+    assert app.selectbox(key="layer_triplet").value == 8, "the choice is kept"
+    assert not any("So far" in caption.value for caption in drawn({"cumulative": first_run()}).caption)
 
 
 def test_nothing_is_drawn_before_there_is_a_sweep() -> None:
