@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-GROUND = ("errors", "dtypes", "version", "reprs", "progress", "cache")
+GROUND = ("errors", "arguments", "dtypes", "version", "reprs", "progress", "cache")
 # What each room may import, and with it what that may import; files that stand alone are rooms of one file.
 ROOMS: dict[str, tuple[str, ...]] = {
     "errors": (),
+    "arguments": ("errors",),
     "dtypes": (),
     "version": (),
     "reprs": (),
@@ -35,7 +36,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "command": ("analysis", "figures"),
 }
 # Rooms that load no torch, and files outside them whose constants the pages read.
-WITHOUT_TORCH = ("errors", "version", "reprs", "progress", "cache", "figures", "runs")
+WITHOUT_TORCH = ("errors", "arguments", "version", "reprs", "progress", "cache", "figures", "runs")
 CONSTANTS = ("models.presets", "models.bundled", "layers.cost", "steering.presets")
 PAGE_ROOMS: dict[str, tuple[str, ...]] = {
     "worker": (),

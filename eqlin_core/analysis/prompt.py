@@ -10,10 +10,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from eqlin_core import arguments
 from eqlin_core.dtypes import dtype_name, to_numpy
 from eqlin_core.errors import EqlinError
 from eqlin_core.freezing.treatments import treatments
-from eqlin_core.maps.linear_map import LinearMap
+from eqlin_core.maps.linear_map import LinearMap, checked_map
 from eqlin_core.maps.relative_error import relative_error
 from eqlin_core.maps.targets import mean_row
 from eqlin_core.models.baselines import ZERO
@@ -41,6 +42,10 @@ def token_run(lin: LinearMap, prompt: str, progress: Progress | None = None, *, 
     Against a ``baseline`` other than "zero" the terms are J_i (x_i - m), and it is their sum that exactness measures.
     Raises EqlinError for a baseline that is not one token.
     """
+    checked_map(lin)
+    prompt = arguments.text("prompt", prompt)
+    if not isinstance(baseline, str):
+        baseline = arguments.whole("baseline, unless it is a text,", baseline, 0)
     contributions, constant = lin.against(baseline, progress)
     targets = _likely(lin)
     exactness = lin.exactness()
@@ -131,7 +136,7 @@ def typed_target(lin: LinearMap, text: str) -> Target:
 
 def spectrum_run(lin: LinearMap, k: int = 24, progress: Progress | None = None) -> SpectrumRun:
     """The singular triplets of every token's matrix, read out; computes the matrix."""
-    triplets = spectrum(lin, min(k, lin.width), progress=progress)
+    triplets = spectrum(lin, min(arguments.whole("k", k, 1), checked_map(lin).width), progress=progress)
     T, kept = triplets.S.shape
     left = triplets.U.transpose(1, 2).reshape(T * kept, -1)
     right = triplets.Vh.reshape(T * kept, -1)

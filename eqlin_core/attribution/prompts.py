@@ -6,7 +6,8 @@ import json
 from dataclasses import dataclass
 from importlib.resources import files
 
-from eqlin_core.errors import EqlinError
+from eqlin_core import arguments
+from eqlin_core.errors import InvalidValue
 
 LISTS = ("facts", "patterns", "paragraphs")
 
@@ -27,8 +28,8 @@ class Prompt:
 
 def prompt_list(name: str) -> list[Prompt]:
     """One of ``LISTS``. Raises EqlinError for another name."""
-    if name not in LISTS:
-        raise EqlinError(f"There is no list {name!r}; the lists are {', '.join(LISTS)}.")
+    if not isinstance(name, str) or name not in LISTS:
+        raise InvalidValue(f"There is no list {arguments.shown(name)}; the lists are {', '.join(LISTS)}.")
     text = files(__package__).joinpath("lists", f"{name}.json").read_text(encoding="utf-8")
     return [_prompt(entry) for entry in json.loads(text)["prompts"]]
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
+from eqlin_core import arguments
 from eqlin_core.attribution.deletion import REMOVAL, Deleter, Deletion
 from eqlin_core.attribution.methods import (
     Explained,
@@ -19,9 +20,8 @@ from eqlin_core.attribution.methods import (
     split_method,
 )
 from eqlin_core.attribution.prompts import Prompt
-from eqlin_core.errors import EqlinError
 from eqlin_core.models.baselines import MEAN, ZERO, with_begin
-from eqlin_core.models.language_model import LanguageModel
+from eqlin_core.models.language_model import LanguageModel, checked_model
 from eqlin_core.models.prompts import prompt_ids
 from eqlin_core.progress import Progress, report, shown
 from eqlin_core.runs.convention import PUBLISHED, Convention
@@ -88,9 +88,21 @@ def faithfulness(
     ``prompt_list``. Raises EqlinError for what cannot be used, and ends as ``progress`` tells it to, as in
     ``LinearMap.jacobian``.
     """
-    chosen = list(standard_methods() if methods is None else methods)
-    if not prompts:
-        raise EqlinError("Give at least one prompt.")
+    checked_model(lm)
+    prompts = arguments.several("prompts", prompts, "a list of at least one prompt", least=1)
+    takes = "a list of methods, as standard_methods gives them, or None"
+    chosen = standard_methods() if methods is None else arguments.several("methods", methods, takes)
+    for method in chosen:
+        arguments.instance("Each of methods", method, Method, "a Method, as standard_methods gives them")
+    if not isinstance(deletion, str):
+        deletion = arguments.whole("deletion, unless it is a text,", deletion, 0)
+    ks = (
+        []
+        if ks is None
+        else [_how_many(k) for k in arguments.several("ks", ks, "a list of numbers and shares or None")]
+    )
+    begin, curve = arguments.flag("begin", begin), arguments.whole("curve", curve, 0)
+    arguments.called("progress", progress, shows=True)
     kinds, tokens, rows = [], [], []
     with shown(progress) as told:
         for n, prompt in enumerate(prompts):
@@ -99,7 +111,7 @@ def faithfulness(
             kinds.append(prompt.kind if isinstance(prompt, Prompt) else "")
             tokens.append(len(ids) - begin)
             truth = _truth(lm, prompt, ids) if isinstance(prompt, Prompt) else []
-            rows.append(_measures(Explained(lm, ids), chosen, deletion, ks or (), int(begin), curve, truth))
+            rows.append(_measures(Explained(lm, ids), chosen, deletion, ks, int(begin), curve, truth))
         report(told, 1.0, "Faithfulness")
     return Faithfulness(
         model=lm.name,
@@ -121,6 +133,14 @@ def _truth(lm: LanguageModel, prompt: Prompt, ids: Sequence[int]) -> list[int]:
     stop = prompt.start + len(prompt.truth)
     before = len(ids) - len(spans)  # a begin-of-text token that was put there
     return [before + i for i, (a, b) in enumerate(spans) if a < stop and b > prompt.start and b > a]
+
+
+def _how_many(k: object) -> int | float:
+    """A number of tokens, or a share of them."""
+    whole = arguments.as_whole(k)
+    if whole is not None:
+        return arguments.whole("Each of ks", whole, 1)
+    return arguments.number("Each of ks, unless it is a whole number,", k, highest=1, above=0)
 
 
 def _ids(lm: LanguageModel, prompt: str | Prompt | Sequence[int], begin: bool) -> list[int]:
@@ -162,7 +182,7 @@ def _measures(
                 gone = order[n:] if kept else order[:n]
                 sets.append(_positions(gone[:allowed], first))
                 places.append((drop_name(k, kept), 1))
-    points = sorted({round(x) for x in np.linspace(1, T - 1, curve)}) if curve and T > 1 else []
+    points = sorted({round(x) for x in np.linspace(1, T - 1, min(curve, T - 1))}) if curve and T > 1 else []
     for n in points:
         for order in orders:
             sets += [_positions(order[:n], first), _positions(order[::-1][:n], first)]

@@ -12,9 +12,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from eqlin_core import arguments
 from eqlin_core.errors import EqlinError
 from eqlin_core.freezing.network import RULES, FrozenNetwork
-from eqlin_core.maps.linear_map import LinearMap
+from eqlin_core.maps.linear_map import LinearMap, checked_map
 from eqlin_core.models.baselines import MEAN, baseline_embedding
 from eqlin_core.models.experts import eager_experts
 from eqlin_core.progress import Progress, report
@@ -49,7 +50,9 @@ def hidden_effects(
     ``lin`` leads from the embeddings to the output; its convention says what its map and its held gates are. Raises
     EqlinError for another map and for a filler that is not one token.
     """
-    network = lin.network
+    network = checked_map(lin).network
+    arguments.rows("directions", directions, len(lin.output))
+    arguments.called("progress", progress)
     if network.source != "embedding" or network.target != "output":
         raise EqlinError("Hidden effects are those of the map from the embeddings to the output.")
     w = directions.to(lin.output)

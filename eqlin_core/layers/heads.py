@@ -13,9 +13,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from eqlin_core import arguments
 from eqlin_core.dtypes import dtype_name
 from eqlin_core.layers.blocks import Block, OpenNetwork
-from eqlin_core.maps.linear_map import LinearMap
+from eqlin_core.maps.linear_map import LinearMap, checked_map
 from eqlin_core.models.baselines import ZERO
 from eqlin_core.progress import Progress, report
 from eqlin_core.reprs import Facts, ShortRepr, counted, span
@@ -70,6 +71,9 @@ def direct_contributions(
     every place. ``lin`` is the map from the embeddings to the output; raises EqlinError for another one, for blocks
     that are not input + attention + MLP, and for a baseline that is not one token.
     """
+    checked_map(lin)
+    arguments.rows("directions", directions, len(lin.output))
+    arguments.called("progress", progress)
     net = OpenNetwork(lin)
     net.require_parts()
     position, w = net.position, directions.to(lin.output)

@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from eqlin_core import arguments
 from eqlin_core.dtypes import dtype_name
-from eqlin_core.errors import EqlinError
+from eqlin_core.errors import InvalidValue
 from eqlin_core.reprs import Facts, ShortRepr, counted, error_text
 from eqlin_core.runs.convention import Share
 from eqlin_core.runs.values import Row
@@ -126,14 +127,16 @@ class LayerSweep(ShortRepr):
         ``triplet`` counts from 0; ``within`` is how many of the best tokens are looked at, at most r.
         """
         place, triplet = self.kind_index(kind), self._place("triplet", triplet, self.triplets.S.shape[-1])
+        token_id = arguments.whole("token_id", token_id, 0, 2**31 - 1)
+        within = arguments.whole("within", within, 1)
         ids = torch.cat([self.triplets.u_ids[:, place], self.joint.u_ids[:, place, None]], 1)  # L, T+1, k, r
         reached = (ids[:, :, triplet, :within] == token_id).any(-1)
         return torch.where(reached.any(0), reached.int().argmax(0), -1)
 
     def kind_index(self, kind: str) -> int:
         """Where a kind stands in the arrays. Raises EqlinError for one that was not computed."""
-        if kind not in self.kinds:
-            raise EqlinError(f"This sweep has the kinds {', '.join(self.kinds)}, not {kind!r}.")
+        if not isinstance(kind, str) or kind not in self.kinds:
+            raise InvalidValue(f"This sweep has the kinds {', '.join(self.kinds)}, not {arguments.shown(kind)}.")
         return self.kinds.index(kind)
 
     def _row(self, side: str, layer: int, kind: str, token: int | None, triplet: int) -> Row:
@@ -148,6 +151,7 @@ class LayerSweep(ShortRepr):
 
     @staticmethod
     def _place(name: str, index: int, count: int) -> int:
-        if not -count <= index < count:
-            raise EqlinError(f"This sweep has the {name}s 0 to {count - 1}, not {index}.")
-        return index
+        found = arguments.whole(name, index)
+        if not -count <= found < count:
+            raise InvalidValue(f"This sweep has the {name}s 0 to {count - 1}, not {arguments.shown(found)}.")
+        return found

@@ -13,16 +13,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from eqlin_core import arguments
 from eqlin_core.dtypes import dtype_name
-from eqlin_core.errors import EqlinError
+from eqlin_core.errors import EqlinError, InvalidValue
 from eqlin_core.layers.blocks import Block, OpenNetwork
 from eqlin_core.layers.cost import SweepCost, sweep_cost
 from eqlin_core.layers.maps import Maps, block_maps, forward_maps, reverse_maps
 from eqlin_core.layers.results import KINDS, LayerSweep, ReadTriplets
 from eqlin_core.linalg.signs import signed
 from eqlin_core.linalg.truncated_svd import stable_rank, truncated_svd
-from eqlin_core.maps.linear_map import LinearMap, linearize
-from eqlin_core.models.language_model import LanguageModel
+from eqlin_core.maps.linear_map import LinearMap, checked_map, linearize
+from eqlin_core.models.language_model import LanguageModel, checked_model
 from eqlin_core.models.readout import top_tokens
 from eqlin_core.progress import Progress, report, shown
 from eqlin_core.resources import budget
@@ -57,6 +58,8 @@ def layer_sweep(
     Raises EqlinError for what ``linearize`` refuses, unknown modes and kinds, and blocks without the wanted parts.
     """
     _check_choice(lm, mode, kinds, k, method)
+    final_norm = arguments.flag("final_norm", final_norm)
+    arguments.called("progress", progress, shows=True)
     dials = Convention(gated_path, attention)
     lin = linearize(lm, prompt, token_ids=token_ids, memory_budget=memory_budget, **dials.keywords)
     with shown(progress) as told:
@@ -75,7 +78,7 @@ def sweep_map(
     method: str | None = None,
 ) -> LayerSweep:
     """The same for a map from the embeddings to the output that is there already."""
-    _check_choice(lin.lm, mode, kinds, k, method)
+    _check_choice(checked_map(lin).lm, mode, kinds, k, method)
     net = OpenNetwork(lin)
     if tuple(kinds) != ("layer",):
         net.require_parts()
@@ -114,14 +117,17 @@ def cost_of(lin: LinearMap, kinds: int = len(KINDS)) -> SweepCost:
 
 
 def _check_choice(lm: LanguageModel, mode: str, kinds: Sequence[str], k: int, method: str | None) -> None:
-    if mode not in ("cumulative", "layerwise"):
-        raise EqlinError(f"mode is 'cumulative' or 'layerwise', not {mode!r}.")
-    if isinstance(kinds, str) or not kinds or set(kinds) - set(KINDS) or len(set(kinds)) != len(kinds):
-        raise EqlinError(f"kinds are some of {', '.join(map(repr, KINDS))}, each once, not {kinds!r}.")
-    if not 1 <= k <= lm.width:
-        raise EqlinError(f"k is between 1 and the width {lm.width}, not {k}.")
-    if method not in (None, "forward", "reverse"):
-        raise EqlinError(f"method is 'forward', 'reverse' or None for the cheaper one, not {method!r}.")
+    arguments.choice("mode", mode, ("cumulative", "layerwise"))
+    known = isinstance(kinds, list | tuple) and all(isinstance(kind, str) and kind in KINDS for kind in kinds)
+    if not known or not kinds or len(set(kinds)) != len(kinds):
+        raise InvalidValue(
+            f"kinds are some of {', '.join(map(repr, KINDS))}, each once, in a list, not {arguments.shown(kinds)}."
+        )
+    arguments.whole("k", k, 1, checked_model(lm).width, of="the model's width")
+    if method is not None and (not isinstance(method, str) or method not in ("forward", "reverse")):
+        raise InvalidValue(
+            f"method is 'forward', 'reverse' or None for the cheaper one, not {arguments.shown(method)}."
+        )
 
 
 def _maps(net: OpenNetwork, mode: str, method: str | None, check: Any) -> tuple[str, Iterator[Maps]]:

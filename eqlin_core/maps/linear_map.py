@@ -12,6 +12,7 @@ from jaxtyping import Float
 from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
+from eqlin_core import arguments
 from eqlin_core.dtypes import dtype_name, to_numpy
 from eqlin_core.errors import EqlinError
 from eqlin_core.freezing.hidden_leaks import find_hidden_leaks
@@ -123,8 +124,8 @@ class LinearMap(ShortRepr):
     @torch.inference_mode(mode=False)
     def apply(self, v: Float[Tensor, "*batch tokens d"]) -> Float[Tensor, "*batch d"]:
         """sum_i J_i v_i, without b, by replaying the frozen network forwards; any leading batch dimensions."""
-        if v.shape[-2:] != self.inputs.shape:
-            raise EqlinError(f"apply takes [..., {self.n_tokens}, {self.width}], not {list(v.shape)}.")
+        own = tuple(self.inputs.shape)
+        arguments.tensor("v", v, f"[..., {own[0]}, {own[1]}]", lambda shape: shape[-2:] == own)
         flat = usable(v).to(self.inputs).reshape(-1, *self.inputs.shape)
         if not len(flat):
             return self.output.new_zeros(*v.shape[:-2], len(self.output))
@@ -139,8 +140,7 @@ class LinearMap(ShortRepr):
     @torch.inference_mode(mode=False)
     def adjoint(self, u: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch tokens d"]:
         """J_i^T u of every token i at once, by one reverse pass for each u; any leading batch dimensions."""
-        if u.shape[-1:] != self.output.shape:
-            raise EqlinError(f"adjoint takes [..., {self.width}], not {list(u.shape)}.")
+        arguments.vectors("u", u, len(self.output))
         flat = usable(u).to(self.output).reshape(-1, self.output.shape[0])
         shape = (*u.shape[:-1], *self.inputs.shape)
         if not len(flat):
@@ -159,6 +159,7 @@ class LinearMap(ShortRepr):
 
         ``progress(fraction, message)`` is called after every chunk of tokens, and cancels as in ``jacobian``.
         """
+        arguments.called("progress", progress)
         if self._contributions is None:
             self._contributions = self._each_alone(self.inputs, progress)
         return self._contributions
@@ -172,6 +173,7 @@ class LinearMap(ShortRepr):
         ``baseline`` is "zero", "mean" (the mean embedding), a token (text or id) or a vector. The constant is one
         replay with m in every place, the rest as in ``contributions``. Raises EqlinError for what is not one token.
         """
+        arguments.called("progress", progress)
         if isinstance(baseline, str) and baseline == ZERO:
             return self.contributions(progress), self.bias
         m = self.baseline(baseline)
@@ -210,6 +212,7 @@ class LinearMap(ShortRepr):
         the device, in main memory or, where neither has room, in a scratch file. Raises EqlinError when there is no
         room at all.
         """
+        arguments.called("progress", progress, shows=True)
         if self._jacobian is None:
             with shown(progress) as told:
                 self._jacobian = self._matrix(told)
@@ -243,14 +246,15 @@ class LinearMap(ShortRepr):
     def baseline(self, given: str | int | Float[Tensor, " d"]) -> Float[Tensor, " d"]:
         """m: "zero", "mean" (the mean embedding), a token (text or id) or a vector. Raises EqlinError for others."""
         m = given if isinstance(given, Tensor) else baseline_embedding(self.lm, given)
-        if m.shape != self.inputs.shape[1:]:
-            raise EqlinError(f"A baseline is one vector of width {self.width}, not of shape {list(m.shape)}.")
+        own = tuple(self.inputs.shape[1:])
+        arguments.tensor("A baseline", m, f"[{own[0]}] (one vector)", lambda shape: shape == own)
         return usable(m).to(self.inputs)
 
     def _directions(self, given: Tensor | Sequence[str | int] | str | int) -> Float[Tensor, "m d"]:
         if isinstance(given, Tensor):
-            return usable(given).to(self.output)
-        tokens = [given] if isinstance(given, str | int) else given
+            return usable(arguments.rows("directions", given, len(self.output))).to(self.output)
+        takes = "a tensor of directions, a token, or a list of tokens"
+        tokens = [given] if isinstance(given, str | int) else arguments.several("directions", given, takes)
         return self.lm.unembedding[[token_id(self.lm, t) for t in tokens]].to(self.output)
 
     def as_scipy(self) -> LinearOperator:
@@ -387,8 +391,9 @@ def linearize(
     """
     ids = prompt_ids(lm, prompt, token_ids)
     convention = Convention(gated_path, attention)
-    if not -len(ids) <= position < len(ids):
-        raise EqlinError(f"Position {position} does not exist: the prompt has {len(ids)} tokens.")
+    position = arguments.position("position", position, len(ids), f"the prompt has {len(ids)} tokens")
+    final_norm = arguments.flag("final_norm", final_norm)
+    memory_budget = arguments.budget("memory_budget", memory_budget)
     if any(p.is_inference() for p in lm.model.parameters()):
         raise EqlinError("The model was loaded in torch.inference_mode(), where no derivatives exist: load it outside.")
     plan.require_room(lm, len(ids))
@@ -397,6 +402,11 @@ def linearize(
         embeddings = lm.model.get_input_embeddings()(tensor)
     network = FrozenNetwork(lm, embeddings, source=source, target=target, final_norm=final_norm, convention=convention)
     return LinearMap(lm, network, ids, position % len(ids), memory_budget)
+
+
+def checked_map(lin: Any) -> LinearMap:
+    """``lin`` itself, which a public function takes. Raises EqlinError for anything but a LinearMap."""
+    return arguments.instance("lin", lin, LinearMap, "a LinearMap, as linearize gives one")
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from eqlin_core import arguments
 from eqlin_core.models.experts import eager_experts
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.prompts import prompt_ids, token_tensor
@@ -29,6 +30,7 @@ def ordinary_jacobian(
     the derivative of the network in float64 throughout by about 1e-6.
     """
     ids = prompt_ids(lm, prompt, token_ids)
+    arguments.called("progress", progress)
     decoder = lm.model.get_decoder()
     before = lm.model.config._attn_implementation
     lm.model.set_attn_implementation("eager")  # fused attention has no batched reverse pass

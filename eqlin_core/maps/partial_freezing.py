@@ -12,10 +12,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from eqlin_core import arguments
 from eqlin_core.dtypes import dtype_name
-from eqlin_core.errors import EqlinError
+from eqlin_core.errors import EqlinError, InvalidValue
 from eqlin_core.freezing.network import FrozenNetwork
-from eqlin_core.maps.linear_map import LinearMap
+from eqlin_core.maps.linear_map import LinearMap, checked_map
 from eqlin_core.progress import Progress, report
 from eqlin_core.reprs import Facts, ShortRepr, counted, error_text
 from eqlin_core.runs.exactness import BOUNDS
@@ -74,10 +75,12 @@ def partly_frozen(
     "gates" stands for activations, gated MLPs and the routers of experts. The contributions take two reverse passes of
     the network and one for every token, no matrix. Raises EqlinError for another rule and for a map of an inner place.
     """
-    unknown = sorted(set(frozen) - set(PARTS))
-    if unknown:
-        raise EqlinError(f"There is no freezing rule {unknown[0]!r}; the rules are {', '.join(PARTS)}.")
-    network = lin.network
+    network = checked_map(lin).network
+    arguments.called("progress", progress)
+    frozen = arguments.several("frozen", frozen, f"a list of some of the rules {', '.join(PARTS)}")
+    for rule in frozen:
+        if not isinstance(rule, str) or rule not in PARTS:
+            raise InvalidValue(f"There is no freezing rule {arguments.shown(rule)}; the rules are {', '.join(PARTS)}.")
     if network.source != "embedding" or network.target != "output":
         raise EqlinError("Rules can be switched off only for the map from the embeddings to the output.")
     report(progress, 0.0, "Recording the network with fewer rules")

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from eqlin_core import arguments
 from eqlin_core.dtypes import dtype_name
 from eqlin_core.errors import EqlinError
-from eqlin_core.maps.linear_map import LinearMap, linearize
+from eqlin_core.maps.linear_map import LinearMap, checked_map, linearize
 from eqlin_core.progress import Progress
 from eqlin_core.resources import budget
 
@@ -34,6 +35,8 @@ def precision_check(lin: LinearMap, progress: Progress | None = None) -> Precisi
 
     Only for a map from the embeddings to the output. Raises EqlinError when the float64 copy does not fit in memory.
     """
+    checked_map(lin)
+    arguments.called("progress", progress)
     if lin.network.source != "embedding" or lin.network.target != "output":
         raise EqlinError("The float64 check is for a map from the embeddings to the output.")
     model, device = lin.lm.model, lin.lm.device

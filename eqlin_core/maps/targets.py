@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
+from eqlin_core import arguments
 from eqlin_core.errors import EqlinError
-from eqlin_core.maps.linear_map import LinearMap
+from eqlin_core.maps.linear_map import LinearMap, checked_map
 from eqlin_core.models.baselines import token_id
 from eqlin_core.models.readout import next_token_logits
 from eqlin_core.runs.split import TARGET_KINDS, TargetKind
@@ -27,13 +29,13 @@ def direction(
     token, for which both kinds are the same. Raises EqlinError for what is not a token of the model, and for a map that
     does not end at the output.
     """
-    if kind not in TARGET_KINDS:
-        raise EqlinError(f"kind is {' or '.join(map(repr, TARGET_KINDS))}, not {kind!r}.")
-    lm = lin.lm
-    several = not isinstance(token, str | int)
-    ids = [token_id(lm, t) for t in ([token] if isinstance(token, str | int) else token)]
-    if not ids:
-        raise EqlinError("Name at least one token.")
+    arguments.choice("kind", kind, TARGET_KINDS)
+    lm = checked_map(lin).lm
+    several = not isinstance(token, str) and arguments.as_whole(token) is None
+    tokens: Any = (
+        arguments.several("token", token, "a token or a list of at least one token", least=1) if several else [token]
+    )
+    ids = [token_id(lm, t) for t in tokens]
     rows = lm.unembedding[ids].to(lin.output)
     p = probabilities(lin) if kind == "log-probability" or several else None
     w = rows[0]

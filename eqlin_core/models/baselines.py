@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from eqlin_core.errors import EqlinError
+from eqlin_core import arguments
+from eqlin_core.errors import EqlinError, InvalidValue
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.prompts import token_tensor
 
@@ -25,9 +26,9 @@ def baseline_embedding(lm: LanguageModel, baseline: str | int) -> Float[Tensor, 
     "zero"; "mean", the mean over the vocabulary; any other text, or a token id: the embedding of that one token.
     Raises EqlinError for a text that is not one token.
     """
-    if baseline == ZERO:
+    if isinstance(baseline, str) and baseline == ZERO:
         return torch.zeros_like(_embedded(lm, torch.zeros(1, dtype=torch.long))[0])
-    if baseline == MEAN:
+    if isinstance(baseline, str) and baseline == MEAN:
         return mean_embedding(lm)
     return _embedded(lm, torch.tensor([token_id(lm, baseline)]))[0]
 
@@ -52,15 +53,20 @@ def mean_embedding(lm: LanguageModel) -> Float[Tensor, " d"]:
 
 def token_id(lm: LanguageModel, token: str | int) -> int:
     """The id of one token, from its text or checked. Raises EqlinError for what is not one token of this model."""
-    if isinstance(token, int):
-        if not 0 <= token < lm.input_embeddings.shape[0]:
-            raise EqlinError(f"Token id {token} is outside this model's vocabulary of {lm.input_embeddings.shape[0]}.")
-        return token
+    if not isinstance(token, str):
+        found = arguments.whole("A token, unless it is a text,", token)
+        size = lm.input_embeddings.shape[0]
+        if not 0 <= found < size:
+            raise InvalidValue(f"Token id {arguments.shown(found)} is outside this model's vocabulary of {size}.")
+        return found
+    arguments.text("A token", token)
     if lm.tokenizer is None:
         raise EqlinError(f"{lm.name} has no tokenizer: name a token by its id.")
     ids = lm.tokenizer(token, add_special_tokens=False)["input_ids"]
     if len(ids) != 1:
-        raise EqlinError(f"{token!r} is not a single token of {lm.name}: name one token, such as the start of a word.")
+        raise InvalidValue(
+            f"{arguments.shown(token)} is not a single token of {lm.name}: name one token, such as the start of a word."
+        )
     return int(ids[0])
 
 

@@ -34,6 +34,10 @@ DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.
 MEMORY_MARGIN = 1.05
 
 
+# Of what others say of an error, in a sentence of ours.
+_LONGEST_LINE = 200
+
+
 class DamagedModelError(EqlinError):
     """The model's files cannot be read; fetching them again mends it."""
 
@@ -232,7 +236,9 @@ def listed(words: Any) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    line = "".join(c for c in line if c.isprintable())
+    return line if len(line) <= _LONGEST_LINE else line[: _LONGEST_LINE - 1] + "…"
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from eqlin_core import arguments
 from eqlin_core.dtypes import dtype_name
 from eqlin_core.errors import EqlinError
 from eqlin_core.models import four_bit
@@ -47,6 +48,9 @@ class LanguageModel(ShortRepr):
 
         A model that soft-caps its attention scores is switched to eager attention: the fused kernel leaves the cap out.
         """
+        if not hasattr(model, "get_input_embeddings") or not hasattr(model, "config"):
+            arguments.wrong_type("model", model, "a causal language model of transformers")
+        _check_names(tokenizer, name, revision)
         model.eval()
         model.requires_grad_(False)
         four_bit.keep_linear(model)
@@ -65,6 +69,7 @@ class LanguageModel(ShortRepr):
         gradients, and shares the weights, so that it takes no memory and follows further training in place. Raises
         EqlinError for what is no causal language model of transformers.
         """
+        _check_names(tokenizer, name)
         view = view_of(model)
         if view.get_output_embeddings() is None:
             raise EqlinError(f"{type(view).__name__} has no unembedding: load it as a causal language model.")
@@ -144,8 +149,9 @@ class LanguageModel(ShortRepr):
     def encode(self, prompt: str) -> list[int]:
         """The prompt's token ids, with the special tokens that the model's own tokenizer adds (a BOS, say).
 
-        Raises EqlinError where the model has no tokenizer.
+        Raises EqlinError where the model has no tokenizer, and for what is no text that can be encoded.
         """
+        arguments.text("prompt", prompt)
         if self.tokenizer is None:
             raise EqlinError(f"{self.name} has no tokenizer: pass token_ids=[...] in place of a prompt.")
         with quiet():
@@ -153,7 +159,21 @@ class LanguageModel(ShortRepr):
 
     def token_strings(self, ids: Sequence[int]) -> list[str]:
         """The text each token stands for on its own; bytes that are no text read <0xE2>, unknown tokens <17>."""
-        return token_strings(self.tokenizer, ids)
+        found = arguments.several("ids", ids, "a list of token ids")
+        return token_strings(self.tokenizer, [arguments.whole("A token id", i, 0, 2**31 - 1) for i in found])
+
+
+def checked_model(lm: Any) -> LanguageModel:
+    """``lm`` itself, which a public function takes. Raises EqlinError for anything but a LanguageModel."""
+    return arguments.instance("lm", lm, LanguageModel, "a LanguageModel, as load_model gives one")
+
+
+def _check_names(tokenizer: Any, name: Any, revision: Any = "") -> None:
+    if tokenizer is not None and (not callable(tokenizer) or not hasattr(tokenizer, "convert_ids_to_tokens")):
+        arguments.wrong_type("tokenizer", tokenizer, "a tokenizer of transformers or None")
+    if name is not None:
+        arguments.text("name", name)
+    arguments.text("revision", revision)
 
 
 def _present_weight(module: Any) -> Tensor:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from eqlin_core import arguments
 from eqlin_core.cache import cache_directory
-from eqlin_core.errors import EqlinError
+from eqlin_core.errors import EqlinError, InvalidValue
 from eqlin_core.models import bundled, four_bit
 from eqlin_core.models.checkpoints import DTYPES, DamagedModelError, Wanted, fingerprint, from_directory, listed
 from eqlin_core.models.gguf import from_gguf
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 else:  # importing these takes seconds, and names that exist only for a type checker break run-time checks of shapes
     PreTrainedModel = PreTrainedTokenizerBase = Any
+
+
+# The ways in which accelerate spreads a model by itself.
+_SPREADS = ("auto", "balanced", "balanced_low_0", "sequential")
 
 
 def load_model(
@@ -49,6 +54,12 @@ def load_model(
     moment to let go of another model.
     Raises EqlinError with one sentence that says what to do; too little memory is found before the weights are read.
     """
+    if not isinstance(name, str):
+        name = arguments.path("name", name)
+    if revision is not None:
+        arguments.text("revision", revision)
+    arguments.called("progress", progress, shows=True)
+    arguments.called("found", found)
     spread = _spread(device_map, max_memory)
     where = _device(device, _dtype(dtype))
     in_four_bit = str(dtype) == four_bit.NAME
@@ -78,16 +89,22 @@ def _load(wanted: Wanted, revision: str | None, progress: Progress | None) -> La
 
 
 def _dtype(dtype: str | torch.dtype) -> torch.dtype:
+    if not isinstance(dtype, str | torch.dtype):
+        arguments.wrong_type("dtype", dtype, f"one of {listed([*DTYPES, four_bit.NAME])}")
     if dtype == four_bit.NAME:
         four_bit.require_bitsandbytes()
         return four_bit.DTYPE
     torch_dtype = DTYPES.get(str(dtype).removeprefix("torch."))
     if torch_dtype is None:
-        raise EqlinError(f"{str(dtype)!r} is no dtype for a model: choose {listed([*DTYPES, four_bit.NAME])}.")
+        raise InvalidValue(
+            f"{arguments.shown(str(dtype))} is no dtype for a model: choose {listed([*DTYPES, four_bit.NAME])}."
+        )
     return torch_dtype
 
 
 def _device(device: str | torch.device, dtype: torch.dtype) -> torch.device:
+    if not isinstance(device, str | torch.device):
+        arguments.wrong_type("device", device, "the name of a device or a torch.device")
     mps = torch.backends.mps.is_available()
     if str(device) == "auto":
         if torch.cuda.is_available():
@@ -97,7 +114,9 @@ def _device(device: str | torch.device, dtype: torch.dtype) -> torch.device:
     here = ["cpu", *(["cuda"] if torch.cuda.is_available() else []), *(["mps"] if mps else [])]
     here += [f"cuda:{i}" for i in range(torch.cuda.device_count())]
     if str(device) not in here:
-        raise EqlinError(f"This machine has no device {str(device)!r}: choose {listed(['auto', *here])}.")
+        raise InvalidValue(
+            f"This machine has no device {arguments.shown(str(device))}: choose {listed(['auto', *here])}."
+        )
     if str(device) == "mps" and dtype == torch.float64:
         raise EqlinError('The device "mps" has no float64: choose float32, or device="cpu".')
     return torch.device(device)
@@ -109,6 +128,24 @@ def _spread(device_map: Any, max_memory: Mapping[int | str, int | str] | None) -
         if max_memory is not None:
             raise EqlinError('max_memory says what each device may hold: give device_map="auto" with it.')
         return {}
+    if isinstance(device_map, str):
+        arguments.choice("device_map", device_map, _SPREADS)
+    elif not isinstance(device_map, Mapping) or not all(
+        isinstance(key, str) and (isinstance(place, str | torch.device) or arguments.as_whole(place) is not None)
+        for key, place in device_map.items()
+    ):
+        arguments.wrong_type(
+            "device_map", device_map, f"one of {listed(_SPREADS)}, or a device by the name of a module"
+        )
+    if max_memory is not None and (
+        not isinstance(max_memory, Mapping)
+        or not all(
+            isinstance(part, str) or (arguments.as_whole(part) or -1) >= 0
+            for pair in max_memory.items()
+            for part in pair
+        )
+    ):
+        arguments.wrong_type("max_memory", max_memory, 'bytes or texts such as "20GiB" by device')
     folder = cache_directory() / "offload"
     folder.mkdir(parents=True, exist_ok=True)
     return {"device_map": device_map, "max_memory": max_memory and dict(max_memory), "offload_folder": str(folder)}

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from eqlin_core.errors import EqlinError
-from eqlin_core.models.language_model import LanguageModel
+from eqlin_core import arguments
+from eqlin_core.errors import EqlinError, InvalidValue
+from eqlin_core.models.language_model import LanguageModel, checked_model
 
 
 class CheckedIds(list[int]):
@@ -23,21 +24,29 @@ def prompt_ids(lm: LanguageModel, prompt: str | None, token_ids: Sequence[int] |
     """The checked token ids of a prompt. Raises EqlinError when there are none, too many, or unknown ones."""
     if prompt is None and isinstance(token_ids, CheckedIds) and token_ids.lm is lm:
         return token_ids
+    checked_model(lm)
     if (prompt is None) == (token_ids is None):
-        raise EqlinError("Give either a prompt or token_ids=[...], not both and not neither.")
-    if prompt is not None and not prompt.strip():
-        raise EqlinError("The prompt is empty: type at least one word.")
-    ids = [int(i) for i in token_ids] if token_ids is not None else lm.encode(prompt or "")
+        raise InvalidValue("Give either a prompt or token_ids=[...], not both and not neither.")
+    if prompt is not None and not arguments.text("prompt", prompt).strip():
+        raise InvalidValue("The prompt is empty: type at least one word.")
+    ids = _whole_numbers(token_ids) if token_ids is not None else lm.encode(prompt or "")
     if not ids:
-        raise EqlinError("The prompt has no tokens: type at least one word.")
+        raise InvalidValue("The prompt has no tokens: type at least one word.")
     vocab = lm.input_embeddings.shape[0]
     unknown = [i for i in ids if not 0 <= i < vocab]
     if unknown:
-        raise EqlinError(f"Token id {unknown[0]} is outside this model's vocabulary of {vocab} tokens.")
+        raise InvalidValue(
+            f"Token id {arguments.shown(unknown[0])} is outside this model's vocabulary of {vocab} tokens."
+        )
     limit = lm.max_positions
     if limit is not None and len(ids) > limit:
         raise EqlinError(f"The prompt has {len(ids)} tokens and this model reads at most {limit}; shorten it.")
     return CheckedIds(ids, lm)
+
+
+def _whole_numbers(token_ids: Sequence[int]) -> list[int]:
+    found = arguments.several("token_ids", token_ids, "a list of token ids")
+    return [arguments.whole("A token id", i) for i in found]
 
 
 def token_tensor(lm: LanguageModel, ids: Sequence[int]) -> Tensor:

@@ -8,8 +8,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from eqlin_core import arguments
 from eqlin_core.models.experts import eager_experts
-from eqlin_core.models.language_model import LanguageModel
+from eqlin_core.models.language_model import LanguageModel, checked_model
 from eqlin_core.runs.values import Row
 
 # Vocabulary rows scored at a time: bounds memory at a few hundred MB for a 260,000-token vocabulary in float32.
@@ -18,11 +19,13 @@ _BLOCK = 32768
 
 def read_output(lm: LanguageModel, vectors: Float[Tensor, "*batch d"], k: int = 8) -> list[Row]:
     """For each vector its k highest (token, score) pairs, score = (W_U v)_token; rows in the order of the vectors."""
+    k = _checked(lm, vectors, k)
     return _named(lm, *top_tokens(lm.unembedding, vectors, k))
 
 
 def read_input(lm: LanguageModel, vectors: Float[Tensor, "*batch d"], k: int = 8) -> list[Row]:
     """For each vector its k nearest (token, cosine) pairs among the input embeddings."""
+    k = _checked(lm, vectors, k)
     return _named(lm, *top_tokens(lm.input_embeddings, vectors, k, cosine=True))
 
 
@@ -68,6 +71,11 @@ def top_tokens(
         best_scores, order = best_scores.topk(min(k, best_scores.shape[-1]))
         best_ids = best_ids.gather(-1, order)
     return best_scores, best_ids
+
+
+def _checked(lm: Any, vectors: Any, k: Any) -> int:
+    arguments.vectors("vectors", vectors, checked_model(lm).unembedding.shape[1])
+    return arguments.whole("k", k, 1)
 
 
 def _named(lm: LanguageModel, scores: Tensor, ids: Tensor) -> list[Row]:

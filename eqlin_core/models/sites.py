@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from eqlin_core.errors import EqlinError
+from eqlin_core import arguments
+from eqlin_core.errors import EqlinError, InvalidType, InvalidValue
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,10 @@ class Site:
 
     layer: int
     kind: Literal["input", "attn", "mlp", "layer"]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "layer", arguments.whole("layer", self.layer))
+        arguments.choice("kind", self.kind, ("input", "attn", "mlp", "layer"))
 
 
 SourcePlace = Site | str  # "embedding" or the input of a block
@@ -27,15 +32,19 @@ def check_sites(source: SourcePlace, target: TargetPlace, n_layers: int) -> None
     for site in (source, target):
         if isinstance(site, Site):
             if not 0 <= site.layer < n_layers:
-                raise EqlinError(f"Block {site.layer} does not exist: this model has blocks 0 to {n_layers - 1}.")
-        elif site not in ("embedding", "output"):
-            raise EqlinError(f"{site!r} is no place in the network; use 'embedding', 'output' or Site(layer, kind).")
+                raise InvalidValue(
+                    f"Block {arguments.shown(site.layer)} does not exist: this model has blocks 0 to {n_layers - 1}."
+                )
+        elif not isinstance(site, str) or site not in ("embedding", "output"):
+            raise (InvalidValue if isinstance(site, str) else InvalidType)(
+                f"{arguments.shown(site)} is no place in the network; use 'embedding', 'output' or Site(layer, kind)."
+            )
     if source == "output" or (isinstance(source, Site) and source.kind != "input"):
-        raise EqlinError(f"A source is 'embedding' or the input of a block, Site(layer, 'input'), not {source!r}.")
+        raise InvalidValue(f"A source is 'embedding' or the input of a block, Site(layer, 'input'), not {source!r}.")
     if target == "embedding" or (isinstance(target, Site) and target.kind not in ("attn", "mlp", "layer")):
-        raise EqlinError(f"A target is 'output' or Site(layer, 'attn' | 'mlp' | 'layer'), not {target!r}.")
+        raise InvalidValue(f"A target is 'output' or Site(layer, 'attn' | 'mlp' | 'layer'), not {target!r}.")
     if isinstance(source, Site) and isinstance(target, Site) and source.layer > target.layer:
-        raise EqlinError(f"The source, block {source.layer}, lies behind the target, block {target.layer}.")
+        raise InvalidValue(f"The source, block {source.layer}, lies behind the target, block {target.layer}.")
 
 
 def find_layers(decoder: nn.Module, n_layers: int) -> nn.ModuleList:

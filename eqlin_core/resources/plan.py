@@ -10,9 +10,10 @@ from typing import Literal
 
 import torch
 
+from eqlin_core import arguments
 from eqlin_core.dtypes import coefficient_dtype, dtype_name
 from eqlin_core.errors import EqlinError
-from eqlin_core.models.language_model import LanguageModel
+from eqlin_core.models.language_model import LanguageModel, checked_model
 from eqlin_core.models.offloading import Share, shares
 from eqlin_core.models.sites import find_layers
 from eqlin_core.resources import budget
@@ -82,6 +83,10 @@ def plan_run(
 
     Raises EqlinError for a run that cannot fit, with the nearest one that does.
     """
+    checked_model(lm)
+    tokens = arguments.whole("tokens", tokens, 1, 10**9)
+    arguments.instance("convention", convention, Convention, "a Convention")
+    memory_budget = arguments.budget("memory_budget", memory_budget)
     require_room(lm, tokens)
     spread = _shares(lm)
     device = max(spread, key=lambda share: share.blocks).device

@@ -11,7 +11,8 @@ import math
 from dataclasses import dataclass
 from typing import TypedDict
 
-from eqlin_core.errors import EqlinError
+from eqlin_core import arguments
+from eqlin_core.errors import InvalidType, InvalidValue
 
 Share = str | int | float
 
@@ -83,15 +84,24 @@ def _named(dial: str, value: Share, names: dict[str, float]) -> Share:
     """The name of a setting, or its number where it has none."""
     if isinstance(value, str) and value in names:
         return value
-    try:
-        share = float(value)
-    except (TypeError, ValueError):
-        share = math.nan
-    if isinstance(value, bool) or not 0 <= share <= 1:
+    share = _as_share(value)
+    if not 0 <= share <= 1:
         known = ", ".join(map(repr, sorted(names, key=names.__getitem__)))
-        raise EqlinError(f"{dial} is {known} or a share between 0 and 1, not {value!r}.")
+        kind = InvalidValue if isinstance(value, str) or arguments.as_number(value) is not None else InvalidType
+        raise kind(f"{dial} is {known} or a share between 0 and 1, not {arguments.shown(value)}.")
     share = float(share_text(share))
     return next((name for name, known_share in names.items() if known_share == share), share)
+
+
+def _as_share(value: object) -> float:
+    """The number, or that which a text names; NaN where it is neither."""
+    if not isinstance(value, str):
+        found = arguments.as_number(value)
+        return math.nan if found is None else found
+    try:
+        return float(value)
+    except ValueError:
+        return math.nan
 
 
 PUBLISHED = Convention()

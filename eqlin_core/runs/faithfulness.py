@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy.stats import rankdata
 
-from eqlin_core.errors import EqlinError
+from eqlin_core import arguments
+from eqlin_core.errors import EqlinError, InvalidValue
 from eqlin_core.reprs import Facts, ShortRepr, counted
 from eqlin_core.runs.values import Array
 
@@ -72,10 +73,10 @@ class Faithfulness(ShortRepr):
 
     def of(self, measure: str, method: str) -> Float[Array, " prompts"]:
         """The values of one method. Raises EqlinError for a measure or a method that is not there."""
-        if measure not in self.values:
-            raise EqlinError(f"There is no measure {measure!r}; there are {', '.join(self.values)}.")
-        if method not in self.methods:
-            raise EqlinError(f"There is no method {method!r}; there are: {'; '.join(self.methods)}.")
+        if not isinstance(measure, str) or measure not in self.values:
+            raise InvalidValue(f"There is no measure {arguments.shown(measure)}; there are {', '.join(self.values)}.")
+        if not isinstance(method, str) or method not in self.methods:
+            raise InvalidValue(f"There is no method {arguments.shown(method)}; there are: {'; '.join(self.methods)}.")
         return np.asarray(self.values[measure][self.methods.index(method)])
 
     def mean(self, measure: str, method: str) -> float:
@@ -93,6 +94,9 @@ class Faithfulness(ShortRepr):
 
     def best(self, measure: str, exact: bool) -> str:
         """The method of the highest mean among the exact ones, or among the others."""
+        exact = arguments.flag("exact", exact)
+        if exact not in self.exact:
+            raise InvalidValue(f"No method of this study is {'exact' if exact else 'anything but exact'}.")
         named = [m for m, e in zip(self.methods, self.exact, strict=True) if e is exact]
         return max(named, key=lambda m: np.nan_to_num(self.mean(measure, m), nan=-np.inf))
 
@@ -104,15 +108,30 @@ class Faithfulness(ShortRepr):
     @classmethod
     def from_json(cls, text: str) -> Faithfulness:
         """What ``to_json`` wrote. Raises EqlinError for anything else."""
+        if not isinstance(text, str):
+            arguments.wrong_type("text", text, "a text, as to_json gives one")
         try:
             content = json.loads(text)
             values = {name: np.array(value, dtype=float) for name, value in content.pop("values").items()}
-            return cls(**content, values=values)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            study = cls(**content, values=values)
+            words, counts = [study.model, study.deletion, *study.methods, *study.kinds, *values], study.tokens
+            shape = len(study.methods), len(counts)
+            if not (
+                all(isinstance(word, str) for word in words)
+                and all(type(count) is int for count in counts)
+                and all(type(exact) is bool for exact in study.exact)
+                and all(value.shape == shape for value in values.values())
+                and (len(study.exact), len(study.kinds)) == shape
+            ):
+                raise TypeError("fields")
+            return study
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise EqlinError("This is no study of faithfulness, or it is damaged: make it again.") from error
 
     def only(self, kind: str) -> Faithfulness:
         """The same of the prompts of one kind."""
+        if not isinstance(kind, str):
+            arguments.wrong_type("kind", kind, "a text")
         chosen = [i for i, k in enumerate(self.kinds) if k == kind]
         return Faithfulness(
             self.model,
@@ -143,6 +162,7 @@ def joined(parts: Sequence[Faithfulness]) -> Faithfulness:
 
 def bootstrap(values: Float[Array, " n"], level: float = 0.95) -> tuple[float, float]:
     """The percentile interval of the mean of those values that exist, over resampled prompts; NaN without any."""
+    level = arguments.number("level", level, highest=1, above=0)
     there = values[np.isfinite(values)]
     if not len(there):
         return math.nan, math.nan

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float
 
+from eqlin_core import arguments
 from eqlin_core.reprs import Facts, ShortRepr, counted, error_text, excerpt, span
 from eqlin_core.runs.convention import Convention, Share
 from eqlin_core.runs.exactness import Exactness
@@ -102,6 +103,7 @@ class TokenRun(ShortRepr):
 
     def split(self, direction: Float[Array, " d"]) -> tuple[Float[Array, " tokens"], float, float]:
         """(w . J_i x_i of every token, w . b, w . y) for a direction w of the output space."""
+        direction = arguments.array("direction", direction, self.output.shape)
         return self.contributions @ direction, float(self.bias @ direction), float(self.output @ direction)
 
     @property
@@ -146,6 +148,9 @@ class SpectrumRun(ShortRepr):
 
     def shares(self, token: int, direction: Float[Array, " d"]) -> Float[Array, " k"]:
         """w . u_k sigma_k (v_k . x_i): the part of token i's term of the logit that triplet k carries."""
+        n = len(self.tokens)
+        token = arguments.position("token", token, n, f"the prompt has {n} tokens")
+        direction = arguments.array("direction", direction, (self.U.shape[1],))
         return np.asarray((direction @ self.U[token]) * self.S[token] * self.projections[token])
 
 

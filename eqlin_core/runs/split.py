@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from eqlin_core.errors import EqlinError
+from eqlin_core import arguments
 from eqlin_core.runs.convention import PUBLISHED, Convention
 
 TargetKind = Literal["logit", "log-probability"]
@@ -26,8 +26,12 @@ class Split:
     convention: Convention = PUBLISHED
 
     def __post_init__(self) -> None:
-        if self.target not in TARGET_KINDS:
-            raise EqlinError(f"target is {' or '.join(map(repr, TARGET_KINDS))}, not {self.target!r}.")
+        arguments.choice("target", self.target, TARGET_KINDS)
+        if isinstance(self.baseline, str):
+            arguments.text("baseline", self.baseline)
+        else:
+            object.__setattr__(self, "baseline", arguments.whole("baseline, unless it is a text,", self.baseline, 0))
+        arguments.instance("convention", self.convention, Convention, "a Convention")
 
     @property
     def words(self) -> str:

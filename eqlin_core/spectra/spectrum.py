@@ -8,12 +8,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from eqlin_core import arguments
 from eqlin_core.dtypes import coefficient_dtype, dtype_name
-from eqlin_core.errors import EqlinError
 from eqlin_core.linalg.krylov import block_krylov
 from eqlin_core.linalg.signs import signed
 from eqlin_core.linalg.truncated_svd import stable_rank, truncated_svd
-from eqlin_core.maps.linear_map import LinearMap
+from eqlin_core.maps.linear_map import LinearMap, checked_map
 from eqlin_core.progress import Progress, part, report
 from eqlin_core.reprs import Facts, ShortRepr, counted, span
 from eqlin_core.resources import budget
@@ -47,8 +47,9 @@ def spectrum(lin: LinearMap, k: int = 24, *, joint: bool = False, progress: Prog
 
     Computes the matrix first where that has not been done. Raises EqlinError for k outside 1..d.
     """
-    if not 1 <= k <= lin.width:
-        raise EqlinError(f"k is between 1 and the width {lin.width}, not {k}.")
+    k = arguments.whole("k", k, 1, checked_map(lin).width, of="the model's width")
+    joint = arguments.flag("joint", joint)
+    arguments.called("progress", progress)
     matrix_part = 0.9  # the decomposition takes about a tenth of the matrix's time
     matrix = lin.jacobian(part(progress, 0.0, matrix_part))
     if joint:

@@ -7,11 +7,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from eqlin_core import arguments
 from eqlin_core.dtypes import coefficient_dtype
-from eqlin_core.errors import EqlinError
 from eqlin_core.linalg.krylov import Triplets, block_krylov
 from eqlin_core.linalg.signs import signed
-from eqlin_core.maps.linear_map import LinearMap
+from eqlin_core.maps.linear_map import LinearMap, checked_map
 from eqlin_core.maps.token_map import TokenMap
 from eqlin_core.progress import Progress
 
@@ -37,10 +37,16 @@ def top_triplets(
     fewer take fewer passes, and find a value that is repeated more often than that only so often. Raises EqlinError
     for a k outside 1..d or a token that does not exist.
     """
-    if not 1 <= k <= lin.width:
-        raise EqlinError(f"k is between 1 and the width {lin.width}, not {k}.")
-    if token is not None and not -lin.n_tokens <= token < lin.n_tokens:
-        raise EqlinError(f"Token {token} does not exist: the prompt has {lin.n_tokens} tokens.")
+    k = arguments.whole("k", k, 1, checked_map(lin).width, of="the model's width")
+    if token is not None:
+        token = arguments.position("token", token, lin.n_tokens, f"the prompt has {lin.n_tokens} tokens")
+    if tolerance is not None:
+        tolerance = arguments.number("tolerance", tolerance, above=0)
+    if block is not None:
+        block = arguments.whole("block", block, 1, lin.width, of="vectors that go together")
+    if most is not None:
+        most = arguments.whole("most", most, 1, of="passes")
+    arguments.called("progress", progress)
     dtype = coefficient_dtype(lin.inputs.dtype)
     alone = None if token is None else TokenMap(lin, token)
 

@@ -11,9 +11,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from eqlin_core import arguments
 from eqlin_core.errors import EqlinError
 from eqlin_core.linalg.truncated_svd import truncated_svd
-from eqlin_core.maps.linear_map import LinearMap
+from eqlin_core.maps.linear_map import LinearMap, checked_map
 from eqlin_core.models.readout import next_token_logits
 from eqlin_core.progress import Progress, part, report
 from eqlin_core.reprs import Facts, ShortRepr
@@ -63,7 +64,11 @@ def truncate(
     [J_1 ... J_T] is cut. "True" is the distribution at the map's own output y. Raises EqlinError for a spectrum of
     another map and for a map whose target is an inner place.
     """
-    if lin.network.target != "output":
+    if spectrum is not None:
+        arguments.instance("spectrum", spectrum, Spectrum, "a Spectrum, as spectrum gives one, or None")
+    joint, top = arguments.flag("joint", joint), arguments.whole("top", top, 1)
+    arguments.called("progress", progress)
+    if checked_map(lin).network.target != "output":
         raise EqlinError("A map that ends inside the network predicts no token; linearize up to the output.")
     if spectrum is None:
         outputs = all_joint_ranks(lin, progress) if joint else all_ranks(lin, progress)

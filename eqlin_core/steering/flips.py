@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 
-from eqlin_core.errors import EqlinError
+from eqlin_core import arguments
+from eqlin_core.errors import EqlinError, InvalidValue
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.progress import Progress, report
 from eqlin_core.runs.steering import Flip, FormName
@@ -43,10 +43,10 @@ def flip_strength(
     ids = read_prompt(lm, prompt, token_ids, chat=chat)
     if operator is None:
         raise EqlinError("A flip strength needs an operator: make one with steering_operator(lm, concept).")
-    if not (math.isfinite(maximum) and 0 < maximum <= MAX_STRENGTH):
-        raise EqlinError(f"The largest strength to look at is above 0 and at most {MAX_STRENGTH:g}, not {maximum}.")
-    if not (math.isfinite(tolerance) and tolerance > 0):
-        raise EqlinError(f"The tolerance is above 0, not {tolerance}.")
+    maximum = arguments.number("maximum", maximum, highest=MAX_STRENGTH, above=0)
+    tolerance = arguments.number("tolerance", tolerance, above=0)
+    arguments.called("progress", progress)
+    scanned = None if scanned is None else _scan(scanned)
     wanted = token_id(lm, token)
     (name,) = lm.token_strings([wanted])
 
@@ -81,22 +81,41 @@ def flip_strength(
     return Flip(name, wanted, high, low, lm.token_strings([other])[0], maximum)
 
 
+def _scan(scanned: Mapping[float, int]) -> dict[float, int]:
+    takes = "the next tokens by strength, from 0 on"
+    if not isinstance(scanned, Mapping) or not scanned:
+        arguments.wrong_type("scanned", scanned, takes)
+    return {
+        arguments.number("A strength of scanned", strength, 0, MAX_STRENGTH): arguments.whole(
+            "A token of scanned", token
+        )
+        for strength, token in scanned.items()
+    }
+
+
 def token_id(lm: LanguageModel, token: str | int) -> int:
     """The id of a token given as id or as text, which is read as typed or else after a space.
 
     Raises EqlinError when neither is a single token of the vocabulary.
     """
-    if isinstance(token, int) and not isinstance(token, bool):
-        if not 0 <= token < lm.vocab_size:
-            raise EqlinError(f"Token id {token} is outside this model's vocabulary of {lm.vocab_size} tokens.")
-        return token
+    if not isinstance(token, str):
+        found = arguments.whole("token, unless it is a text,", token)
+        if not 0 <= found < lm.vocab_size:
+            raise InvalidValue(
+                f"Token id {arguments.shown(found)} is outside this model's vocabulary of {lm.vocab_size} tokens."
+            )
+        return found
+    if not arguments.text("token", token):
+        arguments.wrong_value("token", token, "the text or the id of one token")
     if lm.tokenizer is None:
         raise EqlinError(f"{lm.name} has no tokenizer: give the token's id.")
-    for text in dict.fromkeys((str(token), f" {str(token).strip()}")):
+    for text in dict.fromkeys((token, f" {token.strip()}")):
         ids = lm.tokenizer(text, add_special_tokens=False)["input_ids"]
         if len(ids) == 1:
             return int(ids[0])
-    raise EqlinError(f"{token!r} is not a single token of {lm.name}: give one token, such as the start of the word.")
+    raise InvalidValue(
+        f"{arguments.shown(token)} is not a single token of {lm.name}: give one token, such as the start of the word."
+    )
 
 
 def _verified(

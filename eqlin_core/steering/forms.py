@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from eqlin_core import arguments
 from eqlin_core.dtypes import coefficient_dtype
-from eqlin_core.errors import EqlinError
 from eqlin_core.runs.steering import UNSTEERED, FormName
 
 
@@ -44,10 +44,8 @@ class Form:
 
 def form_of(name: str) -> Form:
     """The form of this name. Raises EqlinError where there is none."""
-    for form in (REFERENCE, INTERPOLATION):
-        if form.name == name:
-            return form
-    raise EqlinError(f"form is 'reference' or 'interpolation', not {name!r}.")
+    forms = {form.name: form for form in (REFERENCE, INTERPOLATION)}
+    return forms[arguments.choice("form", name, forms)]  # type: ignore[index]
 
 
 def _half_as_long(h: Tensor, a: Tensor) -> Tensor:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
-from numbers import Real
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from eqlin_core import arguments
 from eqlin_core.errors import EqlinError
 from eqlin_core.models.experts import fitting_experts
-from eqlin_core.models.language_model import LanguageModel
+from eqlin_core.models.language_model import LanguageModel, checked_model
 from eqlin_core.models.prompts import CheckedIds, prompt_ids
 from eqlin_core.progress import Progress, report
 from eqlin_core.reprs import Facts, ShortRepr, counted, excerpt
@@ -45,6 +44,10 @@ class Generation(ShortRepr):
             yield "end", "ended by itself"
 
 
+# Below it a temperature makes infinities of the logits; the likeliest token is what is meant.
+COLDEST = 1e-6
+
+
 @dataclass(frozen=True)
 class Sampling:
     """How a token is chosen: the likeliest at ``temperature`` 0, else drawn from the nucleus that holds ``top_p``.
@@ -58,10 +61,10 @@ class Sampling:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.temperature) and self.temperature >= 0):
-            raise EqlinError(f"The temperature is 0 or more, not {self.temperature}; 0 takes the likeliest token.")
-        if not 0 < self.top_p <= 1:
-            raise EqlinError(f"top_p is above 0 and at most 1, not {self.top_p}.")
+        if 0 < arguments.number("temperature", self.temperature, 0) < COLDEST:
+            arguments.wrong_value("temperature", self.temperature, f"0 (the likeliest token) or at least {COLDEST:g}")
+        arguments.number("top_p", self.top_p, highest=1, above=0)
+        object.__setattr__(self, "seed", arguments.seed("seed", self.seed))
 
     def chooser(self) -> Callable[[Tensor], Tensor]:
         """A function from logits [rows, vocab] to token ids [rows], with the random numbers of ``seed`` in order."""
@@ -96,8 +99,10 @@ class Settings:
     keep_logits: bool = True
 
     def __post_init__(self) -> None:
-        if not is_whole(self.max_new_tokens) or self.max_new_tokens < 1:
-            raise EqlinError(f"The number of new tokens is a whole number from 1 on, not {self.max_new_tokens}.")
+        most = arguments.whole("max_new_tokens", self.max_new_tokens, 1)
+        object.__setattr__(self, "max_new_tokens", most)
+        arguments.flag("stop", self.stop)
+        arguments.flag("keep_logits", self.keep_logits)
 
     def ends(self, lm: LanguageModel) -> frozenset[int]:
         """The tokens of this model at which a text ends; none without ``stop``."""
@@ -128,7 +133,8 @@ def read_prompt(
     With ``chat`` the prompt becomes a user's message in the model's own chat template. Raises EqlinError for a prompt
     that is empty or, with what follows, longer than the context, and for a model without tokenizer or template.
     """
-    if chat and prompt is not None and prompt.strip():
+    checked_model(lm)
+    if arguments.flag("chat", chat) and prompt is not None and arguments.text("prompt", prompt).strip():
         ids = prompt_ids(lm, None, _chat_ids(lm, prompt))
     else:
         ids = prompt_ids(lm, prompt, token_ids)
@@ -141,11 +147,6 @@ def read_prompt(
             f"model reads: {way_out}."
         )
     return ids
-
-
-def is_whole(value: object) -> bool:
-    """Whether ``value`` is a whole number; NaN, text and True are none."""
-    return isinstance(value, Real) and not isinstance(value, bool) and float(value).is_integer()
 
 
 def end_tokens(lm: LanguageModel) -> frozenset[int]:

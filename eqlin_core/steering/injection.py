@@ -11,20 +11,20 @@ import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from numbers import Real
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from eqlin_core import arguments
 from eqlin_core.dtypes import coefficient_dtype
-from eqlin_core.errors import EqlinError
+from eqlin_core.errors import EqlinError, InvalidValue
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.sites import block_input, find_layers, replace_block_input
 from eqlin_core.runs.steering import FormName
 from eqlin_core.steering.forms import form_of
-from eqlin_core.steering.operators import SteeringOperator, check_block
+from eqlin_core.steering.operators import SteeringOperator, check_block, checked_operator
 
 # In the reference form a push of strength 2 is as long as the residual stream itself; text is noise long before this.
 MAX_STRENGTH = 100.0
@@ -49,7 +49,9 @@ class Injection:
         block: int | None = None,
         negative: bool = False,
     ) -> None:
-        operators = [operator] if isinstance(operator, SteeringOperator) else list(operator)
+        takes = "a SteeringOperator, or a list of at least one"
+        given = [operator] if isinstance(operator, SteeringOperator) else operator
+        operators = [checked_operator("operator", o) for o in arguments.several("operator", given, takes, least=1)]
         self.lm, self.form = lm, form_of(form)
         if len(operators) > 1 and not self.form.combines:
             raise EqlinError("Operators are combined in the reference form only; give one for the interpolation.")
@@ -132,18 +134,20 @@ class RunningSum:
 
 def _checked(strength: Strength, operators: int, negative: bool = False) -> float | tuple[float, ...]:
     """The strength as a float, or as a tuple of one for each operator."""
-    several = isinstance(strength, Sequence) and not isinstance(strength, str)
-    values: list[Any] = list(strength) if several else [strength]  # type: ignore[arg-type]
+    values: list[Any] = list(strength) if isinstance(strength, list | tuple) else [strength]
     if len(values) != operators:
-        raise EqlinError(f"{operators} operators need {operators} strengths each time, not {len(values)}.")
+        raise InvalidValue(f"{operators} operators need {operators} strengths each time, not {len(values)}.")
     floats = []
     for given in values:
-        if isinstance(given, bool) or not isinstance(given, Real) or not math.isfinite(given):
-            raise EqlinError(f"A strength is a number from 0 to {MAX_STRENGTH:g}, not {given!r}.")
-        value = float(given)
+        value = arguments.as_number(given)
+        if value is None or not math.isfinite(value):
+            wrong = arguments.wrong_type if value is None else arguments.wrong_value
+            wrong("A strength", given, f"a number from 0 to {MAX_STRENGTH:g}")
         floats.append(value)
         if value < 0 and not negative:
-            raise EqlinError(f"The strength {value:g} is negative: give 0 (unsteered) or more.")
+            raise InvalidValue(f"The strength {value:g} is negative: give 0 (unsteered) or more.")
         if value > MAX_STRENGTH:
-            raise EqlinError(f"The strength {value:g} is beyond {MAX_STRENGTH:g}; text breaks down at about 2 already.")
+            raise InvalidValue(
+                f"The strength {value:g} is beyond {MAX_STRENGTH:g}; text breaks down at about 2 already."
+            )
     return floats[0] if operators == 1 else tuple(floats)

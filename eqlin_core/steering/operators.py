@@ -16,16 +16,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from eqlin_core import arguments
 from eqlin_core.dtypes import dtype_name
-from eqlin_core.errors import EqlinError
+from eqlin_core.errors import EqlinError, InvalidValue
 from eqlin_core.maps.linear_map import linearize
-from eqlin_core.models.language_model import LanguageModel
+from eqlin_core.models.language_model import LanguageModel, checked_model
 from eqlin_core.models.prompts import CheckedIds, prompt_ids
 from eqlin_core.models.sites import Site
 from eqlin_core.progress import Progress
 from eqlin_core.reprs import Facts, ShortRepr, counted, excerpt
 from eqlin_core.runs.convention import Convention, Share, share_text
-from eqlin_core.steering.generation import is_whole
 from eqlin_core.version import __version__
 
 FORMAT = "eqlin steering operator"
@@ -115,7 +115,7 @@ class SteeringOperator(ShortRepr):
 
     def require_fit(self, lm: LanguageModel) -> None:
         """Raise EqlinError, with the reason, unless this operator was made from ``lm``, in whatever precision."""
-        reason = misfit(self, lm)
+        reason = misfit(self, checked_model(lm))
         if reason:
             raise EqlinError(f"The operator of {self.name} does not fit {lm.name}: {reason}; make it from this model.")
 
@@ -138,6 +138,8 @@ def steering_operator(
     final norm frozen at that place unless ``final_norm=False``. It is injected at the input of ``block``, which is
     ``layers - 1`` unless given. Raises EqlinError for a depth or block that does not exist and for a bad prompt.
     """
+    final_norm = arguments.flag("final_norm", final_norm)
+    arguments.called("progress", progress)
     return operator_of(
         lm,
         prompt_ids(lm, concept, token_ids),
@@ -238,7 +240,7 @@ def operator_from_bytes(data: bytes, name: str, lm: LanguageModel | None = None)
             raise ValueError("shapes")
         if not (operator.J.is_floating_point() and operator.inputs.is_floating_point()):
             raise TypeError("numbers")
-        if operator.layers < 1 or operator.block < 0 or not all(is_whole(i) and i >= 0 for i in operator.token_ids):
+        if operator.layers < 1 or operator.block < 0 or min(map(_as_id, operator.token_ids)) < 0:
             raise ValueError("places")
     except (KeyError, ValueError, TypeError, EqlinError) as error:
         raise EqlinError(f"The header of {name} and its arrays do not agree: save the operator again.") from error
@@ -247,6 +249,11 @@ def operator_from_bytes(data: bytes, name: str, lm: LanguageModel | None = None)
     if lm is not None:
         operator.require_fit(lm)
     return operator
+
+
+def _as_id(value: object) -> int:
+    found = arguments.as_whole(value)
+    return -1 if found is None else found
 
 
 def misfit(operator: SteeringOperator, lm: LanguageModel) -> str:
@@ -274,7 +281,8 @@ def random_operator(operator: SteeringOperator, seed: int = 0) -> SteeringOperat
 
     J_i becomes Q J_i P with two random orthogonal matrices that all tokens share.
     """
-    generator = torch.Generator().manual_seed(seed)
+    checked_operator("operator", operator)
+    generator = torch.Generator().manual_seed(arguments.seed("seed", seed))
     wide = torch.float64 if operator.J.dtype == torch.float64 else torch.float32
     d = operator.J.shape[-1]
     left, right = (
@@ -290,6 +298,8 @@ def operator_angle(first: SteeringOperator, second: SteeringOperator) -> float:
 
     cos = <J, K> / (||J|| ||K||) in the Frobenius product over lcm(n_J, n_K) positions.
     """
+    checked_operator("first", first)
+    checked_operator("second", second)
     if first.J.shape[-1] != second.J.shape[-1]:
         raise EqlinError("The two operators have different widths: make both from one model.")
     n, m = len(first.J), len(second.J)
@@ -302,6 +312,11 @@ def operator_angle(first: SteeringOperator, second: SteeringOperator) -> float:
     return math.degrees(math.acos(max(-1.0, min(1.0, float(product / sizes.sqrt())))))
 
 
+def checked_operator(name: str, operator: object) -> SteeringOperator:
+    """The operator itself, which a public function takes. Raises EqlinError for anything else."""
+    return arguments.instance(name, operator, SteeringOperator, "a SteeringOperator, as steering_operator gives one")
+
+
 def default_depth(lm: LanguageModel) -> int:
     """Two thirds of the blocks, as in the paper's examples (24 of 36, 22 of 32, 33 of 48)."""
     return max(1, round(lm.n_layers * 2 / 3))
@@ -309,13 +324,17 @@ def default_depth(lm: LanguageModel) -> int:
 
 def check_depth(lm: LanguageModel, layers: int) -> int:
     """``layers`` when a map of so many blocks exists; raises EqlinError otherwise."""
-    if not is_whole(layers) or not 1 <= layers <= lm.n_layers:
-        raise EqlinError(f"A depth of {layers} blocks does not exist: choose 1 to {lm.n_layers}.")
-    return int(layers)
+    depth = arguments.whole("layers", layers)
+    if not 1 <= depth <= lm.n_layers:
+        raise InvalidValue(f"A depth of {arguments.shown(depth)} blocks does not exist: choose 1 to {lm.n_layers}.")
+    return depth
 
 
 def check_block(lm: LanguageModel, block: int) -> int:
     """``block`` when the model has it; raises EqlinError otherwise."""
-    if not is_whole(block) or not 0 <= block < lm.n_layers:
-        raise EqlinError(f"Block {block} does not exist: this model has blocks 0 to {lm.n_layers - 1}.")
-    return int(block)
+    found = arguments.whole("block", block)
+    if not 0 <= found < lm.n_layers:
+        raise InvalidValue(
+            f"Block {arguments.shown(found)} does not exist: this model has blocks 0 to {lm.n_layers - 1}."
+        )
+    return found

@@ -10,12 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from eqlin_core import arguments
 from eqlin_core.errors import EqlinError
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.prompts import CheckedIds
 from eqlin_core.progress import Progress
 from eqlin_core.reprs import Facts, ShortRepr, counted
 from eqlin_core.runs.steering import FormName
+from eqlin_core.steering.forms import form_of
 from eqlin_core.steering.generation import (
     Generation,
     Sampling,
@@ -54,7 +56,10 @@ def steer(
     Raises EqlinError for a bad prompt, strength or block, and for an operator that does not fit the model.
     """
     settings = Settings(max_new_tokens, Sampling(temperature, top_p, seed), stop)
-    ids = read_prompt(lm, prompt, token_ids, chat=chat, followed_by=max_new_tokens)
+    ids = read_prompt(lm, prompt, token_ids, chat=chat, followed_by=settings.max_new_tokens)
+    arguments.called("progress", progress)
+    arguments.called("on_token", on_token)
+    form_of(form)
     ends = settings.ends(lm)
 
     def tell(rows: list[list[int]]) -> None:
@@ -86,6 +91,8 @@ class SteeringSweep(ShortRepr, Sequence[Generation]):
         return len(self.generations)
 
     def __getitem__(self, index: Any) -> Any:
+        if not isinstance(index, slice):  # a loop over all of them ends with the IndexError of the list
+            index = arguments.whole("The index of a generation", index)
         return self.generations[index]
 
 
@@ -115,14 +122,21 @@ def steering_sweep(
     ids of all rows after every step. Raises as ``steer``.
     """
     settings = Settings(max_new_tokens, Sampling(temperature, top_p, seed), stop, keep_logits)
-    ids = read_prompt(lm, prompt, token_ids, chat=chat, followed_by=max_new_tokens)
+    ids = read_prompt(lm, prompt, token_ids, chat=chat, followed_by=settings.max_new_tokens)
+    arguments.called("progress", progress)
+    arguments.called("on_tokens", on_tokens)
     if operator is None:
         raise EqlinError("A sweep needs an operator: make one with steering_operator(lm, concept).")
-    if hasattr(strengths, "tolist"):
-        strengths = strengths.tolist()
-    if not len(strengths):
+    strengths = _listed(strengths)
+    if not strengths:
         raise EqlinError("A sweep needs at least one strength.")
     return sweep_of(lm, ids, Injection(lm, operator, strengths, form=form, block=block), settings, progress, on_tokens)
+
+
+def _listed(strengths: Any) -> list[Strength]:
+    if getattr(strengths, "ndim", 0) == 2 and not getattr(strengths, "is_meta", False):
+        strengths = strengths.tolist()  # a row for each strength, a column for each operator
+    return arguments.several("strengths", strengths, "a list of strengths")
 
 
 def sweep_of(

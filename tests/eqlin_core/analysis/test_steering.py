@@ -126,7 +126,7 @@ def test_a_saved_operator_of_the_default_model_says_what_it_is(operator: Steerin
         ({"prompt": ""}, "The prompt is empty"),
         ({"layers": 31}, "A depth of 31 blocks does not exist: choose 1 to 30"),
         ({"block": 30}, "Block 30 does not exist"),
-        ({"temperature": float("nan")}, "The temperature is 0 or more"),
+        ({"temperature": float("nan")}, "temperature is a number at least 0, not nan"),
         ({"prompt": "word " * 9000}, "longer than|reads at most"),
     ],
 )

@@ -85,7 +85,7 @@ def test_the_split_takes_tokens_by_text_and_id() -> None:
         torch.testing.assert_close(terms, by_text[0])
         torch.testing.assert_close(constant, by_text[1])
     assert float(by_text[0].sum() + by_text[1]) == pytest.approx(17.37, abs=0.01)
-    with pytest.raises(eq.EqlinError, match="one vector of width 576"):
+    with pytest.raises(eq.EqlinError, match=r"A baseline is a tensor \[576\] \(one vector\)"):
         lin.logit_split(" Paris", torch.zeros(3))
 
 

@@ -65,7 +65,7 @@ def test_tokens_that_the_position_does_not_see_have_an_empty_spectrum() -> None:
 
 @pytest.mark.parametrize("k", [0, -1, 33])
 def test_a_number_of_values_out_of_range_is_refused(lin: eq.LinearMap, k: int) -> None:
-    with pytest.raises(eq.EqlinError, match=f"k is between 1 and the width 32, not {k}"):
+    with pytest.raises(eq.EqlinError, match=f"k is a whole number from 1 to 32 .the model's width., not {k}"):
         eq.spectrum(lin, k=k)
 
 

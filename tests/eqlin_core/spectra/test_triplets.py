@@ -23,7 +23,7 @@ def test_a_models_triplets_are_those_of_its_matrix(token: int | None) -> None:
 
 def test_bad_requests_get_a_sentence() -> None:
     lin = eq.linearize(llama(), token_ids=[3, 1, 4])
-    with pytest.raises(eq.EqlinError, match="between 1 and the width"):
+    with pytest.raises(eq.EqlinError, match="k is a whole number from 1 to"):
         top_triplets(lin, 0)
     with pytest.raises(eq.EqlinError, match="Token 3 does not exist"):
         top_triplets(lin, 2, token=3)

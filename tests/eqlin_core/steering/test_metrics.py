@@ -131,9 +131,9 @@ def test_a_flip_that_does_not_happen_or_need_not_says_so() -> None:
     [
         ({"token": 64}, "Token id 64 is outside"),
         ({"token": "word"}, "give the token's id"),
-        ({"maximum": float("nan")}, "The largest strength"),
-        ({"maximum": 0.0}, "The largest strength"),
-        ({"tolerance": 0.0}, "The tolerance is above 0"),
+        ({"maximum": float("nan")}, "maximum is a number above 0 and at most 100, not nan"),
+        ({"maximum": 0.0}, "maximum is a number above 0"),
+        ({"tolerance": 0.0}, "tolerance is a number above 0, not 0.0"),
         ({"operator": None}, "needs an operator"),
     ],
 )
