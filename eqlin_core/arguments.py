@@ -42,8 +42,13 @@ def shown(value: object) -> str:
         text = _SHORT.repr(value)
     except Exception:  # whatever its own code does
         return f"a {kind.__name__}"
-    text = "".join(c if c.isprintable() else " " for c in text)
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+    return short(text)
+
+
+def short(text: str, most: int = _SHOWN) -> str:
+    """A text as one line of a message takes it: what cannot be printed left out, and no longer than ``most``."""
+    text = "".join(c if c.isprintable() else " " for c in text[: most + 1])
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def wrong_type(name: str, value: object, takes: str) -> NoReturn:

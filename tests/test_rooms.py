@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-GROUND = ("errors", "arguments", "dtypes", "version", "reprs", "progress", "cache")
+GROUND = ("errors", "arguments", "disk", "dtypes", "version", "reprs", "progress", "cache")
 # What each room may import, and with it what that may import; files that stand alone are rooms of one file.
 ROOMS: dict[str, tuple[str, ...]] = {
     "errors": (),
     "arguments": ("errors",),
+    "disk": ("arguments",),
     "dtypes": (),
     "version": (),
     "reprs": (),
@@ -36,7 +37,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "command": ("analysis", "figures"),
 }
 # Rooms that load no torch, and files outside them whose constants the pages read.
-WITHOUT_TORCH = ("errors", "arguments", "version", "reprs", "progress", "cache", "figures", "runs")
+WITHOUT_TORCH = ("errors", "arguments", "disk", "version", "reprs", "progress", "cache", "figures", "runs")
 CONSTANTS = ("models.presets", "models.bundled", "layers.cost", "steering.presets")
 PAGE_ROOMS: dict[str, tuple[str, ...]] = {
     "worker": (),

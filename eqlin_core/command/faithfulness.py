@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from eqlin_core.command.run import Precision
-from eqlin_core.errors import EqlinError
+from eqlin_core.disk import write_file
 
 
 def faithfulness(
@@ -68,8 +68,5 @@ def faithfulness(
     else:
         print_study(found)
     if save is not None:
-        try:
-            save.write_text(found.to_json(), encoding="utf-8")
-        except OSError as error:
-            raise EqlinError(f"The study cannot be written to {save.name} ({error.strerror or error}).") from error
+        write_file(save, found.to_json().encode(), "The study")
     return 0

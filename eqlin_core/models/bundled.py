@@ -21,6 +21,7 @@ import filelock
 import psutil
 
 from eqlin_core.cache import cache_directory
+from eqlin_core.disk import sync
 from eqlin_core.errors import EqlinError
 from eqlin_core.models import default_wheel, sealed
 from eqlin_core.models.child_process import POLL_SECONDS, run_child
@@ -93,7 +94,7 @@ def _build(final: Path, progress: Progress | None) -> None:
         if final.exists():
             os.replace(final, staging / "distrusted")
         os.replace(target, final)
-        sealed.sync(final.parent)
+        sync(final.parent)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import torch
 
+from eqlin_core.arguments import short
 from eqlin_core.dtypes import dtype_name
 from eqlin_core.errors import EqlinError
 from eqlin_core.models import four_bit
@@ -237,8 +238,7 @@ def listed(words: Any) -> str:
 
 def _first_line(error: BaseException) -> str:
     line = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    line = "".join(c for c in line if c.isprintable())
-    return line if len(line) <= _LONGEST_LINE else line[: _LONGEST_LINE - 1] + "…"
+    return short(line, _LONGEST_LINE)
 
 
 @contextlib.contextmanager

@@ -6,12 +6,15 @@ import contextlib
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from eqlin_core.disk import read_file, sync, write_whole
+from eqlin_core.errors import EqlinError
+
 MANIFEST = "manifest.json"
+_MOST = 1 << 20  # bytes of a manifest
 
 
 def is_intact(directory: Path, contents: Mapping[str, Any], needed: str) -> bool:
@@ -20,7 +23,7 @@ def is_intact(directory: Path, contents: Mapping[str, Any], needed: str) -> bool
     Sizes and times are compared; contents are hashed only where a time differs (a cache that was copied or restored).
     """
     try:
-        manifest = json.loads((directory / MANIFEST).read_bytes())
+        manifest = json.loads(read_file(directory / MANIFEST, "The manifest", _MOST))
         files = manifest["files"]
         if any(manifest[key] != value for key, value in contents.items()) or needed not in files:
             return False
@@ -34,7 +37,7 @@ def is_intact(directory: Path, contents: Mapping[str, Any], needed: str) -> bool
                     return False
                 with contextlib.suppress(OSError):  # spares the next start the hash
                     os.utime(path, ns=(status.st_atime_ns, wanted["mtime_ns"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, EqlinError):
         return False
     return True
 
@@ -47,24 +50,10 @@ def seal(target: Path, contents: Mapping[str, Any]) -> None:
         status = path.stat()
         files[path.name] = {"bytes": status.st_size, "mtime_ns": status.st_mtime_ns, "sha256": sha256(path)}
     manifest = {**contents, "files": files}
-    (target / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
-    sync(target / MANIFEST)
-    sync(target)
+    write_whole(target / MANIFEST, json.dumps(manifest, indent=2).encode())
 
 
 def sha256(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def sync(path: Path) -> None:
-    """Return when a file, or the list of a folder's files, is on the disk."""
-    if sys.platform == "win32" and path.is_dir():
-        return
-    # Windows flushes only what is open for writing; a folder opens only for reading.
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

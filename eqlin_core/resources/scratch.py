@@ -16,11 +16,11 @@ from pathlib import Path
 from weakref import finalize
 
 import numpy as np
-import psutil
 import torch
 from torch import Tensor
 
 from eqlin_core.cache import cache_directory
+from eqlin_core.disk import is_gone
 from eqlin_core.errors import EqlinError
 
 _GIB = 2**30
@@ -72,9 +72,9 @@ def scratch_tensor(shape: Sequence[int], dtype: torch.dtype, directory: Path | N
 def sweep(directory: Path | None = None) -> None:
     """Remove the scratch files of processes that are gone."""
     for file in (directory or scratch_directory()).glob("*.scratch"):
-        owner = file.name.partition("-")[0]
-        if not (owner.isdigit() and psutil.pid_exists(int(owner))):
-            file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            if is_gone(file.name.partition("-")[0], file.stat().st_mtime):
+                file.unlink(missing_ok=True)
 
 
 def _reserve(file: Path, size: int) -> None:

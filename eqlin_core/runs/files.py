@@ -9,8 +9,6 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
-import zipfile
 from collections.abc import Hashable
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -18,10 +16,13 @@ from typing import Any
 
 import numpy as np
 
+from eqlin_core import arguments
 from eqlin_core.cache import cache_directory
+from eqlin_core.disk import open_file, sweep, unfinished_bytes, write_file
 from eqlin_core.errors import EqlinError
 from eqlin_core.runs.exactness import Exactness
 from eqlin_core.runs.prompt import RunKey, SpectrumRun, Target, TokenRun
+from eqlin_core.runs.reading import MOST_BYTES, MOST_TEXT, ArrayFile, check_object
 from eqlin_core.runs.treatments import Treatment
 from eqlin_core.version import engine_fingerprint
 
@@ -29,44 +30,44 @@ FORMAT = 1
 LIMIT_BYTES = 128 << 20
 _CLASSES = {kind.__name__: kind for kind in (RunKey, Target, TokenRun, SpectrumRun, Exactness, Treatment)}
 _HEADER = "header"
-_DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile)
 
 
 def save_run(run: TokenRun | SpectrumRun, path: str | Path) -> None:
     """Write a run to a file, whole or not at all. Raises EqlinError when it cannot be written."""
+    arguments.instance("run", run, (TokenRun, SpectrumRun), "a TokenRun or a SpectrumRun")
+    place = arguments.path("path", path)
     arrays: dict[str, np.ndarray] = {}
     header = json.dumps({"format": FORMAT, "run": _packed(run, arrays)})
     arrays[_HEADER] = np.frombuffer(header.encode(), dtype=np.uint8)
-    path = Path(path)
-    unfinished: Path | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-            unfinished = Path(file.name)
-            np.savez(file, allow_pickle=False, **arrays)
-        unfinished.replace(path)
-    except OSError as error:
-        raise EqlinError(f"The run cannot be written to {path.name} ({error.strerror or error}).") from error
-    finally:
-        if unfinished is not None:
-            with contextlib.suppress(OSError):
-                unfinished.unlink(missing_ok=True)
+    write_file(place, lambda file: np.savez(file, allow_pickle=False, **arrays), "The run", folders=True)
 
 
 def load_run(path: str | Path) -> TokenRun | SpectrumRun:
     """The run that `save_run` wrote. Raises EqlinError for a file that is damaged or holds something else."""
-    path = Path(path)
+    place = arguments.path("path", path)
+    name = arguments.short(place.name)
     try:
-        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
-            header = json.loads(bytes(file[_HEADER]).decode())
+        with open_file(place, "The run", MOST_BYTES) as handle:
+            file = ArrayFile(handle)
+            header = json.loads(_text(file[_HEADER]))
             if header["format"] != FORMAT:
-                raise EqlinError(f"{path.name} was written by another version of eqlin: compute the run again.")
+                raise EqlinError(f"{name} was written by another version of eqlin: compute the run again.")
             run = _unpacked(header["run"], file)
-    except _DAMAGED as error:
-        raise EqlinError(f"{path.name} holds no run of eqlin, or is damaged: compute the run again.") from error
+        if isinstance(run, TokenRun | SpectrumRun):
+            check_object(run)
+    except EqlinError:
+        raise
+    except Exception as error:  # what a changed byte of an archive makes of it is nobody's list
+        raise EqlinError(f"{name} holds no run of eqlin, or is damaged: compute the run again.") from error
     if not isinstance(run, TokenRun | SpectrumRun):
-        raise EqlinError(f"{path.name} holds no run of eqlin: choose a file that save_run wrote.")
+        raise EqlinError(f"{name} holds no run of eqlin: choose a file that save_run wrote.")
     return run
+
+
+def _text(content: np.ndarray) -> str:
+    if content.dtype != np.uint8 or content.nbytes > MOST_TEXT:
+        raise ValueError("no text")
+    return content.tobytes().decode()
 
 
 class RunStore:
@@ -77,6 +78,8 @@ class RunStore:
 
     def __init__(self, directory: Path | None = None, limit: int = LIMIT_BYTES) -> None:
         self._directory, self._limit = directory, limit
+        with contextlib.suppress(EqlinError):
+            sweep(self._folder)
 
     def get(self, key: Hashable) -> TokenRun | SpectrumRun | None:
         """The run of this key, or None."""
@@ -103,7 +106,7 @@ class RunStore:
 
     def _make_room(self) -> None:
         kept = sorted(((f.stat().st_mtime, f.stat().st_size, f) for f in self._folder.glob("*.npz")), reverse=True)
-        total = 0
+        total = unfinished_bytes(self._folder)
         for _, size, file in kept:
             total += size
             if total > self._limit:

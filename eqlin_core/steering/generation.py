@@ -61,9 +61,11 @@ class Sampling:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if 0 < arguments.number("temperature", self.temperature, 0) < COLDEST:
+        temperature = arguments.number("temperature", self.temperature, 0)
+        if 0 < temperature < COLDEST:
             arguments.wrong_value("temperature", self.temperature, f"0 (the likeliest token) or at least {COLDEST:g}")
-        arguments.number("top_p", self.top_p, highest=1, above=0)
+        object.__setattr__(self, "temperature", temperature)
+        object.__setattr__(self, "top_p", arguments.number("top_p", self.top_p, highest=1, above=0))
         object.__setattr__(self, "seed", arguments.seed("seed", self.seed))
 
     def chooser(self) -> Callable[[Tensor], Tensor]:

@@ -17,9 +17,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eqlin_core import arguments
+from eqlin_core.disk import read_file, write_file
 from eqlin_core.dtypes import dtype_name
 from eqlin_core.errors import EqlinError, InvalidValue
 from eqlin_core.maps.linear_map import linearize
+from eqlin_core.models.checkpoints import DTYPES
 from eqlin_core.models.language_model import LanguageModel, checked_model
 from eqlin_core.models.prompts import CheckedIds, prompt_ids
 from eqlin_core.models.sites import Site
@@ -83,10 +85,7 @@ class SteeringOperator(ShortRepr):
 
     def save(self, path: str | Path) -> None:
         """Write the operator as safetensors, its description in the header; raises EqlinError where that fails."""
-        try:
-            Path(path).write_bytes(self.to_bytes())
-        except OSError as error:
-            raise EqlinError(f"The operator cannot be written to {path}: {error.strerror or error}.") from error
+        write_file(arguments.path("path", path), self.to_bytes(), "The operator")
 
     def to_bytes(self) -> bytes:
         """What ``save`` writes."""
@@ -198,12 +197,15 @@ def load_operator(path: str | Path, lm: LanguageModel | None = None) -> Steering
 
     Raises EqlinError for a file that is missing, damaged or something else, and for an operator of another model.
     """
-    path = Path(path)
+    place = arguments.path("path", path)
+    if lm is not None:
+        checked_model(lm)
     try:
-        data = path.read_bytes()
+        data = read_file(place, "The operator")
     except OSError as error:
-        raise EqlinError(f"The operator {path} cannot be read: {error.strerror or error}.") from error
-    return operator_from_bytes(data, path.name, lm)
+        name = arguments.short(str(place), 200)
+        raise EqlinError(f"The operator {name} cannot be read: {error.strerror or error}.") from error
+    return operator_from_bytes(data, arguments.short(place.name), lm)
 
 
 def operator_from_bytes(data: bytes, name: str, lm: LanguageModel | None = None) -> SteeringOperator:
@@ -214,7 +216,7 @@ def operator_from_bytes(data: bytes, name: str, lm: LanguageModel | None = None)
     try:
         arrays = load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__", {})
-    except (SafetensorError, ValueError) as error:
+    except (SafetensorError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise EqlinError(f"{name} is damaged or no safetensors file: save the operator again.") from error
     if header.get("format") != FORMAT:
         raise EqlinError(f"{name} holds no steering operator: choose a file that an operator was saved to.")
@@ -238,11 +240,13 @@ def operator_from_bytes(data: bytes, name: str, lm: LanguageModel | None = None)
         n, d = operator.inputs.shape
         if operator.J.shape != (n, d, d) or not 0 < n == len(operator.token_ids) == len(operator.tokens):
             raise ValueError("shapes")
-        if not (operator.J.is_floating_point() and operator.inputs.is_floating_point()):
+        if operator.J.dtype not in DTYPES.values() or operator.inputs.dtype not in DTYPES.values():
             raise TypeError("numbers")
+        if not all(isinstance(token, str) for token in operator.tokens):
+            raise TypeError("tokens")
         if operator.layers < 1 or operator.block < 0 or min(map(_as_id, operator.token_ids)) < 0:
             raise ValueError("places")
-    except (KeyError, ValueError, TypeError, EqlinError) as error:
+    except (KeyError, ValueError, TypeError, RecursionError, EqlinError) as error:
         raise EqlinError(f"The header of {name} and its arrays do not agree: save the operator again.") from error
     if not bool(operator.J.isfinite().all()):
         raise EqlinError(f"{name} holds values that are not finite: save the operator again, in a higher precision.")

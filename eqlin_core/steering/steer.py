@@ -134,7 +134,9 @@ def steering_sweep(
 
 
 def _listed(strengths: Any) -> list[Strength]:
-    if getattr(strengths, "ndim", 0) == 2 and not getattr(strengths, "is_meta", False):
+    if getattr(strengths, "ndim", 0) == 2 and not (
+        arguments.is_sparse(strengths) or getattr(strengths, "is_meta", False)
+    ):
         strengths = strengths.tolist()  # a row for each strength, a column for each operator
     return arguments.several("strengths", strengths, "a list of strengths")
 
