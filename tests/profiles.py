@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 from hypothesis import HealthCheck, settings
 
+_ROOT = Path(__file__).resolve().parents[1]
 _FIXED = settings(
     derandomize=True,  # the same examples everywhere, so that a failure is one of the code
     database=None,
@@ -13,3 +18,11 @@ _FIXED = settings(
 settings.register_profile("suite", _FIXED, max_examples=30)
 settings.register_profile("deep", _FIXED, max_examples=5000)
 settings.load_profile("suite")
+
+
+def passes_alone(file: str, tests: int) -> None:
+    """Run the property tests of a file in a process of its own, without the suite's checks of types."""
+    command = [sys.executable, "-m", "pytest", "-q", "--noconftest", "-p", "no:cacheprovider", "-m", "not slow", file]
+    ended = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout[-4000:]
+    assert f"{tests} passed" in ended.stdout, ended.stdout[-4000:]

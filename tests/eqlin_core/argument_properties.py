@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import tempfile
@@ -39,6 +40,7 @@ VALUES = st.one_of(
     st.dictionaries(TEXTS, PLAIN, max_size=3),
     st.lists(PLAIN, max_size=3).map(tuple),
 )
+DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.int64, torch.bool, torch.float8_e4m3fn]
 # Of the arguments that name files only values that name none outside the folder of the test are tried.
 FILES = {("load_model", "name"), ("operator.save", "path"), ("load_operator", "path"), ("save_run", "path")}
 FILES |= {("load_run", "path"), ("load_model", "device_map"), ("load_model", "max_memory")}
@@ -139,3 +141,32 @@ def test_files_of_any_name_are_written_and_read_or_refused(public: list[Call], n
         else:
             assert is_sentence(str(error))
             assert os.listdir(folder) == []
+
+
+@given(data=st.data())
+def test_an_operators_file_that_was_changed_is_refused_or_an_operator(
+    lm: eq.LanguageModel, data: st.DataObject
+) -> None:
+    from safetensors.torch import save
+
+    operator = eq.steering_operator(lm, token_ids=[5, 6], layers=1)
+    content = bytearray(operator.to_bytes())
+    if data.draw(st.booleans()):
+        for place, byte in data.draw(st.lists(st.tuples(st.integers(0, 3000), st.integers(0, 255)), min_size=1)):
+            content[place % len(content)] = byte
+    else:
+        field = data.draw(st.sampled_from(sorted(operator.header())))
+        nested = st.recursive(st.none() | st.integers() | st.floats() | st.text(), st.lists, max_leaves=5)
+        value = data.draw(st.text() | nested.map(json.dumps) | st.just("[" * 10**5 + "]" * 10**5))
+        arrays = {"J": operator.J.to(data.draw(st.sampled_from(DTYPES))), "inputs": operator.inputs}
+        content = bytearray(save(arrays, metadata={**operator.header(), field: value}))
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "file").write_bytes(content)
+        read, error = outcome(lambda: eq.load_operator(Path(folder, "file")))
+        assert error is None or is_sentence(str(error))
+        fits, error = outcome(lambda: eq.load_operator(Path(folder, "file"), lm))
+        assert error is None or is_sentence(str(error))
+    if read is not None:
+        repr(read)
+    if fits is not None:
+        assert math.isfinite(eq.steer(lm, "a", fits, 0.5, 1).logits.sum())

@@ -17,6 +17,7 @@ import torch
 import eqlin_core as eq
 from eqlin_core import arguments
 from eqlin_core.errors import InvalidType, InvalidValue
+from tests.profiles import passes_alone
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,13 +28,7 @@ class Unprintable:
 
 
 def test_hypothesis_finds_no_argument_that_ends_raw() -> None:
-    """In a process of its own: here every call is checked by types first, which no user's is."""
-    command = [sys.executable, "-m", "pytest", "-q", "--noconftest", "-p", "no:cacheprovider"]
-    ended = subprocess.run(
-        [*command, "tests/eqlin_core/argument_properties.py"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert ended.returncode == 0, ended.stdout[-4000:]
-    assert "7 passed" in ended.stdout
+    passes_alone("tests/eqlin_core/argument_properties.py", 8)
 
 
 @pytest.mark.slow

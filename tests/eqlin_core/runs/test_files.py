@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import subprocess
 import sys
+import tracemalloc
+import zipfile
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +16,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eqlin_core import EqlinError
+from eqlin_core import EqlinError, disk
 from eqlin_core.runs import files
 from eqlin_core.runs.files import RunStore, load_run, save_run
 from tests.pages.run_cases import LEAKING, spectrum_run, token_run
+from tests.profiles import passes_alone
 
 
 def same(one: Any, other: Any) -> bool:
@@ -84,6 +88,96 @@ def test_pickled_objects_are_never_read(tmp_path: Path) -> None:
         load_run(tmp_path / "run.npz")
 
 
+def test_hypothesis_finds_no_file_that_ends_raw() -> None:
+    passes_alone("tests/eqlin_core/runs/reading_properties.py", 9)
+
+
+def npy(header: str, data: bytes = b"") -> bytes:
+    text = header.encode().ljust(117) + b"\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + data
+
+
+def archive(path: Path, **members: bytes) -> Path:
+    """A run's file with other members in the place of its own."""
+    save_run(token_run(), path)
+    with zipfile.ZipFile(path) as whole:
+        content = {name: whole.read(name) for name in whole.namelist()}
+    with zipfile.ZipFile(path, "w") as changed:
+        for name, data in {**content, **{f"{name}.npy": data for name, data in members.items()}}.items():
+            changed.writestr(name, data)
+    return path
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        npy("{'descr': '<f8', 'fortran_order': False, 'shape': (1000000, 1000000)}", bytes(32)),
+        npy("{'descr': '<f8', 'fortran_order': False, 'shape': (2, -4)}", bytes(64)),
+        npy("{'descr': '|O', 'fortran_order': False, 'shape': (4,)}", bytes(32)),
+        npy("{'descr': '<c16', 'fortran_order': False, 'shape': (4,)}", bytes(64)),
+        npy("{'descr': '<U100000000', 'fortran_order': False, 'shape': (4,)}", bytes(32)),
+        npy("{'descr': [('a', '<f8')], 'fortran_order': False, 'shape': (4,)}", bytes(32)),
+        npy("{'descr': '<f8', 'fortran_order': False, 'shape': (5,)}", bytes(40)),
+        npy("{'descr': '<f8', 'fortran_order': False}", bytes(32)),
+        npy("(" * 100),
+        b"",
+    ],
+)
+def test_an_array_that_is_not_what_it_says_takes_no_memory(tmp_path: Path, array: bytes) -> None:
+    path = archive(tmp_path / "run.npz", array1=array)
+    tracemalloc.start()
+    try:
+        with pytest.raises(
+            EqlinError, match=r"^run\.npz holds no run of eqlin, or is damaged: compute the run again\.$"
+        ):
+            load_run(path)
+        assert tracemalloc.get_traced_memory()[1] < 5e6
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("depth", [1000, 10**6])
+def test_text_that_is_nested_without_end_is_refused(tmp_path: Path, depth: int) -> None:
+    text = ('{"format": 1, "run": ' + "[" * depth + "]" * depth + "}").encode()
+    array = npy(f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({len(text)},)}}", text)
+    with pytest.raises(EqlinError, match="holds no run of eqlin"):
+        load_run(archive(tmp_path / "run.npz", header=array))
+
+
+def test_a_packed_archive_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "run.npz", "w", zipfile.ZIP_DEFLATED) as bomb:
+        bomb.writestr("header.npy", bytes(1 << 28))
+    assert (tmp_path / "run.npz").stat().st_size < 1 << 20
+    tracemalloc.start()
+    try:
+        with pytest.raises(EqlinError, match="holds no run of eqlin"):
+            load_run(tmp_path / "run.npz")
+        assert tracemalloc.get_traced_memory()[1] < 5e6
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("flag", [1 << bit for bit in (0, 5, 6, 11, 13)])
+def test_flipped_flags_of_an_archive_are_refused_or_change_nothing(tmp_path: Path, flag: int) -> None:
+    save_run(token_run(), tmp_path / "run.npz")
+    content = bytearray((tmp_path / "run.npz").read_bytes())
+    for sign, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        at = content.index(sign) + place
+        content[at : at + 2] = struct.pack("<H", struct.unpack("<H", content[at : at + 2])[0] ^ flag)
+    (tmp_path / "run.npz").write_bytes(content)
+    try:
+        assert same(load_run(tmp_path / "run.npz"), token_run())
+    except EqlinError as error:
+        assert "holds no run of eqlin" in str(error)  # noqa: PT017 - either is right
+
+
+def test_a_pipe_or_a_folder_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("pipe", ".", "/dev/zero"):
+        with pytest.raises(EqlinError, match="is no file: choose one"):
+            load_run(tmp_path / name)
+
+
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_run(token_run("old"), tmp_path / "run.npz")
 
@@ -139,6 +233,22 @@ def test_a_run_too_big_for_the_store_is_not_kept(tmp_path: Path) -> None:
     store.put("a", token_run("a"))
     assert store.get("a") is None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_left_in_a_store_is_swept_at_the_next_start_and_counts_until_then(tmp_path: Path) -> None:
+    save_run(token_run("a"), tmp_path / "size.npz")
+    size = (tmp_path / "size.npz").stat().st_size
+    folder = tmp_path / "runs"
+    store = RunStore(folder, limit=6 * size)
+    store.put("a", token_run("a"))
+    living = folder / disk._part_name()
+    living.write_bytes(bytes(6 * size))
+    store.put("b", token_run("b"))
+    assert store.get("a") is None, "no room beside what is being written"
+    dead = folder / living.name.replace(f"-{os.getpid()}-", "-4194999-")
+    living.rename(dead)
+    RunStore(folder)
+    assert not dead.exists()
 
 
 def test_a_store_that_cannot_write_says_nothing(tmp_path: Path) -> None:
