@@ -25,6 +25,7 @@ from eqlin_core.disk import sync
 from eqlin_core.errors import EqlinError
 from eqlin_core.models import default_wheel, sealed
 from eqlin_core.models.child_process import POLL_SECONDS, run_child
+from eqlin_core.models.weights import mark_verified
 from eqlin_core.progress import Progress, report
 from eqlin_core.version import PACKAGE
 
@@ -95,6 +96,7 @@ def _build(final: Path, progress: Progress | None) -> None:
             os.replace(final, staging / "distrusted")
         os.replace(target, final)
         sync(final.parent)
+        mark_verified(final)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 

@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import json
 import math
+import operator
 import re
 import struct
 import warnings
@@ -20,6 +21,7 @@ import psutil
 import torch
 
 from eqlin_core.arguments import short
+from eqlin_core.disk import read_file
 from eqlin_core.dtypes import dtype_name
 from eqlin_core.errors import EqlinError
 from eqlin_core.models import four_bit
@@ -37,6 +39,8 @@ MEMORY_MARGIN = 1.05
 
 # Of what others say of an error, in a sentence of ours.
 _LONGEST_LINE = 200
+# Bytes of a configuration, of an index and of a header; no model has as many.
+_MOST_TEXT = 100 << 20
 
 
 class DamagedModelError(EqlinError):
@@ -97,9 +101,11 @@ def _config(directory: Path, name: str) -> PreTrainedConfig:
     if not file.is_file():
         raise EqlinError(f"{directory} has no config.json: choose a folder as save_pretrained writes it.")
     try:
-        raw = json.loads(file.read_bytes())
+        raw = json.loads(read_file(file, "The configuration", _MOST_TEXT))
         kind, architectures = raw.get("model_type"), raw.get("architectures") or []
-    except (ValueError, AttributeError) as error:
+        if not all(isinstance(word, str) for word in (kind or "", *architectures)):
+            raise TypeError("names")
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
         raise DamagedModelError(f"{file} is damaged: fetch the model again.") from error
     if kind not in CONFIG_MAPPING:
         if "auto_map" in raw:
@@ -127,8 +133,11 @@ def weight_files(directory: Path, name: str) -> list[Path]:
         return [single]
     if index.is_file():
         try:
-            files = [directory / file for file in sorted(set(json.loads(index.read_bytes())["weight_map"].values()))]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            named = json.loads(read_file(index, "The index", _MOST_TEXT))["weight_map"].values()
+            files = [directory / file for file in sorted(set(named))]
+            if not files or any(file.parent != directory for file in files):
+                raise ValueError("files of other folders")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DamagedModelError(f"{index} is damaged: fetch the model again.") from error
         if missing := [file.name for file in files if not file.is_file()]:
             raise DamagedModelError(f"{name} lacks {listed(missing)}: fetch the model again.")
@@ -147,15 +156,15 @@ def _parameters(file: Path) -> int:
     try:
         with file.open("rb") as opened:
             (length,) = struct.unpack("<Q", opened.read(8))
-            if length > file.stat().st_size:
-                raise ValueError("the header is longer than the file")
+            if length > min(file.stat().st_size, _MOST_TEXT):
+                raise ValueError("the header is longer than the file, or than any")
             tensors = json.loads(opened.read(length))
         tensors.pop("__metadata__", None)
         end = max((tensor["data_offsets"][1] for tensor in tensors.values()), default=0)
         if 8 + length + end != file.stat().st_size:
             raise ValueError("the file ends before its data")
-        return sum(math.prod(tensor["shape"]) for tensor in tensors.values())
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, struct.error) as error:
+        return sum(math.prod(map(operator.index, tensor["shape"])) for tensor in tensors.values())
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, struct.error) as error:
         raise DamagedModelError(f"{file} is damaged or cut short: fetch the model again.") from error
 
 

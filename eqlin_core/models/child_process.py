@@ -1,18 +1,24 @@
-"""A program in a process of its own that reports, stalls visibly, and can be stopped with everything it started."""
+"""A program in a process of its own that reports, stalls visibly, ends with this one, and can be stopped at once."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 
+from eqlin_core.models import guard as guard_program
+
 # A server that sends nothing for this long counts as unreachable, whatever time-out pip or the hub are configured with.
 STALL_SECONDS = 60.0
 POLL_SECONDS = 0.1
+# Whether the system tells a process that its parent is gone.
+_TOLD = sys.platform == "linux"
 
 
 def run_child(
@@ -21,11 +27,15 @@ def run_child(
     """The exit code of `command`, run without a terminal, its output in the file `log`.
 
     `on_poll` is called all along and tells how far the work is (None: unknown). Raises TimeoutError when that stands
-    still for STALL_SECONDS, and whatever `on_poll` raises; the process and its children are stopped first.
+    still for STALL_SECONDS, and whatever `on_poll` raises; the process and its children are stopped first. When this
+    process is killed, the program ends as well.
     """
+    # The pipe is held open by this process alone, so that it closes however this process ends.
+    held = subprocess.DEVNULL if _TOLD else subprocess.PIPE
+    guard = [sys.executable, "-I", str(Path(guard_program.__file__)), str(os.getpid()) if _TOLD else "watched"]
     with log.open("wb") as output:
         child = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment
+            [*guard, *command], stdin=held, stdout=output, stderr=subprocess.STDOUT, env=environment
         )
     try:
         seen, since = on_poll(), time.monotonic()
@@ -40,6 +50,8 @@ def run_child(
     finally:
         if child.poll() is None:
             _stop(child)
+        if child.stdin is not None:
+            child.stdin.close()
 
 
 def _stop(child: subprocess.Popen[bytes]) -> None:

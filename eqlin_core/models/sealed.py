@@ -14,7 +14,7 @@ from eqlin_core.disk import read_file, sync, write_whole
 from eqlin_core.errors import EqlinError
 
 MANIFEST = "manifest.json"
-_MOST = 1 << 20  # bytes of a manifest
+MOST = 1 << 20  # bytes of a manifest
 
 
 def is_intact(directory: Path, contents: Mapping[str, Any], needed: str) -> bool:
@@ -23,7 +23,7 @@ def is_intact(directory: Path, contents: Mapping[str, Any], needed: str) -> bool
     Sizes and times are compared; contents are hashed only where a time differs (a cache that was copied or restored).
     """
     try:
-        manifest = json.loads(read_file(directory / MANIFEST, "The manifest", _MOST))
+        manifest = json.loads(read_file(directory / MANIFEST, "The manifest", MOST))
         files = manifest["files"]
         if any(manifest[key] != value for key, value in contents.items()) or needed not in files:
             return False

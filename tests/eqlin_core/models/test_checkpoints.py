@@ -162,6 +162,32 @@ def test_files_that_may_not_be_read(folder: Path, monkeypatch: pytest.MonkeyPatc
     assert "check its files (Permission denied)" in refusal(folder)
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 10**5, "[1, 2]", "null", '{"model_type": ["llama"]}', '{"model_type": "llama", "architectures": [1]}', "{"],
+)
+def test_a_configuration_that_is_none_is_said_to_be_damaged(folder: Path, text: str) -> None:
+    (folder / "config.json").write_text(text)
+    assert "is damaged: fetch the model again" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 10**5, "{}", '{"weight_map": {}}', '{"weight_map": {"a": "../../x"}}', '{"weight_map": {"a": 1}}']
+)
+def test_an_index_that_is_none_or_leads_elsewhere_is_said_to_be_damaged(folder: Path, text: str) -> None:
+    (folder / "model.safetensors").rename(folder / "part.safetensors")
+    (folder / "model.safetensors.index.json").write_text(text)
+    assert "is damaged: fetch the model again" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    "header", [b"[" * 10**5, b"[]", b"null", b'{"a": {"data_offsets": [0, 1], "shape": ["x"]}}', b'{"a": {"shape": 3}}']
+)
+def test_a_header_that_is_none_is_said_to_be_damaged(folder: Path, header: bytes) -> None:
+    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    assert "is damaged or cut short: fetch the model again" in refusal(folder)
+
+
 def test_a_damaged_tokenizer(folder: Path) -> None:
     (folder / "tokenizer.json").write_text('{"version": "1.0", "model"')
     assert "tokenizer of" in refusal(folder)
