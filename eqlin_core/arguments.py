@@ -1,7 +1,7 @@
 """What the public functions take: each check names the argument, what it got, and what it takes.
 
-Every public function checks its arguments here, before anything else happens, and what is inside trusts them. Torch is
-not imported for it: what no torch has made is no tensor.
+Every public function checks its arguments here, before anything else happens, and what is inside trusts them. Torch and
+NumPy are not imported for it: what no torch has made is no tensor.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
-
-import numpy as np
 
 from eqlin_core.errors import InvalidType, InvalidValue
 
@@ -34,8 +32,8 @@ def shown(value: object) -> str:
     if is_tensor(value):
         return f"a tensor of shape {list(value.shape)} in {str(value.dtype).removeprefix('torch.')}"  # type: ignore[attr-defined]
     kind = type(value)
-    if isinstance(value, np.ndarray) and value.ndim:
-        return f"an array of shape {list(value.shape)} in {value.dtype}"
+    if is_of_numpy(value, "ndarray") and value.ndim:  # type: ignore[attr-defined]
+        return f"an array of shape {list(value.shape)} in {value.dtype}"  # type: ignore[attr-defined]
     if kind is int and abs(value) >= 10**20:  # type: ignore[arg-type]
         return "a whole number of more than 20 digits"
     try:
@@ -182,7 +180,7 @@ def choice(name: str, value: object, choices: Iterable[str]) -> str:
 
 def flag(name: str, value: object) -> bool:
     """True or False, and nothing that merely counts as either."""
-    if isinstance(value, bool | np.bool_):
+    if isinstance(value, bool) or is_of_numpy(value, "bool_"):
         return bool(value)
     wrong_type(name, value, "True or False")
 
@@ -250,6 +248,12 @@ def is_tensor(value: object) -> bool:
     return torch is not None and isinstance(value, torch.Tensor)
 
 
+def is_of_numpy(value: object, kind: str) -> bool:
+    """Whether a value is of this type of NumPy's."""
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and isinstance(value, getattr(numpy, kind))
+
+
 def is_sparse(value: Any) -> bool:
     """Whether a tensor does not hold every number in its place."""
     return is_tensor(value) and str(value.layout) != "torch.strided"
@@ -267,8 +271,10 @@ def tensor(name: str, value: Any, takes: str, fits: Callable[[Sequence[int]], bo
     return value
 
 
-def array(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
+def array(name: str, value: Any, shape: tuple[int, ...]) -> Any:
     """A NumPy array of real numbers, or what becomes one, of this shape."""
+    import numpy as np  # noqa: PLC0415 - a help text does not wait for it
+
     takes = f"an array {list(shape)} of real numbers"
     try:
         found = np.asarray(value)

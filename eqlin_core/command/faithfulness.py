@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from eqlin_core.command.run import Precision
-from eqlin_core.disk import write_file
 
 
 def faithfulness(
@@ -68,5 +67,7 @@ def faithfulness(
     else:
         print_study(found)
     if save is not None:
+        from eqlin_core.disk import write_file  # noqa: PLC0415
+
         write_file(save, found.to_json().encode(), "The study")
     return 0

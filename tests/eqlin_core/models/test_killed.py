@@ -134,7 +134,9 @@ def test_a_child_that_is_stopped_ends_with_everything_below_it(tmp_path: Path, m
     wait_until(lambda: not sleepers(), 5)
 
 
-def test_a_start_that_is_killed_while_it_converts_leaves_nothing_that_a_later_one_trusts(cache: Path) -> None:
+def test_a_start_that_is_killed_while_it_converts_leaves_nothing_that_a_later_one_trusts(
+    quick_conversion: None, cache: Path
+) -> None:
     killed_at(started(BUILD, *shas()), "Converting")
     (leftover,) = [name for name in entries(cache) if name.startswith("staging-")]
     wait_until(lambda: not writers(leftover), 10)  # the converter ends with the process that started it
