@@ -254,7 +254,8 @@ class LinearMap(ShortRepr):
         if isinstance(given, Tensor):
             return usable(arguments.rows("directions", given, len(self.output))).to(self.output)
         takes = "a tensor of directions, a token, or a list of tokens"
-        tokens = [given] if isinstance(given, str | int) else arguments.several("directions", given, takes)
+        one = isinstance(given, str) or arguments.as_whole(given) is not None
+        tokens: Any = [given] if one else arguments.several("directions", given, takes)
         return self.lm.unembedding[[token_id(self.lm, t) for t in tokens]].to(self.output)
 
     def as_scipy(self) -> LinearOperator:

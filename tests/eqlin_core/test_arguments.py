@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import decimal
 import fractions
+import inspect
 import re
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import torch
 import eqlin_core as eq
 from eqlin_core import arguments
 from eqlin_core.errors import InvalidType, InvalidValue
+from tests.eqlin_core import odd_calls
 from tests.profiles import passes_alone
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,6 +31,13 @@ class Unprintable:
 
 def test_hypothesis_finds_no_argument_that_ends_raw() -> None:
     passes_alone("tests/eqlin_core/argument_properties.py", 8)
+
+
+def test_every_public_function_is_tried_with_odd_arguments() -> None:
+    tried = inspect.getsource(odd_calls.calls)
+    functions = [name for name in eq.__all__ if inspect.isfunction(inspect.unwrap(getattr(eq, name)))]
+    assert len(functions) > 20
+    assert [name for name in functions if f'Call("{name}' not in tried] == []
 
 
 @pytest.mark.slow
