@@ -81,7 +81,7 @@ class SteeringOperator(ShortRepr):
     @property
     def name(self) -> str:
         """What messages call it."""
-        return repr(self.concept) if self.concept else f"the concept of {len(self.token_ids)} tokens"
+        return excerpt(self.concept, 60) if self.concept else f"the concept of {len(self.token_ids)} tokens"
 
     def save(self, path: str | Path) -> None:
         """Write the operator as safetensors, its description in the header; raises EqlinError where that fails."""
@@ -268,7 +268,7 @@ def misfit(operator: SteeringOperator, lm: LanguageModel) -> str:
     if not (operator.layers <= lm.n_layers and operator.block < lm.n_layers):
         return f"it was made from {operator.layers} blocks, the model has {lm.n_layers}"
     if operator.revision != lm.revision or ("unsaved" in operator.revision and operator.model != lm.name):
-        return f"it was made from {operator.model}, revision {operator.revision[:12]}"
+        return f"it was made from {arguments.short(operator.model)}, revision {arguments.short(operator.revision[:12])}"
     if max(operator.token_ids) >= lm.input_embeddings.shape[0]:
         return "its concept has tokens that the model does not know"
     ids = torch.tensor(operator.token_ids, device=lm.device)
