@@ -100,6 +100,10 @@ def _ended(state: Session) -> None:
                 type="tertiary",
                 icon=":material/replay:",
             )
+    if damage := state.damage:
+        with st.container(horizontal=True, vertical_alignment="center", key="damage"):
+            st.error(shortened(damage) + " The numbers below may come from damaged weights.", icon=":material/error:")
+            st.button("Fetch again", key="fetch-again", on_click=state.fetch_again, icon=":material/download:")
     if state.error:
         kept = " What you see below is the previous result." if state.tokens is not None else ""
         st.error(shortened(state.error) + kept, icon=":material/error:")

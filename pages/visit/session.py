@@ -36,7 +36,7 @@ class Session:
     error: str = ""
     cancelled: bool = False
     fresh: bool = False  # whether what was asked for is computed although it is saved
-    jobs: Jobs = field(init=False)  # of the analysis: "tokens", "split" and "spectra"
+    jobs: Jobs = field(init=False)  # of the analysis: "tokens", "split", "spectra", and "fetched"
     lookups: Jobs = field(init=False)  # of typed next tokens, by their text
 
     def __post_init__(self) -> None:
@@ -92,6 +92,18 @@ class Session:
             engine().submit(analysis.ready(self.shown), self.visitor)
 
     @property
+    def damage(self) -> str:
+        """What is wrong with the weights of what is on the screen; empty for nothing, and while they are fetched."""
+        if self.shown is None or "fetched" in self.jobs.under_way:
+            return ""
+        return engine().damage(self.shown)
+
+    def fetch_again(self) -> None:
+        """Throw the damaged weights away and fetch the model again; what is on the screen stays."""
+        if self.shown is not None:
+            self.jobs.start("fetched", analysis.fetched_again(self.shown))
+
+    @property
     def saved(self) -> bool:
         """Whether what is on the screen was read from a file."""
         return self.tokens is not None and self.tokens.saved
@@ -105,6 +117,8 @@ class Session:
         """Take in what the jobs have finished since the last look. True when the page has something new to show."""
         looked_up, ended = self.lookups.advance(), self.jobs.advance()
         changed = bool(looked_up or ended)
+        if "fetched" in ended and ended["fetched"].state == "failed":
+            self.error = ended["fetched"].error
         for name in ("tokens", "spectra"):
             if name in ended and not self._take(name, ended[name]):
                 break

@@ -36,7 +36,15 @@ def tokens(
         progress.publish("preview", token_preview(lin, request.prompt, baseline=baseline))
     run = token_run(lin, request.prompt, progress, baseline=baseline)
     engine.saved.keep("tokens", request, run)
+    engine.models.begin_check(request)
     return run
+
+
+@question("the model, fetched again", interactive=True)
+def fetched_again(engine: Engine, progress: Reporter, request: Request) -> None:
+    """Nothing, once the damaged weights are thrown away and the model is loaded from new ones."""
+    engine.models.throw_away(request)
+    engine.load(request, progress)
 
 
 @question("the matrix and its spectra")

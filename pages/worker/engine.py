@@ -22,7 +22,7 @@ _MODELS = "the models"
 class Engine:
     """One worker, and the models with their linear maps, which only the work of a question touches, on its thread.
 
-    Only ``submit`` is for the pages.
+    Only ``submit`` and ``damage`` are for the pages.
     """
 
     def __init__(self) -> None:
@@ -76,6 +76,10 @@ class Engine:
             with progress.alone_with(_MODELS):  # nobody else loads meanwhile, the same model least of all
                 found = self.models.find(request) or self.models.load(request, progress)
         return found
+
+    def damage(self, request: Request) -> str:
+        """What is wrong with the weights of the request's model on the disk; empty for nothing. For the pages, too."""
+        return self.models.damage(request)
 
     def kept(self, request: Request, name: str) -> Any:
         """What work keeps beside the request's model, which is loaded: an empty ordered dictionary at first."""

@@ -11,6 +11,7 @@ from pages.worker.request import Request
 
 if TYPE_CHECKING:
     from eqlin_core import LanguageModel, LinearMap, Plan
+    from eqlin_core.models.weights import WeightsCheck
     from pages.worker.worker import Reporter
 
 # Of the memory that is there, what stays free for the work on a model when a second one is loaded beside it.
@@ -37,6 +38,7 @@ class Loaded:
     """A model, its maps by request, the newest last, and what work keeps beside it."""
 
     model: LanguageModel
+    check: WeightsCheck | None = None  # of its weights on the disk, once it was begun
     maps: OrderedDict[Request, KeptMap] = field(default_factory=OrderedDict)
     beside: dict[str, OrderedDict[Any, Any]] = field(default_factory=dict)
 
@@ -111,6 +113,32 @@ class Models:
         loaded = self.loaded.get(_key(request))
         return OrderedDict() if loaded is None else loaded.beside.setdefault(name, OrderedDict())
 
+    def begin_check(self, request: Request) -> None:
+        """Compare the weights on the disk with their checksums, in the background, unless that was begun."""
+        from eqlin_core.models.weights import WeightsCheck, folder_of  # noqa: PLC0415
+
+        loaded = self.loaded.get(_key(request))
+        if loaded is not None and loaded.check is None:
+            loaded.check = WeightsCheck(folder_of(loaded.model)).start()
+
+    def damage(self, request: Request) -> str:
+        """What is wrong with the weights of the request's model on the disk, as far as is known; empty for nothing."""
+        loaded = self.loaded.get(_key(request))
+        check = loaded.check if loaded is not None else None
+        return (check.sentence or "") if check is not None and check.state == "changed" else ""
+
+    def throw_away(self, request: Request) -> None:
+        """Let the request's model go, and its damaged files. Raises EqlinError where these are somebody else's."""
+        from eqlin_core.models.weights import discard_weights, folder_of  # noqa: PLC0415
+
+        loaded = self.loaded.get(_key(request))
+        folder = None if loaded is None else folder_of(loaded.model)
+        if folder is not None:
+            discard_weights(folder)
+            self.loaded.move_to_end(_key(request), last=False)
+            self._let_oldest_go()
+            self._went.discard(_key(request))
+
     def let_all_go(self) -> None:
         """Nothing is loaded after this."""
         while self._let_oldest_go():
@@ -134,6 +162,8 @@ class Models:
             return False
         key, gone = self.loaded.popitem(last=False)
         self._went.add(key)
+        if gone.check is not None:
+            gone.check.stop()
         cuda = gone.model.device.type == "cuda"
         del gone
         gc.unfreeze()

@@ -106,6 +106,7 @@ class MadeUpEngine:
         self.between: Any = None  # one that the second early result waits at
         self.saved: set[Request] = set()
         self.readied: list[Request] = []
+        self.damaged = ""
 
     def submit(self, question: Question[Any], visitor: str) -> Job:
         """The job of the made-up answer to a question of the analysis."""
@@ -118,6 +119,16 @@ class MadeUpEngine:
             visitor=visitor,
             interactive=question.interactive,
         )
+
+    def damage(self, request: Request) -> str:
+        """What is wrong with the weights on the disk."""
+        return self.damaged
+
+    def fetched_again(self, progress: Any, request: Request) -> None:
+        """Fetch whole ones."""
+        if self.damaged == "not ours":
+            raise EqlinError("This folder is no copy that eqlin fetched: mend it by hand.")
+        self.damaged = ""
 
     def ready(self, progress: Any, request: Request) -> None:
         self.readied.append(request)

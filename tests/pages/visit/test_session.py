@@ -335,3 +335,26 @@ def test_a_saved_run_is_never_replaced_by_early_spectra(engine: MadeUpEngine, ga
     session.advance()
     assert session.spectra is full
     assert session.early is None
+
+
+def test_damaged_weights_are_said_and_fetched_again_while_the_numbers_stay(engine: MadeUpEngine) -> None:
+    session = finished(BRIDGE)
+    assert session.damage == ""
+    engine.damaged = "The weights on the disk have changed: fetch the model again."
+    assert session.damage == engine.damaged
+    session.fetch_again()
+    assert session.jobs.wait("fetched", 5)
+    session.advance()
+    assert session.damage == ""
+    assert session.tokens is not None
+    assert session.error == ""
+
+
+def test_weights_that_are_not_eqlin_s_stay_and_that_is_said(engine: MadeUpEngine) -> None:
+    session = finished(BRIDGE)
+    engine.damaged = "not ours"
+    session.fetch_again()
+    assert session.jobs.wait("fetched", 5)
+    session.advance()
+    assert session.error == "This folder is no copy that eqlin fetched: mend it by hand."
+    assert session.damage == "not ours"

@@ -14,6 +14,7 @@ import torch
 
 import eqlin_core
 from eqlin_core import EqlinError
+from eqlin_core.models import weights
 from eqlin_core.models.checkpoints import NoRoomError
 from eqlin_core.resources.plan import plan_run
 from pages.worker import models as models_module
@@ -147,6 +148,33 @@ def test_the_oldest_maps_go_when_they_take_too_much(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(models_module, "MOST_MAPS", 2)
     models.make_room_for(plan)
     assert [request for request in requests if models.map_of(request)] == requests[-1:]
+
+
+def test_weights_that_changed_on_the_disk_are_found_said_and_thrown_away(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    models, made = shelf(monkeypatch, fitting=9)
+    request = Request(model="a")
+    assert models.damage(request) == ""
+    model = models.load(request, Quiet())  # type: ignore[arg-type]
+    (tmp_path / "model.safetensors").write_bytes(b"whole")
+    monkeypatch.setattr(weights, "folder_of", lambda lm: tmp_path)
+    monkeypatch.setattr(weights, "is_due", lambda folder: True)
+    monkeypatch.setattr(weights, "checksums", lambda folder: {tmp_path / "model.safetensors": "0" * 64})
+    models.begin_check(request)
+    check = models.loaded["a", "float32"].check
+    assert check is not None
+    assert check.wait(5) == "changed"
+    models.begin_check(request)
+    assert models.loaded["a", "float32"].check is check, "once"
+    assert "model.safetensors" in models.damage(request)
+    models.throw_away(request)
+    assert not (tmp_path / "model.safetensors").exists()
+    assert models.find(request) is None
+    assert models.damage(request) == ""
+    models.load(request, Quiet())  # type: ignore[arg-type]
+    assert made.loads == ["a", "a"]
+    assert model is not None
 
 
 @question("long work")
