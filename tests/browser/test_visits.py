@@ -79,19 +79,37 @@ def test_a_reloaded_page_does_not_wait_for_what_was_asked_before(first_page: Pag
     assert errors(first_page) == []
 
 
-def test_a_second_visitor_sees_that_the_worker_is_busy_and_then_gets_an_analysis(
+def test_a_second_visitor_gets_an_analysis_while_the_first_one_s_matrix_is_computed(
     first_page: Page, open_page: OpenPage
 ) -> None:
     ask(first_page, LONG + "thirteen")
     wait_for_tokens(first_page, 49)
+    expect(progress(first_page)).to_contain_text(re.compile(r"Matrix, \d+%"), timeout=PATIENT)
     second = open_page("/?prompt=Good+day")
-    expect(progress(second)).to_contain_text(
-        "Waiting for 1 other job to finish, then the token contributions", timeout=PATIENT
-    )
-    cancel(first_page)
     wait_for_tokens(second, 2)
+    wait_finished(second)
     assert chips(second) == ["Good", "·day"]
+    expect(progress(first_page)).to_be_visible()
+    expect(progress(first_page)).to_contain_text(re.compile(r"Matrix, \d+%"))
     assert chips(first_page)[-1] == "·thirteen"
+    cancel(first_page)
+    assert errors(first_page) == errors(second) == []
+
+
+def test_what_a_closed_tab_had_asked_for_is_in_nobody_s_way(first_page: Page, open_page: OpenPage) -> None:
+    ask(first_page, LONG + "fourteen")
+    wait_for_tokens(first_page, 49)
+    expect(progress(first_page)).to_contain_text(re.compile(r"Matrix, \d+%"), timeout=PATIENT)
+    first_page.context.close()
+    second = open_page("/?prompt=Good+evening")
+    wait_for_tokens(second, 2)
+    second.wait_for_timeout(6_000)  # a tab that was closed is not waited for longer
+    ask(second, LONG + "fifteen")
+    wait_for_tokens(second, 49)
+    expect(progress(second)).to_contain_text(re.compile(r"Matrix, \d+%"), timeout=PATIENT)
+    for _ in range(4):  # nothing is there to give way to
+        expect(progress(second)).not_to_contain_text("gives way")
+        second.wait_for_timeout(700)
     cancel(second)
 
 
