@@ -124,6 +124,12 @@ class RunStore:
 def _packed(value: Any, arrays: dict[str, np.ndarray]) -> Any:
     if isinstance(value, np.ndarray):
         name = f"array{len(arrays)}"
+        # What was computed in float32 takes half the room in it, and comes back as it was.
+        with np.errstate(over="ignore"):
+            narrow = value.astype(np.float32) if value.dtype == np.float64 else value
+        if np.array_equal(narrow, value, equal_nan=value.dtype.kind == "f"):
+            arrays[name] = narrow
+            return {"array": name, "dtype": value.dtype.name}
         arrays[name] = value
         return {"array": name}
     if is_dataclass(value) and not isinstance(value, type):
@@ -144,7 +150,8 @@ def _unpacked(value: Any, arrays: Any) -> Any:
     if not isinstance(value, dict):
         return value
     if "array" in value:
-        return arrays[value["array"]]
+        array = arrays[value["array"]]
+        return array.astype(np.float64) if value.get("dtype") == "float64" else array
     if "tuple" in value:
         return tuple(_unpacked(v, arrays) for v in value["tuple"])
     return _CLASSES[value["class"]](**{name: _unpacked(v, arrays) for name, v in value["fields"].items()})

@@ -65,7 +65,8 @@ class TokenRun(ShortRepr):
     next-token distribution: a row less it is the direction of a log-probability.
 
     ``treatments`` says how every module class of the model was frozen, ``made`` when this was computed (ISO 8601, UTC).
-    ``complete`` is False for a preview, ``saved`` True for a run that was read from a file.
+    ``complete`` is False for a preview, ``saved`` True for a run that was read from a file; ``shipped`` is the version
+    of eqlin that brought the file along, if one did.
     """
 
     key: RunKey
@@ -85,6 +86,7 @@ class TokenRun(ShortRepr):
     complete: bool = True
     made: str = ""
     saved: bool = False
+    shipped: str = ""
     baseline: str | int = "zero"
     expected: Float[Array, " d"] | None = None
 

@@ -24,6 +24,7 @@ _MEANING = {
     "dtype": "The precision of every number on this page.",
     "map": "Which of the exact maps this is: the linear path of gated MLPs, and of attention where it is not held.",
     "saved": "Computed then, on this machine, by this version of eqlin. Analyse computes it again.",
+    "example": "Computed by eqlin before it was shipped, and compared by a test. Analyse computes it on this machine.",
 }
 
 SHOWN_PREDICTIONS = 5
@@ -60,7 +61,9 @@ def _facts(state: Session, run: TokenRun) -> None:
         ("map", _map(run)),
         ("prompt", count),
     ]
-    if run.saved:
+    if run.shipped:
+        facts.insert(-1, ("example", f"shipped with {run.shipped}"))
+    elif run.saved:
         facts.insert(-1, ("saved", f"{datetime.fromisoformat(run.made).astimezone():%d %b %H:%M}"))
     predicted = "".join(
         f'<span class="eq-chip">{escape(visible_token(t.token))}</span><span class="eq-p">{t.probability:.1%}</span>'
