@@ -1,18 +1,20 @@
-"""The second start of the app: it opens on the analysis that the first one computed, and computes on request."""
+"""What is there before anything is computed: the shipped example, and the analyses of the start before."""
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
+from urllib.parse import urlencode
 
 from playwright.sync_api import Browser, expect
 
 from tests.browser.analysis import (
-    MARIN,
     PATIENT,
     TOKEN_CHARTS,
     analyse,
     ask,
+    chips,
     facts,
     open_page_named,
     traces,
@@ -21,15 +23,16 @@ from tests.browser.analysis import (
 from tests.browser.server import running_app
 from tests.browser.visit import visit, wait_finished, wait_idle
 
-SAVED = "saved"
+SAVED, EXAMPLE = "saved", "example"
+OWN = "The tunnel under London is the"  # no example, so nothing of it is shipped
 
 
 def test_a_second_start_opens_on_the_saved_analysis_and_computes_on_request(chromium: Browser, tmp_path: Path) -> None:
     environment = {"EQLIN_SAVED_RUNS": str(tmp_path)}
     problems: list[str] = []
     with running_app(environment=environment) as app:
-        page = visit(chromium, app.url, problems=problems)
-        wait_for_tokens(page, 7)
+        page = visit(chromium, f"{app.url}/?{urlencode({'prompt': OWN})}", problems=problems)
+        wait_for_tokens(page, 6)
         wait_finished(page)
         assert SAVED not in facts(page)
         first = {key: traces(page, key) for key in TOKEN_CHARTS}
@@ -37,21 +40,21 @@ def test_a_second_start_opens_on_the_saved_analysis_and_computes_on_request(chro
     assert len(list(tmp_path.iterdir())) == 3, "contributions by the published map and by the page's own, and spectra"
 
     with running_app(environment=environment) as app:
-        page = visit(chromium, app.url, problems=problems)
-        wait_for_tokens(page, 7)
+        page = visit(chromium, f"{app.url}/?{urlencode({'prompt': OWN})}", problems=problems)
+        wait_for_tokens(page, 6)
         assert re.fullmatch(r"\d\d \w+ \d\d:\d\d", facts(page)[SAVED])
         wait_finished(page)  # the other exact maps, by which bars are hatched, are no part of what is saved
         assert {key: traces(page, key) for key in TOKEN_CHARTS} == first, "to the last bit"
         open_page_named(page, "Spectra")
-        assert len(traces(page, "singular-values")) >= 7
+        assert len(traces(page, "singular-values")) >= 6
         open_page_named(page, "Tokens")
         # what was not saved is computed
-        ask(page, "The capital of France is")
+        ask(page, "The food in Rome is")
         wait_for_tokens(page, 5)
         assert SAVED not in facts(page)
         # what was saved is shown again, and computed when it is asked for a second time
-        ask(page, MARIN)
-        wait_for_tokens(page, 7)
+        ask(page, OWN)
+        wait_for_tokens(page, 6)
         assert SAVED in facts(page)
         analyse(page)
         expect(page.locator(".eq-strip")).not_to_contain_text(SAVED, timeout=PATIENT)
@@ -59,3 +62,21 @@ def test_a_second_start_opens_on_the_saved_analysis_and_computes_on_request(chro
         wait_idle(page)
         page.context.close()
     assert problems == []
+
+
+def test_the_first_start_shows_the_example_without_a_model_or_a_network_and_says_what_is_missing(
+    chromium: Browser, tmp_path: Path
+) -> None:
+    nothing = {"EQLIN_CACHE": str(tmp_path / "cache"), "EQLIN_SAVED_RUNS": str(tmp_path / "runs"), "PIP_NO_INDEX": "1"}
+    with running_app(environment=nothing | {"PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": os.devnull}) as app:
+        page = visit(chromium, app.url)
+        wait_for_tokens(page, 7)
+        assert chips(page)[:3] == ["The", "·bridge", "·out"]
+        assert facts(page)[EXAMPLE].startswith("shipped with ")
+        wait_finished(page)
+        missing = page.get_by_text("package index does not offer")
+        expect(missing.first).to_be_visible(timeout=PATIENT)
+        assert traces(page, "waterfall")[0]["y"], "what was there stays"
+        open_page_named(page, "Spectra")
+        assert len(traces(page, "singular-values")) >= 7
+        page.context.close()

@@ -19,6 +19,7 @@ import pytest
 from eqlin_core import EqlinError, disk
 from eqlin_core.runs import files
 from eqlin_core.runs.files import RunStore, load_run, save_run
+from eqlin_core.runs.prompt import TokenRun
 from tests.pages.run_cases import LEAKING, spectrum_run, token_run
 from tests.profiles import passes_alone
 
@@ -49,6 +50,21 @@ def test_odd_numbers_and_token_strings_survive(tmp_path: Path) -> None:
     odd = replace(run, output=np.array([np.inf, -0.0, np.nan, 5e-324]), tokens=["<0xF0>", "\udcf0"])
     save_run(odd, tmp_path / "run.npz")
     assert same(load_run(tmp_path / "run.npz"), odd)
+
+
+def test_what_was_computed_in_float32_takes_half_the_room_and_comes_back_as_it_was(tmp_path: Path) -> None:
+    run = token_run()
+    narrow = run.contributions.astype(np.float32).astype(np.float64)
+    wide = np.nextafter(narrow, np.inf)
+    sizes = []
+    for values in (narrow, wide):
+        save_run(replace(run, contributions=values), tmp_path / "run.npz")
+        back = load_run(tmp_path / "run.npz")
+        assert isinstance(back, TokenRun)
+        assert back.contributions.dtype == np.float64
+        assert np.array_equal(back.contributions, values)
+        sizes.append((tmp_path / "run.npz").stat().st_size)
+    assert sizes[1] - sizes[0] >= narrow.nbytes // 2 - 64, "what needs float64 is kept in it"
 
 
 def test_a_file_cut_short_is_refused(tmp_path: Path) -> None:
