@@ -218,7 +218,8 @@ def read_tokenizer(directory: Path, name: str, **options: str) -> PreTrainedToke
 def require_memory(parameters: int, wanted: Wanted, beside: int = 0) -> None:
     """Raise EqlinError, with what would fit, for more weights than the memory holds with ``beside`` bytes for each."""
     if wanted.device.type == "cuda":
-        free, where = float(torch.cuda.mem_get_info(wanted.device)[0]), f"on {wanted.device}"
+        cached = torch.cuda.memory_reserved(wanted.device) - torch.cuda.memory_allocated(wanted.device)
+        free, where = float(torch.cuda.mem_get_info(wanted.device)[0] + cached), f"on {wanted.device}"
     else:
         free, where = float(psutil.virtual_memory().available), "in memory"
 
