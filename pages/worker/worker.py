@@ -21,6 +21,7 @@ from typing import Any
 
 from eqlin_core.errors import Cancelled, EqlinError
 from pages.worker.job import Durations, Pace, Snapshot, State, bytes_of, poisoned, sentence
+from pages.worker.lanes import Lane
 from pages.worker.schedule import Schedule
 
 logger = logging.getLogger(__name__)
@@ -131,8 +132,8 @@ class Worker:
         self._done: OrderedDict[Hashable, tuple[Job, int]] = OrderedDict()  # with the bytes of each result
         self._last_seen: dict[str, float] = {}
         self._durations = Durations()
-        self._idle: list[_Lane] = []
-        self._lanes: list[_Lane] = []
+        self._idle: list[Lane[Job]] = []
+        self._lanes: list[Lane[Job]] = []
         self._broken = ""
         self._closed = False
 
@@ -243,8 +244,8 @@ class Worker:
         lane = self._idle.pop() if self._idle else self._new_lane()
         lane.start(job)
 
-    def _new_lane(self) -> _Lane:
-        lane = _Lane(self, len(self._lanes))
+    def _new_lane(self) -> Lane[Job]:
+        lane: Lane[Job] = Lane(self._run, lambda: self._closed, f"eqlin-worker-{len(self._lanes)}")
         self._lanes.append(lane)
         return lane
 
@@ -326,7 +327,7 @@ class Worker:
         job._cancelling = job._ticket.stopping = True
         self._dispatch()
 
-    def _run(self, job: Job, lane: _Lane) -> None:
+    def _run(self, job: Job, lane: Lane[Job]) -> None:
         assert job._function is not None
         result: Any = None
         state: State = "failed"
@@ -439,34 +440,3 @@ class Worker:
                 return None
             total += left
         return total
-
-
-class _Lane:
-    """One thread, and the job that runs on it, also while that has given way."""
-
-    def __init__(self, worker: Worker, number: int) -> None:
-        self._worker = worker
-        self.job: Job | None = None
-        self._wake = threading.Event()
-        self.thread = threading.Thread(target=self._work, name=f"eqlin-worker-{number}", daemon=True)
-        self.thread.start()
-
-    def start(self, job: Job) -> None:
-        """Run this job."""
-        self.job = job
-        self._wake.set()
-
-    def end(self) -> None:
-        """End the thread, which has no job."""
-        self._wake.set()
-
-    def _work(self) -> None:
-        while True:
-            self._wake.wait()
-            self._wake.clear()
-            # Read once: a name that outlives its job would keep the last result alive after the cache dropped it.
-            if self.job is None:
-                return
-            self._worker._run(self.job, self)
-            if self._worker._closed and self.job is None:
-                return

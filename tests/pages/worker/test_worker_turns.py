@@ -244,7 +244,7 @@ def test_a_thread_that_died_fails_its_job_and_is_replaced(clock: Clock, monkeypa
             raise SystemExit  # what nothing inside the job can do: its thread ends
         run(job, lane)
 
-    monkeypatch.setattr(worker, "_run", dying)
+    monkeypatch.setattr(worker, "_run", dying)  # before there is a lane
     job = submit(worker, "killer", giving(None))
     waiting = submit(worker, "after", giving("alive"), "bob")
     for lane in list(worker._lanes):
