@@ -10,13 +10,13 @@ import pytest
 import eqlin_core as eq
 from eqlin_core.analysis.prompt import spectrum_run, token_run
 from eqlin_core.runs.convention import PUBLISHED
-from eqlin_core.runs.prompt import TokenRun
+from eqlin_core.runs.prompt import SpectrumRun, TokenRun
 from pages.worker import saved_analyses
 from pages.worker.analysis import KEPT_TRIPLETS
-from pages.worker.make_examples import MOST_BYTES
 from pages.worker.request import DEFAULT_SPLIT, EXAMPLES, Request
 from pages.worker.saved_analyses import SHIPPED, SWITCH, SavedAnalyses, shipped, shipped_file
 from tests.cases import default_model
+from tests.make_examples import MOST_BYTES
 
 BY = (PUBLISHED, DEFAULT_SPLIT.convention)
 
@@ -41,7 +41,7 @@ def test_the_first_example_is_what_is_computed_and_so_are_its_spectra() -> None:
     for convention in reversed(BY):
         lin = compare(Request().by(convention))
     now, then = spectrum_run(lin, KEPT_TRIPLETS), shipped("spectra", Request())
-    assert isinstance(then, eq.SpectrumRun)
+    assert isinstance(then, SpectrumRun)
     np.testing.assert_allclose(then.S, now.S, rtol=1e-3)
     np.testing.assert_allclose(then.stable_rank, now.stable_rank, rtol=1e-3)
     assert then.reads_u[-1][0][0][0] == now.reads_u[-1][0][0][0]

@@ -1,4 +1,4 @@
-"""``python -m pages.worker.make_examples``: compute what is shipped of the example prompts, in place of what is there.
+"""``python -m tests.make_examples``: compute what is shipped of the example prompts, in place of what is there.
 
 Of every example the contributions by the published map and by the one that page Tokens opens with, and of the first one
 the spectra.
@@ -19,8 +19,8 @@ MOST_BYTES = 4 << 20
 
 def computed() -> Iterator[tuple[str, Request, TokenRun | SpectrumRun]]:
     """What is shipped: (the question's name, its request, the answer), computed now."""
-    from eqlin_core import linearize, load_model  # noqa: PLC0415 - torch is slow to import
-    from eqlin_core.analysis.prompt import spectrum_run, token_run  # noqa: PLC0415
+    from eqlin_core import linearize, load_model
+    from eqlin_core.analysis.prompt import spectrum_run, token_run
 
     first = Request()
     lm = load_model(first.model, dtype=first.dtype, device="cpu")
@@ -38,7 +38,7 @@ def computed() -> Iterator[tuple[str, Request, TokenRun | SpectrumRun]]:
 
 def main() -> None:
     """Write the files, and print what they take."""
-    from eqlin_core.runs.files import save_run  # noqa: PLC0415
+    from eqlin_core.runs.files import save_run
 
     SHIPPED.mkdir(exist_ok=True)
     for file in SHIPPED.glob("*.npz"):
