@@ -82,7 +82,7 @@ def test_a_reloaded_page_does_not_wait_for_what_was_asked_before(first_page: Pag
 def test_a_second_visitor_gets_an_analysis_while_the_first_one_s_matrix_is_computed(
     first_page: Page, open_page: OpenPage
 ) -> None:
-    ask(first_page, LONG + "thirteen")
+    ask(first_page, LONG)
     wait_for_tokens(first_page, 49)
     expect(progress(first_page)).to_contain_text(re.compile(r"Matrix, \d+%"), timeout=PATIENT)
     second = open_page("/?prompt=Good+day")
@@ -91,20 +91,20 @@ def test_a_second_visitor_gets_an_analysis_while_the_first_one_s_matrix_is_compu
     assert chips(second) == ["Good", "·day"]
     expect(progress(first_page)).to_be_visible()
     expect(progress(first_page)).to_contain_text(re.compile(r"Matrix, \d+%"))
-    assert chips(first_page)[-1] == "·thirteen"
+    assert chips(first_page)[-2] == "·twelve"
     cancel(first_page)
     assert errors(first_page) == errors(second) == []
 
 
 def test_what_a_closed_tab_had_asked_for_is_in_nobody_s_way(first_page: Page, open_page: OpenPage) -> None:
-    ask(first_page, LONG + "fourteen")
+    ask(first_page, LONG)
     wait_for_tokens(first_page, 49)
     expect(progress(first_page)).to_contain_text(re.compile(r"Matrix, \d+%"), timeout=PATIENT)
     first_page.context.close()
     second = open_page("/?prompt=Good+evening")
     wait_for_tokens(second, 2)
     second.wait_for_timeout(6_000)  # a tab that was closed is not waited for longer
-    ask(second, LONG + "fifteen")
+    ask(second, LONG)
     wait_for_tokens(second, 49)
     expect(progress(second)).to_contain_text(re.compile(r"Matrix, \d+%"), timeout=PATIENT)
     for _ in range(4):  # nothing is there to give way to
@@ -116,10 +116,10 @@ def test_what_a_closed_tab_had_asked_for_is_in_nobody_s_way(first_page: Page, op
 def test_a_reload_in_the_middle_of_a_job_finds_the_contributions_and_the_job_again(first_page: Page) -> None:
     ask(first_page, "Hello my friend")
     wait_for_tokens(first_page, 3)
-    drawn = traces(first_page, "waterfall")
+    drawn = [trace["y"] for trace in traces(first_page, "waterfall")]
     first_page.reload()
     wait_for_tokens(first_page, 3)
-    assert traces(first_page, "waterfall") == drawn
+    assert [trace["y"] for trace in traces(first_page, "waterfall")] == drawn
     wait_finished(first_page)
     open_page_named(first_page, "Spectra")
     assert len(traces(first_page, "singular-values")) == 3
