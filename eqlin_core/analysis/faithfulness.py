@@ -92,7 +92,9 @@ def conventions_run(
         report(progress, n / len(conventions), f"The map {convention.words}")
         same = convention == lin.convention
         other = lin if same else linearize(lin.lm, token_ids=lin.token_ids, **convention.keywords)
-        terms, constant = other.logit_split(w[None], split.baseline)
+        begun, ended = n / len(conventions), (n + 1) / len(conventions)
+        reports = part(progress, begun, ended, f"The map {convention.words}")
+        terms, constant = other.logit_split(w[None], split.baseline, reports)
         rows.append(to_numpy(terms[0]))
         constants.append(float(constant))
         del other  # recordings need not share the memory

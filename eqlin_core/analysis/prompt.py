@@ -58,14 +58,16 @@ def token_run(lin: LinearMap, prompt: str, progress: Progress | None = None, *, 
     )
 
 
-def token_preview(lin: LinearMap, prompt: str, *, baseline: str | int = ZERO) -> TokenRun:
+def token_preview(
+    lin: LinearMap, prompt: str, progress: Progress | None = None, *, baseline: str | int = ZERO
+) -> TokenRun:
     """The logits of the most likely next tokens split over the input tokens, by one reverse pass for each of them.
 
     For a long prompt this is there long before the contributions, which take a pass for every token of the prompt.
     """
     targets, expected = _likely(lin), _expected(lin)
     rows = torch.from_numpy(np.stack([*(target.row for target in targets), expected]))
-    terms, constants = (part.double().cpu() for part in lin.logit_split(rows, baseline))
+    terms, constants = (part.double().cpu() for part in lin.logit_split(rows, baseline, progress))
     # of all the vectors with these products, the shortest
     contributions, constant = (
         torch.linalg.lstsq(rows, products, driver="gelsd").solution.mT for products in (terms, constants[:, None])

@@ -141,6 +141,10 @@ class LinearMap(ShortRepr):
     def adjoint(self, u: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch tokens d"]:
         """J_i^T u of every token i at once, by one reverse pass for each u; any leading batch dimensions."""
         arguments.vectors("u", u, len(self.output))
+        return self._seen_by(u, None)
+
+    def _seen_by(self, u: Float[Tensor, "*batch d"], progress: Progress | None) -> Float[Tensor, "*batch tokens d"]:
+        """``adjoint``, with a report at every block of every pass."""
         flat = usable(u).to(self.output).reshape(-1, self.output.shape[0])
         shape = (*u.shape[:-1], *self.inputs.shape)
         if not len(flat):
@@ -148,7 +152,8 @@ class LinearMap(ShortRepr):
         out = self.inputs.new_empty(len(flat), *self.inputs.shape)
 
         def part(start: int, stop: int) -> None:
-            out[start:stop] = self._reverse(flat[start:stop])
+            with self._blocks_passed(progress, start / len(flat), stop / len(flat), "Terms"):
+                out[start:stop] = self._reverse(flat[start:stop])
 
         budget.in_chunks(len(flat), self._chunk(), part)
         return out.reshape(shape)
@@ -228,18 +233,20 @@ class LinearMap(ShortRepr):
         self,
         directions: Float[Tensor, "m d"] | Sequence[str | int] | str | int,
         baseline: str | int | Float[Tensor, " d"] = "zero",
+        progress: Progress | None = None,
     ) -> tuple[Float[Tensor, "m tokens"], Float[Tensor, " m"]]:
         """(w . J_i (x_i - m) for every direction w and token i, w . (sum_i J_i m + b)): exact parts of each w . y.
 
         ``directions`` are vectors of the output space, as ``direction`` gives them, or tokens (texts or ids) whose
         logits are meant. ``baseline`` is m: "zero", "mean" (the mean embedding), a token, or a vector. One reverse pass
-        for each direction where the contributions are not there yet, or where there is a baseline. Raises EqlinError
-        for what is not a token.
+        for each direction where the contributions are not there yet, or where there is a baseline; ``progress`` is
+        told at every block of it. Raises EqlinError for what is not a token.
         """
+        arguments.called("progress", progress)
         w = self._directions(directions)
         if isinstance(baseline, str) and baseline == ZERO and self._contributions is not None:
             return w @ self._contributions.T, w @ self.bias
-        rows, m = self.adjoint(w), self.baseline(baseline)  # m, tokens, d
+        rows, m = self._seen_by(w, progress), self.baseline(baseline)  # m, tokens, d
         terms = torch.einsum("mtd,td->mt", rows, self.inputs - m)
         return terms, torch.einsum("mtd,d->m", rows, m) + w @ self.bias
 
@@ -334,13 +341,15 @@ class LinearMap(ShortRepr):
         return rows[:, 0]
 
     @contextmanager
-    def _blocks_passed(self, progress: Progress | None, start: float, stop: float) -> Iterator[None]:
+    def _blocks_passed(
+        self, progress: Progress | None, start: float, stop: float, message: str = "Matrix"
+    ) -> Iterator[None]:
         """Within the context a reverse pass reports, and can be cancelled, at every block that it passes."""
         nodes = self.network.block_nodes if progress is not None else []
         passed = iter(range(1, len(nodes) + 1))
 
         def at_block(_: Any) -> None:
-            report(progress, start + (stop - start) * next(passed, len(nodes)) / (len(nodes) + 1), "Matrix")
+            report(progress, start + (stop - start) * next(passed, len(nodes)) / (len(nodes) + 1), message)
 
         handles = [node.register_prehook(at_block) for node in nodes]
         try:

@@ -33,7 +33,7 @@ def tokens(
     lin = engine.linear_map(request, progress)
     if lin.n_tokens > PREVIEWED_FROM:
         progress(None, "The likely next tokens")
-        progress.publish("preview", token_preview(lin, request.prompt, baseline=baseline))
+        progress.publish("preview", token_preview(lin, request.prompt, progress, baseline=baseline))
     run = token_run(lin, request.prompt, progress, baseline=baseline)
     engine.saved.keep("tokens", request, run)
     engine.models.begin_check(request)
