@@ -37,7 +37,8 @@ def page() -> None:
         chosen = choices(state.shown, run)
         if chosen is not None:
             read_out(chosen, run)
-            charts(chosen, state.shown, run)
+            if chosen.sweep.complete:
+                charts(chosen, state.shown, run)
     heads(state, run, as_kind(choose(run), current.split.target, run))
 
 

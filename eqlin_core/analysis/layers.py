@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -10,8 +10,8 @@ from torch import Tensor
 
 from eqlin_core.analysis.prompt import next_logits, run_key
 from eqlin_core.layers.heads import direct_contributions
-from eqlin_core.layers.results import KINDS
-from eqlin_core.layers.sweep import sweep_map
+from eqlin_core.layers.results import LayerSweep
+from eqlin_core.layers.sweep import Early, sweep_map
 from eqlin_core.maps.linear_map import LinearMap
 from eqlin_core.maps.targets import mean_row
 from eqlin_core.models.baselines import ZERO
@@ -22,11 +22,19 @@ KEPT = 8
 
 
 def sweep_run(
-    lin: LinearMap, mode: str, k: int = KEPT, progress: Progress | None = None, *, kinds: Sequence[str] = KINDS
+    lin: LinearMap,
+    mode: str,
+    k: int = KEPT,
+    progress: Progress | None = None,
+    *,
+    early: Callable[[SweepRun], None] | None = None,
 ) -> SweepRun:
-    """All layers in one mode, and all kinds of places in a block unless some are named."""
-    sweep = sweep_map(lin, mode, kinds, min(k, lin.width), progress=progress)
+    """All layers and kinds in one mode. ``early`` takes block outputs and two triplets, as more layers are there."""
+    first = None if early is None else Early(lambda sweep: early(_run(lin, sweep)), k=min(2, lin.width))
+    return _run(lin, sweep_map(lin, mode, k=min(k, lin.width), progress=progress, early=first))
 
+
+def _run(lin: LinearMap, sweep: LayerSweep) -> SweepRun:
     def columns(name: str) -> np.ndarray:
         each, joint = getattr(sweep.triplets, name), getattr(sweep.joint, name)
         return torch.cat([each, joint[:, :, None]], 2).numpy()
@@ -34,7 +42,8 @@ def sweep_run(
     names = ("U", "S", "stable_rank", "projections", "cosines", "u_ids", "u_scores", "v_ids", "v_scores")
     return SweepRun(
         key=run_key(lin),
-        mode=mode,
+        mode=sweep.mode,
+        n_layers=lin.lm.n_layers,
         kinds=sweep.kinds,
         method=sweep.method,
         tokens=list(lin.tokens),

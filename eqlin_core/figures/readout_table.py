@@ -37,13 +37,14 @@ def readout_table(
 
     ``signed`` centres the colours at zero, ``log`` spreads them by the logarithm; ``details`` are further numbers for
     the hover text. ``chosen`` is the (layer, column) of the framed cell. Each cell carries a marker to be clicked,
-    whose customdata begins with layer and column.
+    whose customdata begins with layer and column;
+    one that reads no tokens is still to come, and blank.
     """
     shown = np.asarray(values, dtype=np.float64)
     L, C = shown.shape
-    places = [(layer, column) for layer in range(L) for column in range(C)]
     if len(reads) != L or any(len(row) != C for row in reads) or len(columns) != C:
         raise ValueError(f"values is {L} x {C}; the reads and the {len(columns)} columns differ from that.")
+    places = [(layer, column) for layer in range(L) for column in range(C) if reads[layer][column]]
     labels = token_labels(columns)
     numbers = [(quantity, shown), *((name, np.asarray(v, dtype=np.float64)) for name, v in details)]
     cells = _cells(shown, reads, theme, quantity=quantity, signed=signed, log=log)
@@ -70,7 +71,7 @@ def readout_table(
         "token": [columns[column] for _, column in places],
         "reads": [" | ".join(reads[layer][column]) for layer, column in places],
     }
-    table |= {name: v.ravel().tolist() for name, v in numbers}
+    table |= {name: [float(v[place]) for place in places] for name, v in numbers}
     return Chart("readout-table", go.Figure(data=[cells, markers], layout=layout), table)
 
 
@@ -130,7 +131,9 @@ def _markers(
 
 
 def _cell(tokens: Sequence[str], room: int) -> str:
-    """The first token, and the second where there is room for a readable part of it."""
+    """The first token, and the second where there is room for a readable part of it; nothing where there is none."""
+    if not tokens:
+        return ""
     first = visible_token(tokens[0], min(TOKEN_WIDTH, room))
     left = room - len(first) - 1
     rest = [token_label(tokens[1], left)] if len(tokens) > 1 and left >= 4 else []

@@ -19,10 +19,14 @@ JOINT = "joint"
 
 @dataclass(frozen=True)
 class SweepRun:
-    """One mode of the sweep. L layers, K kinds, C columns, k triplets, r tokens read; arrays in the run's own dtype."""
+    """One mode of the sweep. L layers, K kinds, C columns, k triplets, r tokens read; arrays in the run's own dtype.
+
+    While it is computed, L is how many of the model's ``n_layers`` are there, from the first on.
+    """
 
     key: RunKey
     mode: str
+    n_layers: int
     kinds: tuple[str, ...]
     method: str
     tokens: list[str]
@@ -39,6 +43,11 @@ class SweepRun:
     y_ids: Int[Array, "L K r"]
     errors: Float[Array, "L K"]
     exact: bool
+
+    @property
+    def complete(self) -> bool:
+        """Whether all layers are there."""
+        return len(self.errors) == self.n_layers
 
     @property
     def columns(self) -> list[str]:

@@ -27,7 +27,7 @@ class Layers:
     visitor: str
     request: Request | None = None
     sweeps: dict[str, SweepRun] = field(default_factory=dict)
-    first: SweepRun | None = None  # what the page opens with, while the first sweep is computed
+    first: SweepRun | None = None  # what is there of the first sweep while it is computed
     heads: HeadsRun | None = None
     heads_by: tuple[Convention, str | int] | None = None  # the map and the baseline that they were asked for
     error: str = ""
@@ -89,9 +89,10 @@ class Layers:
     def _preview(self) -> bool:
         """Take in what is there of the first sweep. True when it is new."""
         under_way = self.jobs.under_way.get(MODES[0])
-        if self.first is not None or under_way is None or "first" not in under_way.partial:
+        there = None if under_way is None else under_way.partial.get("first")
+        if there is None or there is self.first:
             return False
-        self.first = under_way.partial["first"]
+        self.first = there
         return True
 
     def _wait(self, name: str) -> None:

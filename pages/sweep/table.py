@@ -93,9 +93,10 @@ def choices(sweeps: Mapping[str, SweepRun], run: TokenRun) -> Chosen | None:
         if sweep.mode != mode:
             seen = MODE_NAMES[sweep.mode]
             st.caption(f"The maps from {MODE_NAMES[mode]} are not there yet; you see those from {seen}.")
-        elif kind not in sweep.kinds or triplet > there:
+        elif not sweep.complete or kind not in sweep.kinds or triplet > there:
             so_far = f"{counted(there, 'triplet')} of each map to the {KIND_NAMES[sweep.kinds[0]]}"
-            st.caption(f"So far there are {so_far}; you see those until the others are there.")
+            layers_there = "" if sweep.complete else f", up to layer {len(sweep.errors) - 1} of {sweep.n_layers - 1}"
+            st.caption(f"So far there are {so_far}{layers_there}; the rest follows by itself.")
     names = _column_names(sweep)
     for key, options, first in (
         ("at_layer", list(range(run.n_layers)), run.n_layers - 1),
@@ -115,19 +116,20 @@ def choices(sweeps: Mapping[str, SweepRun], run: TokenRun) -> Chosen | None:
 def read_out(chosen: Chosen, run: TokenRun) -> None:
     """The table, and below it the triplet of the open cell."""
     sweep, k, place = chosen.sweep, chosen.triplet, chosen.place
-    L, C = sweep.stable_rank.shape[0], len(sweep.columns)
+    L, C = len(sweep.errors), len(sweep.columns)
     values = _values(chosen)
+    blank: list[list[list[str]]] = [[[]] * C] * (sweep.n_layers - L)  # the layers that are still to come
     st.header(f"What {subscripted('u', k + 1)} writes, layer by layer")
     show(
         figures.readout_table(
-            [[[t for t, _ in sweep.reads("u", i, chosen.kind, c, k)] for c in range(C)] for i in range(L)],
+            [[[t for t, _ in sweep.reads("u", i, chosen.kind, c, k)] for c in range(C)] for i in range(L)] + blank,
             values[chosen.quantity],
             sweep.columns,
             quantity=chosen.quantity,
             details=[(name, values[name]) for name in QUANTITIES if name != chosen.quantity],
             signed=chosen.quantity in (TURN, EFFECT, OWN),
             log=chosen.quantity in (SIZE, SPREAD),
-            chosen=(chosen.layer, chosen.column),
+            chosen=(chosen.layer, chosen.column) if sweep.complete else None,
             theme=theme(),
         ),
         _TABLE,
@@ -135,7 +137,8 @@ def read_out(chosen: Chosen, run: TokenRun) -> None:
         f"error of the maps at most {figures.format_error(float(sweep.errors[:, place].max()))}.",
         on_click=_open_clicked,
     )
-    inspect(chosen, run)
+    if sweep.complete:
+        inspect(chosen, run)
 
 
 def inspect(chosen: Chosen, run: TokenRun) -> None:
@@ -173,15 +176,17 @@ def visible_column(chosen: Chosen) -> str:
 
 
 def _values(chosen: Chosen) -> dict[str, np.ndarray]:
-    """[L, C] of every quantity."""
+    """[n_layers, C] of every quantity, not a number where it is still to come."""
     sweep, k, place = chosen.sweep, chosen.triplet, chosen.place
-    return {
+    there = {
         SIZE: sweep.S[:, place, :, k],
         SPREAD: sweep.stable_rank[:, place],
-        TURN: sweep.cosines_with_last(chosen.kind, k),
+        TURN: sweep.cosines_with_last(chosen.kind, k) if sweep.complete else np.full(sweep.S.shape[::2], np.nan),
         EFFECT: sweep.S[:, place, :, k] * sweep.projections[:, place, :, k],
         OWN: sweep.cosines[:, place, :, k],
     }
+    missing = ((0, sweep.n_layers - len(sweep.errors)), (0, 0))
+    return {name: np.pad(values, missing, constant_values=np.nan) for name, values in there.items()}
 
 
 def _column_names(sweep: SweepRun) -> list[str]:

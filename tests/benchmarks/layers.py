@@ -15,9 +15,10 @@ import torch
 import eqlin_core as eq
 from eqlin_core.dtypes import dtype_name
 from eqlin_core.layers.blocks import OpenNetwork
+from eqlin_core.layers.collector import _decompose
 from eqlin_core.layers.maps import forward_maps
 from eqlin_core.layers.results import KINDS
-from eqlin_core.layers.sweep import _decompose, sweep_map
+from eqlin_core.layers.sweep import sweep_map
 from eqlin_core.maps.linear_map import LinearMap
 from eqlin_core.models.readout import top_tokens
 from tests.benchmarks.measure import MIB, Measured, machine, markdown, measure

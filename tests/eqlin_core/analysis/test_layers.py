@@ -46,7 +46,7 @@ def test_a_run_holds_plain_arrays(run: SweepRun, heads: HeadsRun) -> None:
     for result in (run, heads):
         values = [getattr(result, field.name) for field in dataclasses.fields(result)]
         assert sum(isinstance(value, np.ndarray) for value in values) >= 8
-        assert all(isinstance(v, np.ndarray | str | bool | tuple | list | dict) or v is result.key for v in values)
+        assert all(isinstance(v, np.ndarray | str | int | tuple | list | dict) or v is result.key for v in values)
 
 
 def test_the_path_ends_at_the_last_layer_s_own_vectors(run: SweepRun) -> None:

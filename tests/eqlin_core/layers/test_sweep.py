@@ -8,11 +8,12 @@ import pytest
 import torch
 
 import eqlin_core as eq
+from eqlin_core.layers import sweep
 from eqlin_core.layers.blocks import OpenNetwork
 from eqlin_core.layers.cost import sweep_cost
 from eqlin_core.layers.maps import forward_maps
 from eqlin_core.layers.results import KINDS
-from eqlin_core.layers.sweep import cost_of, sweep_map
+from eqlin_core.layers.sweep import Early, cost_of, sweep_map
 from tests.cases import PROMPT, family, llama, relative
 
 Kind = Literal["attn", "mlp", "layer"]
@@ -208,6 +209,26 @@ def test_a_sweep_reports_its_progress_and_can_be_cancelled(mode: Any, method: An
     with pytest.raises(eq.Cancelled):
         sweep_map(lin, mode, k=2, method=method, progress=lambda fraction, message: fraction < 0.3)
     assert sweep_map(lin, mode, k=2, method=method).exact, "the map is still usable"
+
+
+@pytest.mark.parametrize("budget", [None, 60_000], ids=["kept", "computed twice"])
+def test_what_is_shown_early_is_a_part_of_the_whole(budget: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep, "TOGETHER", 2)
+    lin = eq.linearize(family("llama"), token_ids=PROMPT, memory_budget=budget)
+    seen: list[eq.LayerSweep] = []
+    reports: list[float] = []
+    whole = sweep_map(lin, k=4, early=Early(seen.append), progress=lambda done, _: reports.append(done))
+    alone = sweep_map(lin, k=4)
+    assert [len(first.values) for first in seen] == [2, 3]
+    for first in seen:
+        there = slice(len(first.values))
+        assert first.kinds == ("layer",)
+        torch.testing.assert_close(first.S[:, 0], whole.S[there, 0, :, :2])
+        assert torch.equal(first.triplets.u_ids[..., 0, 0], whole.triplets.u_ids[there, :1, :, 0, 0])
+    assert torch.equal(whole.U, alone.U)
+    assert torch.equal(whole.triplets.v_scores, alone.triplets.v_scores)
+    assert reports == sorted(reports)
+    assert reports[-1] == 1
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ def sweep_run(mode: str = "cumulative", run: TokenRun | None = None) -> SweepRun
     return SweepRun(
         key=run.key,
         mode=mode,
+        n_layers=L,
         kinds=KINDS,
         method="forward",
         tokens=run.tokens,
@@ -50,14 +51,13 @@ def sweep_run(mode: str = "cumulative", run: TokenRun | None = None) -> SweepRun
     )
 
 
-def first_run() -> SweepRun:
-    """What is there of the same sweep while the rest is computed: block outputs, and what is drawn first."""
+def first_run(layers: int = L) -> SweepRun:
+    """What is there of the same sweep while the rest is computed: block outputs of so many layers."""
     whole = sweep_run()
-    arrays = {
-        n: getattr(whole, n)[:, :1] for n in ("U", "S", "stable_rank", "projections", "cosines", "errors", "y_ids")
-    }
-    reads = {f"{side}_{n}": getattr(whole, f"{side}_{n}")[:, :1] for side in "uv" for n in ("ids", "scores")}
-    return replace(whole, kinds=KINDS[:1], **arrays, **reads)
+    names = ("U", "S", "stable_rank", "projections", "cosines", "errors", "y_ids")
+    reads = [f"{side}_{n}" for side in "uv" for n in ("ids", "scores")]
+    arrays = {name: getattr(whole, name)[:layers, :1] for name in (*names, *reads)}
+    return replace(whole, kinds=KINDS[:1], **arrays)
 
 
 def heads_run(ids: tuple[int, ...], run: TokenRun | None = None) -> HeadsRun:

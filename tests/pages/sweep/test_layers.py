@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from pages.sweep.jobs import sweep
 from pages.sweep.state import Layers
 from pages.sweep.watch import affordable
 from pages.worker.request import DEFAULT_SPLIT, Request
-from pages.worker.worker import Worker
+from pages.worker.worker import Reporter, Worker
 from tests.pages.run_cases import give, target, token_run
 from tests.pages.sweep.layer_cases import MadeUpLayers, first_run, heads_run, sweep_run
 from tests.pages.worker.worker_cases import Gate
@@ -79,6 +80,31 @@ def test_what_the_page_opens_with_is_there_before_the_rest(jobs: MadeUpLayers) -
     assert state.shown["cumulative"].kinds == ("layer", "attn", "mlp")
     state.follow(TOWER)
     assert state.shown == {}
+
+
+def test_more_layers_take_the_place_of_fewer(jobs: MadeUpLayers) -> None:
+    one, three = Gate(), Gate()
+
+    def grow(progress: Reporter) -> None:
+        progress.publish("first", first_run(1))
+        one(progress)
+        progress.publish("first", first_run(3))
+        three(progress)
+
+    jobs.hold = grow
+    state = Layers("ada")
+    state.follow(BRIDGE)
+    state.ask()
+    assert one.entered.wait(5)
+    state.advance()
+    assert not state.shown["cumulative"].complete
+    one.open.set()
+    assert three.entered.wait(5)
+    assert state.advance(), "there is something new to show"
+    assert state.shown["cumulative"].complete
+    assert state.sweeps == {}
+    three.open.set()
+    settle(state)
 
 
 def test_another_prompt_empties_the_page_and_stops_its_jobs(jobs: MadeUpLayers) -> None:
@@ -158,7 +184,8 @@ def draw_sweeps(run, sweeps, state):
     chosen = choices(sweeps, run)
     if chosen is not None:
         read_out(chosen, run)
-        charts(chosen, sweeps, run)
+        if chosen.sweep.complete:
+            charts(chosen, sweeps, run)
 
 
 def drawn(sweeps: Any = None, **state: Any) -> AppTest:
@@ -215,10 +242,21 @@ def test_a_mode_that_is_not_there_yet_is_said_and_the_other_shown() -> None:
 
 def test_what_is_not_there_yet_of_a_sweep_is_said_and_what_is_there_shown() -> None:
     app = drawn({"cumulative": first_run()}, place="mlp", layer_triplet=8)
-    assert any("you see those until the others are there" in caption.value for caption in app.caption)
+    assert any(
+        "2 triplets of each map to the block output; the rest follows" in caption.value for caption in app.caption
+    )
     assert "Triplet 2 of all tokens together at layer 2, block output" in headers(app)
     assert app.selectbox(key="layer_triplet").value == 8, "the choice is kept"
     assert not any("So far" in caption.value for caption in drawn({"cumulative": first_run()}).caption)
+
+
+def test_layers_that_are_not_there_yet_leave_their_rows_blank() -> None:
+    app = drawn({"cumulative": first_run(2)}, layer_colour="cosine with the last layer's u")
+    assert any("to the block output, up to layer 1 of 2; the rest follows" in caption.value for caption in app.caption)
+    assert headers(app) == ["What u₁ writes, layer by layer"], "what needs the last layer waits for it"
+    (table,) = app.get("plotly_chart")
+    cells = json.loads(table.proto.spec)["data"][0]["text"]
+    assert [any(row) for row in cells] == [True, True, False]
 
 
 def test_nothing_is_drawn_before_there_is_a_sweep() -> None:

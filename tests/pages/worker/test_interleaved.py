@@ -38,7 +38,9 @@ def works(lm: eq.LanguageModel) -> dict[str, Work]:
         return [steer(lm, token_ids=PROMPT[:4], operator=operator, max_new_tokens=12, progress=progress).token_ids]
 
     def swept(progress: Any) -> list[Any]:
-        return [sweep_run(fresh(), "cumulative", 2, progress).U]
+        seen: list[Any] = []
+        run = sweep_run(fresh(), "cumulative", 2, progress, early=seen.append)
+        return [run.U, run.u_scores, *(first.U for first in seen)]
 
     return {
         "matrix": lambda progress: [shared.jacobian(progress=progress)],
