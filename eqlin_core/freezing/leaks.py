@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
+from functools import cache
 from typing import Any
 
 import torch
@@ -34,6 +35,12 @@ BILINEAR = {
 PRODUCT_FIRST = {"Addmm": 1, "Addbmm": 1, "Baddbmm": 1, "Addcmul": 1, "Addmv": 1}
 _CAST = "cast to"
 _PRECISION = {torch.float64: 3, torch.float32: 2, torch.float16: 1, torch.bfloat16: 1}
+
+
+@cache
+def kind_of(name: str) -> str:
+    """The operation behind an autograd node, by the name of its class."""
+    return re.sub(r"Backward\d*$", "", name)
 
 
 class GraphNames:
@@ -98,7 +105,7 @@ def casting_modules(leaks: Iterable[str]) -> set[str]:
 
 
 def _leak(node: Any, dtype: torch.dtype) -> str | None:
-    kind = re.sub(r"Backward\d*$", "", type(node).__name__)
+    kind = kind_of(type(node).__name__)
     parents = [parent is not None for parent, _ in node.next_functions]
     if kind in BILINEAR:
         factors = sum(parents[PRODUCT_FIRST.get(kind, 0) :])

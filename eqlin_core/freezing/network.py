@@ -223,21 +223,23 @@ class FrozenNetwork:
 
     def _hook_record(self, module: nn.Module, name: str, add: Callable[..., None]) -> None:
         add(module.register_forward_pre_hook, partial(self._enter, name))
-        if not any(module.children()) and not isinstance(module, _PASSIVE):
-            add(module.register_forward_hook, lambda _m, a, k, out: self._leaves.record(name, module, a, k, out))
-        add(module.register_forward_hook, partial(self._leave, name))
+        leaf = not any(module.children()) and not isinstance(module, _PASSIVE)
+        add(module.register_forward_hook, partial(self._leave, name, leaf))
 
     def _enter(self, name: str, module: nn.Module, args: Any, kwargs: Any) -> None:
         assert self._recording is not None
         self._recording.enter(name, module, args, kwargs)
         self._functions.enter(name)
 
-    def _leave(self, name: str, module: nn.Module, _args: Any, _kwargs: Any, out: Any) -> None:
+    def _leave(self, name: str, leaf: bool, module: nn.Module, args: Any, kwargs: Any, out: Any) -> Any:
         assert self._recording is not None
+        frozen = self._leaves.record(name, module, args, kwargs, out) if leaf else None
+        out = out if frozen is None else frozen
         self._functions.leave()
         node = self._recording.leave(name, module, out)
         if node is not None and module in self._blocks:
             self.block_nodes.append(node)
+        return frozen
 
     def _hook_replay(self, module: nn.Module, name: str, add: Callable[..., None]) -> None:
         rows: list[Tensor] = []

@@ -7,13 +7,12 @@ these two patterns stays nonlinear and the audit names it.
 
 from __future__ import annotations
 
-import re
 from enum import Enum
 from typing import Any
 
 from torch import Tensor
 
-from eqlin_core.freezing.leaks import BILINEAR, LINEAR, PRODUCT_FIRST
+from eqlin_core.freezing.leaks import BILINEAR, LINEAR, PRODUCT_FIRST, kind_of
 
 
 class Role(Enum):
@@ -61,7 +60,7 @@ class Roles:
         return self._known[tensor.grad_fn]
 
     def _role(self, node: Any) -> Role:
-        kind = re.sub(r"Backward\d*$", "", type(node).__name__)
+        kind = kind_of(type(node).__name__)
         parents = [None if p is None else self._known[p] for p, _ in node.next_functions]
         roles = {role for role in parents if role is not None}
         if kind in _MIXING or roles == {Role.WEIGHT}:

@@ -127,10 +127,14 @@ class Schedule:
             return True
         if ticket.waits_for is not None and ticket.waits_for in self.held:
             return False
-        if ticket.begun or ticket.quick():
+        if ticket.quick() or (ticket.begun and ticket.waits_for is None):
             return True
         long = [t for t in self.tickets if t.begun and not t.quick()]
-        return len(long) < LONG_AT_ONCE and not any(t.visitors & ticket.visitors for t in long)
+        # One that waits for what another holds computes nothing meanwhile, and keeps nobody else from it.
+        at_work = [t for t in long if t.waits_for is None]
+        if len(at_work) >= LONG_AT_ONCE:
+            return False
+        return ticket.begun or not any(t.visitors & ticket.visitors for t in long)
 
     def _overdue(self, ticket: Ticket, now: float) -> bool:
         return not ticket.quick() and now - max(ticket.since, self._long_served) > PATIENCE

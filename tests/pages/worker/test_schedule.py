@@ -122,15 +122,28 @@ def test_only_a_few_long_jobs_are_begun_and_one_a_visitor(schedule: Schedule, cl
     serve(schedule, clock, mine[0], 1.0)
     mine[0].waits_for, schedule.held = "the model", {"the model"}
     assert schedule.next() is None, "the second waits for the first"
-    others = [enter(schedule, f"visitor {n}") for n in range(LONG_AT_ONCE)]
+    others = [enter(schedule, f"visitor {n}") for n in range(LONG_AT_ONCE + 1)]
     for _ in range(20):
         ticket = schedule.next()
         assert ticket is not None
         serve(schedule, clock, ticket, 1.0)
-    assert [t.begun for t in others] == [True] * (LONG_AT_ONCE - 1) + [False]
+    assert [t.begun for t in others] == [True] * LONG_AT_ONCE + [False], "who only waits takes nobody's place"
+    mine[0].waits_for, schedule.held = None, ()
     schedule.leave(others[0])
+    assert schedule.next() in mine[:1] + others[1:-1], "as many as may be are at work"
     schedule.leave(others[1])
-    assert schedule.next() is others[-1]
+    assert others[-1] in [t for t in schedule.tickets if schedule._ready(t)]
+
+
+def test_two_of_one_visitor_that_waited_do_not_wait_for_each_other(schedule: Schedule, clock: Clock) -> None:
+    both = [enter(schedule, "ada", quick=True) for _ in range(2)]
+    for ticket in both:
+        serve(schedule, clock, ticket, QUICK_SECONDS + 1)
+        ticket.waits_for = "the model"
+    schedule.held = {"the model"}
+    assert schedule.next() is None
+    schedule.held = set()
+    assert schedule.next() in both
 
 
 def test_what_another_job_holds_is_waited_for(schedule: Schedule) -> None:
