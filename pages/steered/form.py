@@ -7,12 +7,12 @@ import streamlit as st
 from eqlin_core.figures import visible_token
 from eqlin_core.runs.steering import OperatorFile, SteeringPlan
 from eqlin_core.steering.presets import STEERING_PRESETS
+from pages.steered.plans import FIRST
 from pages.steered.sliders import from_address
 from pages.steered.state import Steering, convention, source
 from pages.widgets.facts import code
 from pages.worker.request import DEFAULT_MODEL
 
-FIRST = next(iter(STEERING_PRESETS))
 FORMS = ("reference", "interpolation")
 _RUN, _UPLOADS = "steering_run", "steering_uploads"
 _KEYS = ("concept", "onto", "depth", "norm")

@@ -25,8 +25,8 @@ from pages.widgets.theme import theme
 NUMBER_WIDTH, TEXT_WIDTH, ROW_HEIGHT, HEADER_HEIGHT, TABLE_ROWS = 64, 660, 28, 38, 21
 
 
-def texts() -> None:
-    """The slider, both texts, and the chart that follows the slider, in a fragment of their own."""
+def texts(*, alone: bool = False) -> None:
+    """The slider, both texts, and unless ``alone`` the chart that follows the slider, in a fragment of their own."""
 
     @st.fragment
     def explore() -> None:
@@ -46,6 +46,8 @@ def texts() -> None:
         with st.container():
             if shown.measured is None:
                 st.caption("The metrics of this grid are being computed.")
+        if alone:
+            return
         _between(now, shown)
         if len(shown.strengths[row]) == 1:
             _chart(shown, shown.strengths[row][0])

@@ -30,12 +30,16 @@ def show(chart: Chart, key: str, note: str = "", on_click: Callable[[], None] | 
         download(chart, key)
 
 
+def at_height(chart: Chart, height: int) -> Chart:
+    """The chart, so many pixels high."""
+    chart.figure.layout.height = height
+    return chart
+
+
 def equal_heights(*charts: Chart) -> tuple[Chart, ...]:
     """The charts, each as high as the highest of them: what stands side by side ends on one line."""
     height = max(chart.figure.layout.height for chart in charts)
-    for chart in charts:
-        chart.figure.layout.height = height
-    return charts
+    return tuple(at_height(chart, height) for chart in charts)
 
 
 def clicked(key: str) -> list[Any] | None:
