@@ -28,11 +28,13 @@ if TYPE_CHECKING:
     from eqlin_core.models.readout import read_input, read_output
     from eqlin_core.models.sites import Site
     from eqlin_core.resources.plan import Plan, plan_run
+    from eqlin_core.runs.compare import RunComparison, compare_runs
     from eqlin_core.runs.convention import Convention
     from eqlin_core.runs.exactness import Exactness
     from eqlin_core.runs.faithfulness import Faithfulness
     from eqlin_core.runs.files import load_run, save_run
     from eqlin_core.runs.split import Split
+    from eqlin_core.runs.subspaces import principal_angles
     from eqlin_core.spectra.spectrum import Spectrum, spectrum
     from eqlin_core.spectra.triplets import top_triplets
     from eqlin_core.spectra.truncation import Truncation, truncate
@@ -104,6 +106,9 @@ _HOME = {
     "spectrum_run": "analysis.prompt",
     "load_run": "runs.files",
     "save_run": "runs.files",
+    "compare_runs": "runs.compare",
+    "RunComparison": "runs.compare",
+    "principal_angles": "runs.subspaces",
 }
 
 __all__ = ["Cancelled", "EqlinError", *_HOME]  # noqa: PLE0604 - they are strings

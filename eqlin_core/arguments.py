@@ -273,17 +273,34 @@ def tensor(name: str, value: Any, takes: str, fits: Callable[[Sequence[int]], bo
 
 def array(name: str, value: Any, shape: tuple[int, ...]) -> Any:
     """A NumPy array of real numbers, or what becomes one, of this shape."""
+    takes = f"an array {list(shape)} of real numbers"
+    found = _real(name, value, takes)
+    if found.shape != shape:
+        wrong_value(name, value, takes)
+    return found
+
+
+def columns(name: str, value: Any, length: int | None = None) -> Any:
+    """A NumPy array [length, m] in float64, or what becomes one: at least one column, and every number finite."""
+    takes = f"an array [{'d' if length is None else length}, m] of finite real numbers"
+    found = _real(name, value, takes)
+    if found.ndim != 2 or 0 in found.shape or length not in (None, len(found)):
+        wrong_value(name, value, takes)
+    found = found.astype("float64")
+    if not abs(found).max() < math.inf:
+        wrong_value(name, value, takes)
+    return found
+
+
+def _real(name: str, value: Any, takes: str) -> Any:
     import numpy as np  # noqa: PLC0415 - a help text does not wait for it
 
-    takes = f"an array {list(shape)} of real numbers"
     try:
         found = np.asarray(value)
     except Exception:  # whatever its own code does
         wrong_type(name, value, takes)
     if found.dtype.kind not in "fiu":
         wrong_type(name, value, takes)
-    if found.shape != shape:
-        wrong_value(name, value, takes)
     return found
 
 

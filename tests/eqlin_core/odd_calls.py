@@ -210,6 +210,8 @@ def calls(folder: Path) -> list[Call]:
         Call("spectra.shares", spectra.shares, {"token": 0, "direction": run.output}),
         Call("save_run", eq.save_run, {"run": run, "path": folder / "again.npz"}),
         Call("load_run", eq.load_run, {"path": folder / "run.npz"}),
+        Call("compare_runs", eq.compare_runs, {"a": run, "b": run, "spectra_a": spectra, "spectra_b": spectra}),
+        Call("principal_angles", eq.principal_angles, {"first": spectra.U[0], "second": spectra.U[1]}),
     ]  # fmt: skip
 
 
