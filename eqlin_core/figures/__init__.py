@@ -12,6 +12,8 @@ In Streamlit: `st.plotly_chart(chart.figure, theme=None, config=chart.config(), 
 from .agreement import agreement
 from .chart import Chart, plot_config
 from .chips import chips_html
+from .compare import compared_terms
+from .compare_spectra import compared_spectra, subspace_angles
 from .deletion_curves import deletion_curves
 from .faithfulness import hidden_effects, leave_one_out
 from .heads import direct_layers, head_tokens, heads_table
@@ -34,6 +36,8 @@ __all__ = [
     "Theme",
     "agreement",
     "chips_html",
+    "compared_spectra",
+    "compared_terms",
     "deletion_curves",
     "direct_layers",
     "diverging_colour",
@@ -60,6 +64,7 @@ __all__ = [
     "reconstruction_scatter",
     "singular_values",
     "stable_ranks",
+    "subspace_angles",
     "target_effects",
     "token_colours",
     "token_target_heatmap",

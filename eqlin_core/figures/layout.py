@@ -121,6 +121,12 @@ def value_axis(theme: Theme, title: str, **changes: Any) -> dict[str, Any]:
     } | changes
 
 
+def legend_above(theme: Theme) -> dict[str, Any]:
+    """A legend in one line above the plot."""
+    font = {"size": 12, "color": look(theme).text}
+    return {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "font": font, "bgcolor": "rgba(0,0,0,0)"}
+
+
 def colour_bar(theme: Theme, title: str) -> dict[str, Any]:
     """The slim bar that explains a colour scale."""
     colours = look(theme)

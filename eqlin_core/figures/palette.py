@@ -98,6 +98,12 @@ def kind_colours(names: Sequence[str], theme: Theme = "light") -> list[str]:
     return [colours.accent, *(own[name] if name in own else next(free) for name in names[1:])][: len(names)]
 
 
+def pair_colours(theme: Theme = "light") -> tuple[str, str]:
+    """The colours of two runs that are compared, A and B: two of `Look.kinds`, far apart in lightness as well."""
+    kinds = look(theme).kinds
+    return kinds[0], kinds[3]
+
+
 def diverging_colour(value: float, limit: float, theme: Theme = "light") -> tuple[str, str]:
     """(background, text) of a value on the scale from -limit to limit; zero and NaN are the page's background.
 

@@ -51,12 +51,12 @@ def singular_values(
     layout = base_layout(theme, "singular-values", tokens, height=440) | {
         "showlegend": T > 1 and len(there) <= LEGEND_TOKENS,
         "legend": _legend(theme),
-        "xaxis": value_axis(theme, "index k of the singular value", zeroline=False) | _index_ticks(k),
+        "xaxis": value_axis(theme, "index k of the singular value", zeroline=False) | index_ticks(k),
         "yaxis": value_axis(
             theme,
             "σₖ / σ₁" if normalised else "singular value σₖ",
             uirevision=f"log {log}, normalised {normalised}",  # another scale needs another range
-            **(_log_scale(drawn) if log else {"rangemode": "tozero"}),
+            **(log_scale(drawn) if log else {"rangemode": "tozero"}),
         ),
     }
     table: dict[str, list[Any]] = {
@@ -118,7 +118,7 @@ def stable_ranks(
             theme,
             "stable rank",
             uirevision=f"log {log}",
-            **(_log_scale(np.append(ranks, 1.0)) | {"range": _log_range(ranks)} if log else {"rangemode": "tozero"}),
+            **(log_scale(np.append(ranks, 1.0)) | {"range": _log_range(ranks)} if log else {"rangemode": "tozero"}),
         ),
         "shapes": [
             {
@@ -176,7 +176,7 @@ def _lines(
     return traces
 
 
-def _index_ticks(k: int) -> dict[str, Any]:
+def index_ticks(k: int) -> dict[str, Any]:
     """Ticks at 1 and at round indices."""
     step = next(step for step in (1, 5, 10, 20, 50, 100, 200, k) if k / step <= 12)
     ticks = [1, *range(step, k + 1, step)] if step > 1 else list(range(1, k + 1))
@@ -184,7 +184,7 @@ def _index_ticks(k: int) -> dict[str, Any]:
     return {"tickmode": "array", "tickvals": ticks, "range": [1 - margin, k + margin]}
 
 
-def _log_scale(values: np.ndarray) -> dict[str, Any]:
+def log_scale(values: np.ndarray) -> dict[str, Any]:
     """A logarithmic axis: plain numbers, ticks at 1, 2 and 5 where it spans too few powers of ten."""
     positive = values[np.isfinite(values) & (values > 0)]
     least, most = (float(positive.min()), float(positive.max())) if positive.size else (1.0, 1.0)

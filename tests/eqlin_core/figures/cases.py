@@ -45,6 +45,9 @@ def charts(T: int, theme: Theme = "light") -> dict[str, Chart]:
     total = 0.5 + float(terms.sum())
     measure = "log-probability of $x$ <b>%{x}"
     parts = {"exact map": terms, "attention": -0.5 * terms[::-1], "norms <i>": random.normal(size=T)}
+    pairs = [(a, b if i % 3 else a) for i, (a, b) in enumerate(zip(tokens, tokens[::-1], strict=True))]
+    pairs = [(a, None) if i % 5 == 3 else (None, b) if i % 5 == 4 else (a, b) for i, (a, b) in enumerate(pairs)]
+    of_a, of_b = (np.where([pair[run] is None for pair in pairs], np.nan, random.normal(size=T)) for run in (0, 1))
     curves = {"exact split": -np.arange(5.0), "<b>": -np.sqrt(np.arange(5)), "random": -0.5 * np.arange(5)}
     return {
         "waterfall": figures.waterfall(0.5, terms, total, tokens, explained=" Golden", theme=theme),
@@ -64,6 +67,19 @@ def charts(T: int, theme: Theme = "light") -> dict[str, Chart]:
         ),
         "agreement": figures.agreement(
             [("published", terms), ("<i> half", -terms)], tokens, shown="published", differs=range(1, T, 2), theme=theme
+        ),
+        "compared_terms": figures.compared_terms(
+            of_a,
+            of_b,
+            pairs,
+            constants=(0.5, 0.25),
+            totals=(0.5 + float(np.nansum(of_a)), 0.25 + float(np.nansum(of_b))),
+            explained=("<b>", (" Golden", "%{x}")),
+            theme=theme,
+        ),
+        "compared_spectra": figures.compared_spectra(spectra, spectra[::-1], pairs, theme=theme),
+        "subspace_angles": figures.subspace_angles(
+            {"$x$ <b>": np.arange(T) * 90 / T, "read": np.arange(3.0)}, name="%{x} <i>", theme=theme
         ),
         "heatmap": figures.token_target_heatmap(random.normal(size=(T, len(TARGETS))), tokens, TARGETS, theme=theme),
         "norms": figures.norms_and_cosines(random.random(T), random.uniform(-1, 1, T), tokens, theme=theme),

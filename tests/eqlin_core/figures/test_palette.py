@@ -13,6 +13,7 @@ from eqlin_core.figures.palette import (
     diverging_scale,
     highlighted,
     kind_colours,
+    pair_colours,
 )
 
 THEMES = ["light", "dark"]
@@ -102,6 +103,16 @@ def test_kinds_are_told_apart_from_one_another_and_from_against_in_every_colour_
     colours = [*kind_colours(PARTS, theme), LOOKS[theme].negative]
     distances = [math.dist(seen(a, blindness), seen(b, blindness)) for a, b in itertools.combinations(colours, 2)]
     assert min(distances) > 0.09  # 0.02 is what one just notices
+
+
+@pytest.mark.parametrize("blindness", BLINDNESS)
+@pytest.mark.parametrize("theme", THEMES)
+def test_two_runs_are_told_apart_and_from_what_is_for_and_against_in_every_colour_blindness(theme, blindness):
+    a, b = (seen(colour, blindness) for colour in pair_colours(theme))
+    poles = [seen(colour, blindness) for colour in (LOOKS[theme].positive, LOOKS[theme].negative)]
+    assert math.dist(a, b) > 0.25
+    assert min(math.dist(run, pole) for run in (a, b) for pole in poles) > 0.11
+    assert min(contrast_ratio(colour, LOOKS[theme].background) for colour in pair_colours(theme)) > 3
 
 
 @pytest.mark.parametrize("theme", THEMES)
