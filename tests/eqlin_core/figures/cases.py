@@ -45,8 +45,9 @@ def charts(T: int, theme: Theme = "light") -> dict[str, Chart]:
     total = 0.5 + float(terms.sum())
     measure = "log-probability of $x$ <b>%{x}"
     parts = {"exact map": terms, "attention": -0.5 * terms[::-1], "norms <i>": random.normal(size=T)}
-    pairs = [(a, b if i % 3 else a) for i, (a, b) in enumerate(zip(tokens, tokens[::-1], strict=True))]
-    pairs = [(a, None) if i % 5 == 3 else (None, b) if i % 5 == 4 else (a, b) for i, (a, b) in enumerate(pairs)]
+    pairs: list[tuple[str | None, str | None]] = [  # of all kinds: the same, another one, in A alone, in B alone
+        [(a, a), (a, b), (a, None), (None, b)][i % 4] for i, (a, b) in enumerate(zip(tokens, tokens[::-1], strict=True))
+    ]
     of_a, of_b = (np.where([pair[run] is None for pair in pairs], np.nan, random.normal(size=T)) for run in (0, 1))
     curves = {"exact split": -np.arange(5.0), "<b>": -np.sqrt(np.arange(5)), "random": -0.5 * np.arange(5)}
     return {

@@ -176,9 +176,9 @@ def test_runs_that_lack_what_is_asked_for_say_so() -> None:
 
 def test_everything_that_two_runs_differ_in_is_listed() -> None:
     a = made(["The"])
-    two = {"tokens": ["The", "!"], "contributions": np.ones((2, 6)), "inputs": np.ones((2, 6))}
+    two = np.ones((2, 6))
     b = replace(a, key=replace(a.key, dtype="float32", gated_path="half", revision="1"), baseline="mean", device="cuda")
-    b = replace(b, complete=False, exactness=None, prompt="The!", **two)
+    b = replace(b, complete=False, exactness=None, prompt="The!", tokens=["The", "!"], contributions=two, inputs=two)
     found = eq.compare_runs(a, b)
     assert found.differs == [
         ("revision", "0", "1"),
@@ -244,12 +244,12 @@ def test_subspaces_of_a_turned_run_make_the_angle_that_it_was_turned_by() -> Non
     turned = replace(spectra, U=turn @ spectra.U, Vh=spectra.Vh @ turn.T, S=3 * spectra.S)
     found = eq.compare_runs(run, run, spectra_a=spectra, spectra_b=turned).spectra
     assert found is not None
-    np.testing.assert_allclose(found.left_angles, [[0, 30]] * 2, atol=1e-10)
-    np.testing.assert_allclose(found.right_angles, [[0, 30]] * 2, atol=1e-10)
+    np.testing.assert_allclose(np.asarray(found.left_angles), [[0, 30]] * 2, atol=1e-10)
+    np.testing.assert_allclose(np.asarray(found.right_angles), [[0, 30]] * 2, atol=1e-10)
     np.testing.assert_array_equal(found.S_b, 3 * found.S_a)
     first = eq.compare_runs(run, run, spectra_a=spectra, spectra_b=turned, leading=1).spectra
     assert first is not None
-    np.testing.assert_allclose(first.left_angles, [[0]] * 2, atol=1e-10)
+    np.testing.assert_allclose(np.asarray(first.left_angles), [[0]] * 2, atol=1e-10)
 
 
 def test_tokens_whose_spectra_are_not_there_yet_are_left_out() -> None:
@@ -275,7 +275,7 @@ def test_joint_triplets_are_compared_by_what_they_write() -> None:
     other = replace(joint, U=np.eye(4)[:, [0, 3]], S=np.array([4.0, 1.0]), reads_u=[reads[1]])
     found = eq.compare_runs(run, run, joint_a=joint, joint_b=other).joint
     assert found is not None
-    np.testing.assert_allclose(found.left_angles, [0, 90], atol=1e-12)
+    np.testing.assert_allclose(np.asarray(found.left_angles), [0, 90], atol=1e-12)
     assert found.S_b.tolist() == [4.0, 1.0]
     assert found.writes.vanish == {" a": (1, 1), " b": (1, 2)}
     assert found.writes.stay == {" c": ((2, 1), (1, 1))}
