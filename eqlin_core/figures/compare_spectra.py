@@ -12,13 +12,13 @@ from .compare_panels import mark
 from .compare_rows import pair_label
 from .labels import printed, text_label
 from .layout import HOVER_WIDTH, base_layout, legend_above, value_axis
-from .palette import Theme, kind_colours, pair_colours
+from .palette import Theme, other_colours, pair_colours
 from .spectra import index_ticks, log_scale
 
 FAINT = 0.5  # opacity of the lines beside a highlighted pair, or of many
 DASHES = ("solid", "dash")
-SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x", "star")
-MOST_SUBSPACES = 6  # that colours tell apart
+SYMBOLS = ("circle", "square", "triangle-up", "x")
+MOST_SUBSPACES = 4  # that colours tell apart
 
 
 def compared_spectra(
@@ -76,7 +76,7 @@ def subspace_angles(angles: Mapping[str, Float[np.ndarray, " k"]], *, name: str 
     """The principal angles between a leading subspace of A and that of B, by index: one line for each named pair.
 
     `angles` are in degrees, rising; `name` says in the axis title whose they are ("·France → ·Italy"). Raises
-    ValueError without any, for more than 6 pairs, and for an angle that is none.
+    ValueError without any, for more than 4 pairs, and for an angle that is none.
     """
     values = {label: np.asarray(found, dtype=np.float64) for label, found in angles.items()}
     if not 1 <= len(values) <= MOST_SUBSPACES:
@@ -86,7 +86,7 @@ def subspace_angles(angles: Mapping[str, Float[np.ndarray, " k"]], *, name: str 
     if wrong := [label for label, found in values.items() if not ((found >= 0) & (found <= 90 + 1e-9)).all()]:
         raise ValueError(f"Principal angles are 0 to 90 degrees, not those of {wrong[0]!r}.")
     data = []
-    for (label, found), colour, symbol in zip(values.items(), kind_colours(list(values), theme), SYMBOLS, strict=False):
+    for (label, found), colour, symbol in zip(values.items(), other_colours(theme), SYMBOLS, strict=False):
         said = text_label(label)
         data.append(
             {

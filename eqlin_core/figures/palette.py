@@ -104,6 +104,12 @@ def pair_colours(theme: Theme = "light") -> tuple[str, str]:
     return kinds[0], kinds[3]
 
 
+def other_colours(theme: Theme = "light") -> tuple[str, ...]:
+    """Those of what stands beside two compared runs and is of neither alone."""
+    colours = look(theme)
+    return colours.accent, colours.kinds[2], colours.kinds[1], colours.kinds[4]
+
+
 def diverging_colour(value: float, limit: float, theme: Theme = "light") -> tuple[str, str]:
     """(background, text) of a value on the scale from -limit to limit; zero and NaN are the page's background.
 
