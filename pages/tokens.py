@@ -1,11 +1,12 @@
 """Page Tokens: the prediction as a sum over the input tokens, and what the model does without each of them."""
 
 from dataclasses import replace
+from functools import partial
 
 import streamlit as st
 
-from pages.contributions.charts import SIDE_BY_SIDE, chips, next_tokens, sum_and_vectors
-from pages.contributions.choices import choose_split, in_words
+from pages.contributions.charts import SIDE_BY_SIDE, chips, comes_about, next_tokens, vectors
+from pages.contributions.choices import Choices, choose_split, in_words
 from pages.contributions.measured import (
     agreement_words,
     deletion_curves,
@@ -19,9 +20,13 @@ from pages.frame.entry import through_app
 from pages.visit.page_jobs import watch
 from pages.visit.session import session
 from pages.widgets.explained import as_kind, choose
+from pages.widgets.heading import heading
 from pages.widgets.nothing_yet import nothing_yet
+from pages.widgets.tabs import tabs
 
 through_app(__file__)
+
+NEXT = "Likely next tokens"
 
 
 def page() -> None:
@@ -31,14 +36,15 @@ def page() -> None:
         nothing_yet("the contributions")
         return
 
-    st.caption(
+    heading(
+        "Who adds what?",
         "At this prompt the model is a linear map, so the prediction is exactly a sum of one term per input token. "
-        "There is more than one such map, and more than one way to cut the sum. All are exact; how well one foretells "
-        "what the model does without a token is measured below. Blue terms add to the target, orange ones take from "
-        "it; · marks a space, ⏎ a line break."
+        "There is more than one such map, and all are exact; how well one foretells what the model does without a "
+        "token is measured beside it. Blue terms add to the target, orange ones take from it; · marks a space.",
     )
-    explained = choose(state.tokens)
-    choices = choose_split()
+    chosen: list[Choices] = []
+    explained = choose(state.tokens, beside=lambda: chosen.append(choose_split()))
+    (choices,) = chosen
     with st.container():  # a place of its own, also while there is nothing to say
         run = state.split_tokens()
         if isinstance(run, str):
@@ -56,21 +62,26 @@ def page() -> None:
     maps = other_maps(request, split, explained) if run.complete else None
     in_words(run, explained, request.begin)
     chips(run, explained)
+    with st.container():  # one place, whatever is in it: what follows stays where it is
+        few = run.complete and len(run.tokens) <= SIDE_BY_SIDE
+        left, right = st.columns([4, 3], gap="medium") if few else (st.container(), st.container())
+    with left:
+        comes_about(run, explained, maps, choices.apart)
+    if run.complete:
+        with right:
+            leave_one_out_bars(run, explained, loo, choices.apart)
     with st.container():
         agreement_words(run, explained, loo, maps)
-    sum_and_vectors(run, explained, maps, choices.apart)
+    more = {NEXT: partial(next_tokens, run, explained)}
     if run.complete:
-        few = len(run.tokens) <= SIDE_BY_SIDE
-        with st.container():
-            left, right = st.columns(2, gap="medium") if few else (st.container(), st.container())
-        with left:
-            leave_one_out_bars(run, explained, loo, choices.apart)
-        with right:
-            freezing_hides(request, run, split, explained)
-    next_tokens(run, explained)
-    if run.complete:
-        map_table(run, maps)
-        deletion_curves(request, run, split, explained)
+        more |= {
+            "Other exact maps": partial(map_table, run, maps),
+            "What freezing hides": partial(freezing_hides, request, run, split, explained),
+            "Size and direction": partial(vectors, run),
+        }
+        if explained.second is None and len(run.tokens) > 1:
+            more["Deleting in order"] = partial(deletion_curves, request, split, explained)
+    tabs("more", more)
 
 
 page()

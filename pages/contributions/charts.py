@@ -27,9 +27,8 @@ def chips(run: TokenRun, explained: Explained) -> None:
     st.html(figures.chips_html(run.tokens, terms, theme=theme(), explained=explained.name))
 
 
-def sum_and_vectors(run: TokenRun, explained: Explained, maps: ConventionsRun | None, apart: bool) -> None:
-    """The target as a sum, and the contributions as vectors: beside each other where the prompt is short."""
-    few = len(run.tokens) <= SIDE_BY_SIDE
+def comes_about(run: TokenRun, explained: Explained, maps: ConventionsRun | None, apart: bool) -> None:
+    """The target as a sum: from the bias through every token's term."""
     terms, bias, total = run.split(explained.direction)
     waterfall = figures.waterfall(
         bias,
@@ -42,13 +41,8 @@ def sum_and_vectors(run: TokenRun, explained: Explained, maps: ConventionsRun | 
         tolerance=run.bounds[0] * 100,
         theme=theme(),
     )
-    with st.container():  # one place, whatever is in it: what follows stays where it is
-        left, right = st.columns([3, 2], gap="medium") if few else (st.container(), st.container())
-    with left:
-        st.header(f"How the {explained.text} comes about")
-        show(waterfall, "waterfall", _difference(bias + float(np.sum(terms)), total, run.key.dtype, explained))
-    with right:
-        _vectors(run)
+    st.header(f"How the {explained.text} comes about")
+    show(waterfall, "waterfall", _difference(bias + float(np.sum(terms)), total, run.key.dtype, explained))
 
 
 def next_tokens(run: TokenRun, explained: Explained) -> None:
@@ -79,7 +73,8 @@ def _difference(parts: float, total: float, dtype: str, explained: Explained) ->
     )
 
 
-def _vectors(run: TokenRun) -> None:
+def vectors(run: TokenRun) -> None:
+    """The contributions as vectors: how long each is, and how far it points the output's way."""
     st.header("Size and direction of the contributions")
     if not run.complete:
         st.info("The contributions as vectors take a pass for every token of the prompt. They appear here.")

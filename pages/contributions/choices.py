@@ -40,7 +40,7 @@ class Choices:
 def choose_split() -> Choices:
     """Draw the choices, bound to the address, and note them in the session, which computes the split."""
     _seed(session().split)
-    with st.container(horizontal=True, vertical_alignment="bottom", key="choices"):
+    with st.popover("Target, baseline, map", key="choices", width="stretch"):
         target = st.segmented_control(
             "Target",
             TARGET_KINDS,
@@ -56,14 +56,11 @@ def choose_split() -> Choices:
             key=_BASELINE,
             bind="query-params",
             accept_new_options=True,
-            width=190,
             help="What a token is compared with: its term is w · Jᵢ(xᵢ − m). Choose m = zero, the mean of all input "
             "embeddings, or type a token. What m itself gives in every place joins the bias.",
         )
-        with st.container(width=250):
-            gated = gated_dial(_GATED, _FIRST[_GATED])
-        with st.container(width=250):
-            attention = attention_dial(_ATTENTION, _FIRST[_ATTENTION])
+        gated = gated_dial(_GATED, _FIRST[_GATED])
+        attention = attention_dial(_ATTENTION, _FIRST[_ATTENTION])
         apart = st.toggle(
             "First position apart",
             key=_APART,

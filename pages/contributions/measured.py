@@ -82,19 +82,23 @@ def other_maps(request: Request, split: Split, explained: Explained) -> Conventi
 
 
 def leave_one_out_bars(run: TokenRun, explained: Explained, loo: LeaveOneOutRun | None, apart: bool) -> None:
-    """The bars under the waterfall, with the choice of how a token is deleted."""
-    with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
-        st.header("What the model does without each token")
-        st.selectbox(
-            "Deleted by",
-            list(_NAMED),
-            key=_DELETION,
-            bind="query-params",
-            accept_new_options=True,
-            width=190,
-            help="The mean of all input embeddings in the token's place; the token removed, so that all after it move "
-            "up; or type a token that is put in its place.",
-        )
+    """The bars beside the waterfall, with the choice of how a token is deleted."""
+    st.header("What the model does without each token")
+    with st.container():  # one place, whatever is in it: what follows stays where it is
+        _bars(run, explained, loo, apart)
+    st.selectbox(
+        "Deleted by",
+        list(_NAMED),
+        key=_DELETION,
+        bind="query-params",
+        accept_new_options=True,
+        width=220,
+        help="The mean of all input embeddings in the token's place; the token removed, so that all after it move "
+        "up; or type a token that is put in its place.",
+    )
+
+
+def _bars(run: TokenRun, explained: Explained, loo: LeaveOneOutRun | None, apart: bool) -> None:
     if loo is None:
         if "leave-one-out" in page_jobs().jobs.snapshots:
             waiting("leave-one-out", "leave-one-out")
@@ -160,10 +164,8 @@ def freezing_hides(request: Request, run: TokenRun, split: Split, explained: Exp
     )
 
 
-def deletion_curves(request: Request, run: TokenRun, split: Split, explained: Explained) -> None:
+def deletion_curves(request: Request, split: Split, explained: Explained) -> None:
     """Deletion and insertion in the order of the split, of leave-one-out, and of chance."""
-    if explained.second is not None or len(run.tokens) < 2:
-        return
     st.header("Deleting tokens in the order of their terms")
     st.caption(
         "What is left of the prediction as more and more tokens are deleted, or only so many kept: in the order of the "

@@ -128,8 +128,8 @@ def _turn(predicted: RankRun) -> None:
                 f"Solid: the dial. Dotted: keeps the top token. Dashed: the model's own ({predicted.key.dtype}).",
             )
 
-    dial()
     st.markdown(sentence(predicted))
+    dial()
 
 
 def _numbers(predicted: RankRun, rank: int) -> None:

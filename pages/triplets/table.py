@@ -24,7 +24,6 @@ _TABLE, _CHOICE = "triplets", "triplet"
 def triplet_table(run: TokenRun, spectra: SpectrumRun, token: int, explained: Explained) -> None:
     """Sigma, read-outs and effect of every triplet of ``token``; a chosen row opens its whole read-out below."""
     shares = spectra.shares(token, explained.direction)
-    term = float(run.contributions[token] @ explained.direction)
     effects = spectra.S[token] * spectra.projections[token]
     st.header(f"Singular triplets of {visible_token(run.tokens[token])}")
     k = chosen_row(_CHOICE, len(shares))
@@ -63,6 +62,13 @@ def triplet_table(run: TokenRun, spectra: SpectrumRun, token: int, explained: Ex
         targets=run.targets,
         dtype=run.key.dtype,
     )
+
+
+def triplet_effects(run: TokenRun, spectra: SpectrumRun, token: int, explained: Explained) -> None:
+    """What every triplet of ``token`` writes at this prompt, and its part of the explained target."""
+    shares = spectra.shares(token, explained.direction)
+    term = float(run.contributions[token] @ explained.direction)
+    k = chosen_row(_CHOICE, len(shares))
     st.header("What each triplet does here")
     show(
         figures.triplet_effect(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -61,12 +61,20 @@ class Explained:
         return first if self.second is None else f"{first} − logit of {visible_token(self.second.token)}"
 
 
-def choose(run: TokenRun) -> Explained:
-    """Draw both choices and give what they amount to; a token that cannot be found is said and left out."""
+def choose(run: TokenRun, beside: Callable[[], None] | None = None) -> Explained:
+    """Draw both choices and give what they amount to; a token that cannot be found is said and left out.
+
+    ``beside`` draws what stands on the same line.
+    """
     by_name = _names(run.targets)
     default = next(iter(by_name))
     _forget_old_choice(run, default, by_name)
-    left, right = st.columns(2)
+    if beside is None:
+        left, right = st.columns(2)
+    else:
+        left, right, last = st.columns([3, 3, 2], vertical_alignment="bottom")
+        with last:
+            beside()
     first = left.selectbox(
         "Explained next token",
         list(by_name),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import streamlit as st
 
 from eqlin_core.figures import visible_token
 
 
-def choose_token(tokens: Sequence[str], *, width: int) -> int:
+def choose_token(tokens: Sequence[str], *, width: int | Literal["stretch"] = "stretch") -> int:
     """Draw the choice and give the position; the last token, while none of these is chosen."""
     names = [token_name(tokens, i) for i in range(len(tokens))]
     if st.session_state.get("token") not in names:

@@ -38,7 +38,8 @@ def badge(app: AppTest) -> str:
 def test_the_chosen_tokens_matrix_its_lines_and_the_reconstruction_are_drawn(engine: TinyEngine) -> None:
     app = opened("matrix", engine)
     name = engine.lin.tokens[-1]
-    assert headers(app)[:2] == [f"Matrix of {name} (position 4)", f"Largest columns and rows of {name}"]
+    assert headers(app)[0].startswith("What freezing is for")
+    assert headers(app)[2:] == [f"Matrix of {name} (position 4)", f"Largest columns and rows of {name}"]
     columns, rows = (table.value for table in app.dataframe)
     matrix = engine.lin.jacobian()[4]
     assert columns["column"][0] == int(matrix.norm(dim=0).argmax())

@@ -36,8 +36,18 @@ def test_the_dial_starts_at_a_small_rank_and_says_which_one_keeps_the_top_token(
     assert any("every next token is equally likely" in text.value for text in app.info)
 
 
-def test_the_joint_matrix_can_be_cut_instead_and_is_inspected(engine: TinyEngine) -> None:
+def test_only_the_open_tab_is_drawn_and_computed(engine: TinyEngine) -> None:
     app = opened("spectra", engine)
+    assert "Singular values of every token's matrix" in headers(app)
+    assert not any("triplet" in header.lower() and "few" not in header for header in headers(app))
+    assert set(app.session_state["page_jobs"].jobs.snapshots) == {"ranks"}
+    app = opened("spectra", engine, triplets_of="All tokens together")
+    assert set(app.session_state["page_jobs"].jobs.snapshots) == {"ranks", "joint"}
+    assert "Singular values of every token's matrix" not in headers(app)
+
+
+def test_the_joint_matrix_can_be_cut_instead_and_is_inspected(engine: TinyEngine) -> None:
+    app = opened("spectra", engine, triplets_of="All tokens together")
     before = [text.value for text in app.markdown]
     app.segmented_control(key="cut").set_value("all together")
     settled(app.run())

@@ -11,11 +11,12 @@ from tests.pages.run_cases import K, spectrum_run, target, token_run
 def draw_table(run, spectra, token, first, row):
     import streamlit as st
 
-    from pages.triplets.table import triplet_table
+    from pages.triplets.table import triplet_effects, triplet_table
     from pages.widgets.explained import Explained
 
     st.session_state.setdefault("triplet", row)
     triplet_table(run, spectra, token, Explained(first, None))
+    triplet_effects(run, spectra, token, Explained(first, None))
 
 
 def drawn(token: int = 1, row: int = 0, explained: int = 0) -> AppTest:

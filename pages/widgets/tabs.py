@@ -1,0 +1,15 @@
+"""Tabs whose choice is in the address, of which only the open one is computed and drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import streamlit as st
+
+
+def tabs(key: str, parts: Mapping[str, Callable[[], object]]) -> None:
+    """One tab for every part, the first one open unless the address says otherwise; ``key`` is its name there."""
+    for tab, draw in zip(st.tabs(list(parts), key=key, bind="query-params"), parts.values(), strict=True):
+        if tab.open:
+            with tab:
+                draw()
