@@ -28,6 +28,7 @@ else:
             st.Page("pages/matrix.py", title="Matrix", url_path="matrix"),
             st.Page("pages/layers.py", title="Layers", url_path="layers"),
             st.Page("pages/steering.py", title="Steering", url_path="steering"),
+            st.Page("pages/compare.py", title="Compare", url_path="compare"),
         ],
         position="hidden" if gate.closed() else "sidebar",
     )

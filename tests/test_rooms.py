@@ -50,6 +50,7 @@ PAGE_ROOMS: dict[str, tuple[str, ...]] = {
     "matrices": ("widgets",),
     "sweep": ("widgets",),
     "steered": ("widgets", "door"),
+    "comparison": ("contributions",),
     "story": ("contributions", "matrices", "steered"),
 }
 # The only places of the pages that import more of the engine than runs, figures and constants, and late.

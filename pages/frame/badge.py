@@ -21,7 +21,7 @@ def badge(exactness: Exactness, run: TokenRun) -> None:
     """Draw the badge of a run; a click opens the panel that says what it rests on."""
     word, colour = ("exact", "green") if exactness.exact else ("not exact", "red")
     label = f":{colour}-badge[{word}] error {format_error(exactness.reconstruction)}"
-    with st.popover(label, width="stretch", help="How exact this run is"):
+    with st.popover(label, help="How exact this run is"):
         st.markdown(
             f"The sum of all tokens' contributions reproduces the model's output embedding up to a relative error of "
             f"**{format_error(exactness.reconstruction)}** in {exactness.dtype}."

@@ -71,14 +71,22 @@ def _facts(state: Session, run: TokenRun) -> None:
     )
     cells = [fact(name, value, _MEANING.get(name, "")) for name, value in facts]
     with st.container(key="strip"):
-        wide, narrow = st.columns([5, 1], vertical_alignment="center")
+        wide, narrow = st.columns([13, 4], vertical_alignment="center")
         wide.html(strip_of(*cells, fact("next token", beside=predicted)))
         exactness = exact_now(state)
-        with narrow:
+        with narrow, st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="right"):
             if exactness is not None:
                 badge(exactness, run)
             else:
                 st.caption("exactness follows")
+            st.button(
+                "Pin",
+                key="pin",
+                on_click=state.pin,
+                type="tertiary",
+                icon=":material/push_pin:",
+                help="Set this analysis aside as A; page Compare shows what is analysed next beside it.",
+            )
 
 
 def _map(run: TokenRun) -> str:

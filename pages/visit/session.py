@@ -21,6 +21,16 @@ if TYPE_CHECKING:
     from eqlin_core.runs.prompt import EarlySpectra, SpectrumRun, Target, TokenRun
 
 
+@dataclass(frozen=True)
+class Pinned:
+    """What one tab has set aside as A, to compare with: an analysis, and its split as page Tokens had it."""
+
+    request: Request
+    tokens: TokenRun
+    split: TokenRun
+    spectra: SpectrumRun | None
+
+
 @dataclass
 class Session:
     """The state behind one browser tab."""
@@ -33,6 +43,7 @@ class Session:
     early: EarlySpectra | None = None  # of what is shown, while there are no spectra
     split: Split = DEFAULT_SPLIT  # as page Tokens takes the prediction apart
     split_run: TokenRun | None = None  # the last of these, of whatever prompt
+    pinned: Pinned | None = None
     error: str = ""
     cancelled: bool = False
     fresh: bool = False  # whether what was asked for is computed although it is saved
@@ -85,6 +96,18 @@ class Session:
         elif self.split_run is not None and self.split_run.key.token_ids != self.tokens.key.token_ids:
             self.split_run = None
         return self.split_run
+
+    def pin(self) -> None:
+        """Set what is shown aside as A."""
+        if self.tokens is None or self.shown is None:
+            return
+        split = self.split_tokens()
+        found = self.tokens if split is None or isinstance(split, str) else split
+        self.pinned = Pinned(self.shown, self.tokens, found, self.spectra)
+
+    def unpin(self) -> None:
+        """Forget what was set aside."""
+        self.pinned = None
 
     def make_ready(self) -> None:
         """Once a saved run is on the screen, load its model, for whatever is asked next."""

@@ -17,7 +17,7 @@ from pages.worker.engine import Engine
 from pages.worker.question import question
 from tests.pages.tiny_cases import REQUEST, TinyEngine, finished_visit, settled, tiny_engine
 
-ONE = {"triplets_of": "One token's triplets"}  # the tab that is open
+ONE: dict[str, Any] = {"triplets_of": "One token's triplets"}  # the tab that is open
 
 
 @pytest.fixture

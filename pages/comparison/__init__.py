@@ -1,0 +1,1 @@
+"""What page Compare is made of."""
