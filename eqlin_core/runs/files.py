@@ -10,39 +10,36 @@ import hashlib
 import json
 import os
 from collections.abc import Hashable
-from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 
 from eqlin_core import arguments
 from eqlin_core.cache import cache_directory
 from eqlin_core.disk import open_file, sweep, unfinished_bytes, write_file
-from eqlin_core.errors import EqlinError
-from eqlin_core.runs.exactness import Exactness
-from eqlin_core.runs.prompt import RunKey, SpectrumRun, Target, TokenRun
+from eqlin_core.errors import EqlinError, InvalidType, InvalidValue
+from eqlin_core.runs.kinds import RUNS, Run
+from eqlin_core.runs.packing import packed, unpacked
 from eqlin_core.runs.reading import MOST_BYTES, MOST_TEXT, ArrayFile, check_object
-from eqlin_core.runs.treatments import Treatment
 from eqlin_core.version import engine_fingerprint
 
 FORMAT = 1
 LIMIT_BYTES = 128 << 20
-_CLASSES = {kind.__name__: kind for kind in (RunKey, Target, TokenRun, SpectrumRun, Exactness, Treatment)}
 _HEADER = "header"
 
 
-def save_run(run: TokenRun | SpectrumRun, path: str | Path) -> None:
+def save_run(run: Run, path: str | Path) -> None:
     """Write a run to a file, whole or not at all. Raises EqlinError when it cannot be written."""
-    arguments.instance("run", run, (TokenRun, SpectrumRun), "a TokenRun or a SpectrumRun")
+    arguments.instance("run", run, RUNS, "a finished result, such as a TokenRun or a SpectrumRun")
     place = arguments.path("path", path)
     arrays: dict[str, np.ndarray] = {}
-    header = json.dumps({"format": FORMAT, "run": _packed(run, arrays)})
+    header = json.dumps({"format": FORMAT, "run": packed(run, arrays)}, separators=(",", ":"))
     arrays[_HEADER] = np.frombuffer(header.encode(), dtype=np.uint8)
     write_file(place, lambda file: np.savez(file, allow_pickle=False, **arrays), "The run", folders=True)
 
 
-def load_run(path: str | Path) -> TokenRun | SpectrumRun:
+def load_run(path: str | Path) -> Run:
     """The run that `save_run` wrote. Raises EqlinError for a file that is damaged or holds something else."""
     place = arguments.path("path", path)
     name = arguments.short(place.name)
@@ -52,16 +49,16 @@ def load_run(path: str | Path) -> TokenRun | SpectrumRun:
             header = json.loads(_text(file[_HEADER]))
             if header["format"] != FORMAT:
                 raise EqlinError(f"{name} was written by another version of eqlin: compute the run again.")
-            run = _unpacked(header["run"], file)
-        if isinstance(run, TokenRun | SpectrumRun):
+            run = unpacked(header["run"], file)
+        if isinstance(run, RUNS):
             check_object(run)
-    except EqlinError:
-        raise
     except Exception as error:  # what a changed byte of an archive makes of it is nobody's list
+        if isinstance(error, EqlinError) and not isinstance(error, InvalidType | InvalidValue):  # said of the file
+            raise
         raise EqlinError(f"{name} holds no run of eqlin, or is damaged: compute the run again.") from error
-    if not isinstance(run, TokenRun | SpectrumRun):
+    if not isinstance(run, RUNS):
         raise EqlinError(f"{name} holds no run of eqlin: choose a file that save_run wrote.")
-    return run
+    return cast(Run, run)
 
 
 def _text(content: np.ndarray) -> str:
@@ -81,7 +78,7 @@ class RunStore:
         with contextlib.suppress(EqlinError):
             sweep(self._folder)
 
-    def get(self, key: Hashable) -> TokenRun | SpectrumRun | None:
+    def get(self, key: Hashable) -> Run | None:
         """The run of this key, or None."""
         path = self._path(key)
         if not path.exists():
@@ -95,7 +92,7 @@ class RunStore:
             return None
         return run
 
-    def put(self, key: Hashable, run: TokenRun | SpectrumRun) -> None:
+    def put(self, key: Hashable, run: Run) -> None:
         """Keep a run, unless it alone would take more than a quarter of the room."""
         path = self._path(key)
         with contextlib.suppress(EqlinError, OSError):
@@ -119,39 +116,3 @@ class RunStore:
     @property
     def _folder(self) -> Path:
         return self._directory or cache_directory() / "runs"
-
-
-def _packed(value: Any, arrays: dict[str, np.ndarray]) -> Any:
-    if isinstance(value, np.ndarray):
-        name = f"array{len(arrays)}"
-        # What was computed in float32 takes half the room in it, and comes back as it was.
-        with np.errstate(over="ignore"):
-            narrow = value.astype(np.float32) if value.dtype == np.float64 else value
-        if np.array_equal(narrow, value, equal_nan=value.dtype.kind == "f"):
-            arrays[name] = narrow
-            return {"array": name, "dtype": value.dtype.name}
-        arrays[name] = value
-        return {"array": name}
-    if is_dataclass(value) and not isinstance(value, type):
-        return {
-            "class": type(value).__name__,
-            "fields": {f.name: _packed(getattr(value, f.name), arrays) for f in fields(value)},
-        }
-    if isinstance(value, tuple):
-        return {"tuple": [_packed(v, arrays) for v in value]}
-    if isinstance(value, list):
-        return [_packed(v, arrays) for v in value]
-    return value
-
-
-def _unpacked(value: Any, arrays: Any) -> Any:
-    if isinstance(value, list):
-        return [_unpacked(v, arrays) for v in value]
-    if not isinstance(value, dict):
-        return value
-    if "array" in value:
-        array = arrays[value["array"]]
-        return array.astype(np.float64) if value.get("dtype") == "float64" else array
-    if "tuple" in value:
-        return tuple(_unpacked(v, arrays) for v in value["tuple"])
-    return _CLASSES[value["class"]](**{name: _unpacked(v, arrays) for name, v in value["fields"].items()})

@@ -121,6 +121,17 @@ class TokenRun(ShortRepr):
         return np.asarray(np.divide(products, sizes, out=np.zeros_like(sizes), where=sizes > 0))
 
 
+@dataclass(frozen=True)
+class TokenRuns:
+    """The contributions of one prompt by several of its exact maps: in a file, what they share stands once."""
+
+    runs: list[TokenRun]
+
+    def by(self, convention: Convention) -> TokenRun | None:
+        """Those by this map; None where they are not among them."""
+        return next((run for run in self.runs if run.key.convention == convention), None)
+
+
 @dataclass(frozen=True, repr=False)
 class SpectrumRun(ShortRepr):
     """The k largest singular triplets of every token, with what they read as and what they do at this prompt."""

@@ -17,8 +17,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from eqlin_core.runs.exactness import BOUNDS, Exactness
-from eqlin_core.runs.prompt import RunKey, SpectrumRun, TokenRun
+from eqlin_core.runs.kinds import check_agreement
 
 # Bytes of an archive, and of the text in it.
 MOST_BYTES, MOST_TEXT = 4 << 30, 256 << 20
@@ -70,14 +69,7 @@ def check_object(value: Any) -> None:
         listed = getattr(value, name, None)
         if isinstance(listed, list) and len(listed) != size:
             raise ValueError(f"{type(value).__name__}.{name}")
-    if isinstance(value, RunKey | Exactness) and value.dtype not in BOUNDS:
-        raise ValueError("dtype")
-    if isinstance(value, RunKey):
-        value.convention  # noqa: B018 - raises where there is no such one
-    if isinstance(value, TokenRun) and {len(value.output), *(len(t.row) for t in value.targets)} != {value.width}:
-        raise ValueError("width")
-    if isinstance(value, SpectrumRun) and {len(value.reads_u), len(value.reads_v)} != {len(value.tokens)}:
-        raise ValueError("reads")
+    check_agreement(value)
 
 
 def _fits(value: Any, hint: Any, sizes: dict[str, int]) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from eqlin_core.runs.convention import Convention, Share
+from eqlin_core.runs.values import Row
 
 # Strengths of a grid: to 2, where the push is as long as the residual stream, in steps of a tenth.
 GRID = tuple(round(0.1 * i, 1) for i in range(21))
@@ -75,6 +76,16 @@ class SteeringPlan:
 
 
 @dataclass(frozen=True)
+class Guide:
+    """Where a concept lives: for each depth the read-out, and the log-probability of what the concept leads to."""
+
+    concept: str
+    reads: list[Row]
+    log_probability: list[float]
+    said: str
+
+
+@dataclass(frozen=True)
 class Text:
     """One continuation: its tokens as strings, and its text."""
 
@@ -115,7 +126,7 @@ class OperatorFacts:
     layers: int
     tokens: list[str]
     stable_rank: Float[np.ndarray, " n"]
-    push_reads: list[tuple[str, float]]
+    push_reads: Row
     push_angle: float | None = None  # degrees to the other operator's push, at the prompt's last position
     angle: float | None = None  # degrees to the other operator
 

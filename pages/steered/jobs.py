@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from eqlin_core.progress import part
-from eqlin_core.runs.steering import SteeringPlan
+from eqlin_core.runs.steering import Guide, SteeringPlan
 from pages.worker.engine import Engine
 from pages.worker.question import Question, question
 from pages.worker.request import Request
@@ -19,22 +19,11 @@ if TYPE_CHECKING:
     from eqlin_core.models.prompts import CheckedIds
     from eqlin_core.progress import Progress
     from eqlin_core.runs.steering import OperatorFile, SteeringGrid, Text
-    from eqlin_core.runs.values import Row
     from eqlin_core.steering.operators import SteeringOperator
 
 KEPT_OPERATORS = 6
 # The share of a grid's time that goes into its operators, of which there are one or two.
 OPERATOR_PART = 0.35
-
-
-@dataclass(frozen=True)
-class Guide:
-    """Where a concept lives: for each depth the read-out, and the log-probability of what the concept leads to."""
-
-    concept: str
-    reads: list[Row]
-    log_probability: list[float]
-    said: str
 
 
 @question("the steered texts")

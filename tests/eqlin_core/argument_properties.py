@@ -137,7 +137,9 @@ def test_files_of_any_name_are_written_and_read_or_refused(public: list[Call], n
         path = f"{folder}/{name.replace('/', '').replace('..', '')}x"
         _, error = outcome(lambda: eq.save_run(run, path))
         if error is None:
-            assert eq.load_run(path).tokens == run.tokens
+            read = eq.load_run(path)
+            assert isinstance(read, eq.TokenRun)
+            assert read.tokens == run.tokens
         else:
             assert is_sentence(str(error))
             assert os.listdir(folder) == []

@@ -21,11 +21,14 @@ from hypothesis.extra import numpy as hnp
 
 from eqlin_core.errors import EqlinError
 from eqlin_core.runs.files import load_run, save_run
-from eqlin_core.runs.prompt import TokenRun
+from eqlin_core.runs.layers import SweepRun
+from eqlin_core.runs.prompt import SpectrumRun, TokenRun
 from eqlin_core.runs.reading import check_object
+from eqlin_core.runs.steering import SteeringGrid
 from tests import profiles  # noqa: F401 - chosen when it is imported
-from tests.eqlin_core.runs.test_files import same
+from tests.eqlin_core.runs.file_cases import same, steering_grid
 from tests.pages.run_cases import D, spectrum_run, token_run
+from tests.pages.sweep.layer_cases import sweep_run
 
 TEXTS = st.text(st.characters(exclude_categories=()), max_size=20)
 NUMBERS = st.floats() | st.integers(-(2**70), 2**70)
@@ -50,7 +53,12 @@ def file_of(run: Any) -> bytes:
         return (Path(folder) / "run.npz").read_bytes()
 
 
-RUNS = {"tokens": token_run(), "spectra": spectrum_run(token_run())}
+RUNS = {
+    "tokens": token_run(),
+    "spectra": spectrum_run(token_run()),
+    "layers": sweep_run(),
+    "steering": steering_grid(),
+}
 FILES = {name: file_of(run) for name, run in RUNS.items()}
 MEMBERS = {name: dict(np.load(io.BytesIO(content))) for name, content in FILES.items()}
 either = st.sampled_from(sorted(FILES))
@@ -70,8 +78,17 @@ def read(content: bytes) -> Any:
             return None
     check_object(run)
     repr(run)
-    run._repr_html_()
-    assert run.key.convention.words
+    if not isinstance(run, SteeringGrid):
+        assert isinstance(run, TokenRun | SpectrumRun | SweepRun)
+        assert run.key.convention.words
+    if isinstance(run, SweepRun):
+        assert run.cosines_with_last("layer", 0).shape == run.stable_rank[:, 0].shape
+        assert run.reads("v", 0, run.kinds[-1], len(run.tokens), 0)
+    elif isinstance(run, SteeringGrid):
+        assert run.unsteered < len(run.texts)
+        repr(run.breaks_down)
+    else:
+        run._repr_html_()
     if isinstance(run, TokenRun):
         with np.errstate(all="ignore"):
             assert all(len(run.split(target.row)[0]) == len(run.tokens) for target in run.targets)

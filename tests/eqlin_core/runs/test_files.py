@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tracemalloc
 import zipfile
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +18,17 @@ import pytest
 
 from eqlin_core import EqlinError, disk
 from eqlin_core.runs import files
+from eqlin_core.runs.deletion import LeaveOneOutRun
 from eqlin_core.runs.files import RunStore, load_run, save_run
+from eqlin_core.runs.kinds import RUNS
+from eqlin_core.runs.matrix import Line
 from eqlin_core.runs.prompt import TokenRun
-from tests.pages.run_cases import LEAKING, spectrum_run, token_run
+from eqlin_core.runs.ranks import JointRun, RankRun
+from eqlin_core.runs.steering import Guide, Measured
+from tests.eqlin_core.runs.file_cases import every_run, matrix_run, same, steering_grid
+from tests.pages.run_cases import LEAKING, D, spectrum_run, token_run
+from tests.pages.sweep.layer_cases import heads_run, sweep_run
 from tests.profiles import passes_alone
-
-
-def same(one: Any, other: Any) -> bool:
-    """Equal to the last bit, in type as well."""
-    if type(one) is not type(other):
-        return False
-    if is_dataclass(one):
-        return all(same(getattr(one, f.name), getattr(other, f.name)) for f in fields(one))
-    if isinstance(one, np.ndarray):
-        return one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(same, one, other))
-    return one == other
 
 
 @pytest.mark.parametrize("prompt", ["The bridge", "", 'emoji \U0001f30a, a quote " and \n'])
@@ -43,6 +37,53 @@ def test_a_run_is_the_same_after_reading(tmp_path: Path, prompt: str) -> None:
     for run in (tokens, spectrum_run(tokens), replace(tokens, exactness=None, complete=False)):
         save_run(run, tmp_path / "run.npz")
         assert same(load_run(tmp_path / "run.npz"), run)
+
+
+def test_every_kind_of_result_has_a_file_and_is_the_same_after_reading(tmp_path: Path) -> None:
+    runs = every_run()
+    assert {type(run) for run in runs} == set(RUNS)
+    for run in runs:
+        save_run(run, tmp_path / "run.npz")
+        assert same(load_run(tmp_path / "run.npz"), run), type(run)
+
+
+def test_what_stands_twice_in_a_run_is_written_once(tmp_path: Path) -> None:
+    run = token_run()
+    sizes = []
+    for inputs in (run.contributions, run.contributions + 1):
+        save_run(replace(run, inputs=inputs), tmp_path / "run.npz")
+        back = load_run(tmp_path / "run.npz")
+        assert isinstance(back, TokenRun)
+        assert np.array_equal(back.inputs, inputs)
+        sizes.append((tmp_path / "run.npz").stat().st_size)
+    assert sizes[1] - sizes[0] >= inputs.nbytes // 2
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        replace(sweep_run(), names={}),
+        replace(sweep_run(), kinds=("attn", "mlp", "mlp")),
+        replace(sweep_run(), tokens=["one"]),
+        replace(heads_run((0, 3)), ids=(0,)),
+        replace(matrix_run(), rows=[Line(D, 1.0, [])]),
+        replace(matrix_run(), whole=replace(matrix_run().whole, block=(1, 2))),
+        replace(matrix_run(), whole=replace(matrix_run().whole, block=(0, 2))),
+        replace(steering_grid(), texts=[]),
+        replace(steering_grid(), strengths=[(0.0,)], texts=steering_grid().texts[:1]),
+        replace(steering_grid(), control=None, measured=Measured(*[np.zeros(3)] * 3)),
+        replace(steering_grid(), plan=replace(steering_grid().plan, gated_path="sideways")),
+        Guide("bay", [], [-0.5], " bay"),
+        *(replace(run, true_top=[]) for run in every_run() if isinstance(run, RankRun)),
+        *(replace(run, keeps=D) for run in every_run() if isinstance(run, RankRun)),
+        *(replace(run, main=run.main + 1) for run in every_run() if isinstance(run, JointRun)),
+        *(replace(run, target_ids=[0]) for run in every_run() if isinstance(run, LeaveOneOutRun)),
+    ],
+)
+def test_a_result_that_does_not_go_together_is_refused(tmp_path: Path, run: Any) -> None:
+    save_run(run, tmp_path / "run.npz")
+    with pytest.raises(EqlinError, match="holds no run of eqlin, or is damaged"):
+        load_run(tmp_path / "run.npz")
 
 
 def test_odd_numbers_and_token_strings_survive(tmp_path: Path) -> None:
@@ -105,7 +146,7 @@ def test_pickled_objects_are_never_read(tmp_path: Path) -> None:
 
 
 def test_hypothesis_finds_no_file_that_ends_raw() -> None:
-    passes_alone("tests/eqlin_core/runs/reading_properties.py", 9)
+    passes_alone("tests/eqlin_core/runs/reading_properties.py", 11)
 
 
 def npy(header: str, data: bytes = b"") -> bytes:
