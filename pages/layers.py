@@ -29,8 +29,8 @@ def page() -> None:
         "Click a cell."
     )
     state = layers()
-    if state.follow(current.shown) and affordable(run):
-        state.ask()
+    if state.follow(current.shown, current.shipped) and affordable(run):
+        state.open()
     state.advance()
     watch(state)
     with st.container():

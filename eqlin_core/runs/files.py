@@ -92,6 +92,10 @@ class RunStore:
             return None
         return run
 
+    def has(self, key: Hashable) -> bool:
+        """Whether there is a file of this key, which was not read."""
+        return self._path(key).exists()
+
     def put(self, key: Hashable, run: Run) -> None:
         """Keep a run, unless it alone would take more than a quarter of the room."""
         path = self._path(key)

@@ -85,6 +85,7 @@ def _view(view: MatrixView) -> Iterator[bool]:
 
 def _sweep(run: SweepRun) -> Iterator[bool]:
     places = run.stable_rank.shape
+    yield 0 < places[0] <= run.n_layers
     yield places[1:] == (len(run.kinds), len(run.tokens) + 1)
     yield len(set(run.kinds)) == len(run.kinds)
     yield "layer" in run.kinds

@@ -13,6 +13,7 @@ from eqlin_core.figures import format_number, visible_token
 from eqlin_core.figures.steered_text import marked_html
 from eqlin_core.figures.steering import depth_guide, steering_forecast, steering_metrics
 from eqlin_core.runs.steering import UNLIKELY, SteeringGrid, Text
+from eqlin_core.version import __version__
 from pages.steered.jobs import file
 from pages.steered.sliders import Choices, shown_strength, strengths
 from pages.steered.state import Steering, steering
@@ -44,6 +45,9 @@ def texts(*, alone: bool = False) -> None:
             )
         )
         with st.container():
+            if now.shipped:
+                here = "." if alone else "; Steer computes it here."
+                st.caption(f"Shipped with eqlin {__version__}, which computed it before{here}")
             if shown.measured is None:
                 st.caption("The metrics of this grid are being computed.")
         if alone:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from eqlin_core.runs.convention import Convention
 from eqlin_core.runs.steering import SteeringGrid, SteeringPlan
 from pages.door.admission import too_long
-from pages.steered.jobs import Guide, grid, guide, text
+from pages.steered.jobs import grid, guide, text
 from pages.visit.jobs import Jobs
 from pages.visit.session import session
 from pages.visit.tab import of_this_tab
@@ -17,7 +17,7 @@ from pages.worker.request import Request
 
 if TYPE_CHECKING:
     from eqlin_core.runs.convention import Convention
-from eqlin_core.runs.steering import Text
+    from eqlin_core.runs.steering import Guide, Text
 
 Asked = tuple[Request, SteeringPlan]
 _GRID, _LIVE = "grid", "live"
@@ -25,11 +25,15 @@ _GRID, _LIVE = "grid", "live"
 
 @dataclass
 class Steering:
-    """The state behind the page in one browser tab."""
+    """The state behind the page in one browser tab.
+
+    ``shipped``: whether what is shown came with eqlin, as it may unless it is asked for once more.
+    """
 
     visitor: str
     asked: Asked | None = None
     shown: SteeringGrid | None = None
+    shipped: bool = True
     source: Request | None = None  # the model of what is shown
     error: str = ""
     stopped: bool = False
@@ -46,10 +50,12 @@ class Steering:
         if refused := too_long(plan.concept, plan.prompt, plan.second):
             self.error = refused
             return
+        asked = (source(), plan)
+        again = asked == self.asked  # who asks once more for what is on the screen wants it computed
         self.jobs.leave_all()
-        self.asked, self.error, self.stopped = (source(), plan), "", False
+        self.asked, self.error, self.stopped = asked, "", False
         self.live_text = None
-        self.jobs.start(_GRID, grid(*self.asked))
+        self.jobs.start(_GRID, grid(*asked), shipped=not again)
         self.jobs.wait(_GRID)
 
     def generate(self, strength: tuple[float, ...]) -> None:
@@ -80,7 +86,7 @@ class Steering:
         if key not in self.guides.snapshots:
             # Two at most: of the concept in the form, and of what is shown.
             self.guides.leave(*list(self.guides.snapshots)[:-1])
-        where: Guide | None = self.guides.look(key, guide(*key)).result
+        where: Guide | None = self.guides.look(key, guide(*key), shipped=self.shipped).result
         return where
 
     @property
@@ -112,6 +118,7 @@ class Steering:
         if stage is None or stage is self.shown:
             return False
         self.shown, self.source = stage, self.asked[0]
+        self.shipped = self.jobs.is_shipped(_GRID)
         return True
 
 

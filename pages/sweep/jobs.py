@@ -28,6 +28,16 @@ def sweep(engine: Engine, progress: Reporter, request: Request, mode: str) -> Sw
     return sweep_run(lin, mode, KEPT_TRIPLETS, progress, early=early)
 
 
+@question("the first maps of all layers")
+def first(engine: Engine, progress: Reporter, request: Request) -> SweepRun:
+    """What the cumulative sweep publishes once all layers are in it. The page takes it only where it is shipped."""
+    from eqlin_core.analysis.layers import sweep_run  # noqa: PLC0415
+
+    published: list[SweepRun] = []
+    sweep_run(engine.linear_map(request, progress), "cumulative", KEPT_TRIPLETS, progress, early=published.append)
+    return published[-1]
+
+
 @question("the heads' contributions", interactive=True)
 def heads(
     engine: Engine, progress: Reporter, request: Request, ids: tuple[int, ...], baseline: str | int = "zero"

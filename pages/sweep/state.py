@@ -7,49 +7,64 @@ from typing import TYPE_CHECKING
 
 from eqlin_core.runs.convention import Convention
 from eqlin_core.runs.split import Split
-from pages.sweep.jobs import heads, sweep
+from pages.sweep.jobs import first, heads, sweep
 from pages.visit.jobs import Jobs
 from pages.visit.session import session
 from pages.visit.tab import of_this_tab
+from pages.worker import analysis
 from pages.worker.request import Request
 
 if TYPE_CHECKING:
     from eqlin_core.runs.layers import HeadsRun, SweepRun
 
 MODES = ("cumulative", "layerwise")
-_HEADS = "heads"
+_FIRST, _HEADS, _MODEL = "first", "heads", "model"
 
 
 @dataclass
 class Layers:
-    """The state behind the page in one browser tab; results belong to ``request``."""
+    """The state behind the page in one browser tab; results belong to ``request``.
+
+    ``shipped``: whether the analysis that they belong to came with eqlin. Then what the page opens with may have, too.
+    """
 
     visitor: str
     request: Request | None = None
+    shipped: bool = False
     sweeps: dict[str, SweepRun] = field(default_factory=dict)
     first: SweepRun | None = None  # what is there of the first sweep while it is computed
     heads: HeadsRun | None = None
     heads_by: tuple[Convention, str | int] | None = None  # the map and the baseline that they were asked for
     error: str = ""
     stopped: bool = False
-    jobs: Jobs = field(init=False)  # by mode, and "heads"
+    jobs: Jobs = field(init=False)  # by mode, and beside the modes those above
 
     def __post_init__(self) -> None:
         self.jobs = Jobs(self.visitor)
 
-    def follow(self, request: Request) -> bool:
-        """Turn to another request; True when it is another one, whose results are still to be asked for."""
-        if request == self.request:
+    def follow(self, request: Request, shipped: bool = False) -> bool:
+        """Turn to another analysis; True when it is another one, whose results are still to be asked for."""
+        if (request, shipped) == (self.request, self.shipped):
             return False
         self.jobs.leave_all()
-        self.request, self.sweeps, self.first, self.heads = request, {}, None, None
+        self.request, self.shipped, self.sweeps, self.first, self.heads = request, shipped, {}, None, None
         self.error, self.stopped = "", False
         return True
+
+    def open(self) -> None:
+        """Start both sweeps; where what the page opens with is shipped, only once the model is there."""
+        assert self.request is not None
+        if not (self.shipped and self.jobs.take_shipped(_FIRST, first(self.request))):
+            self.ask()
+            return
+        self.jobs.start(_MODEL, analysis.ready(self.request))
+        self.advance()
 
     def ask(self) -> None:
         """Start both sweeps, the cumulative one first; what is finished is not computed again."""
         assert self.request is not None
         self.error, self.stopped = "", False
+        self.jobs.leave(_MODEL)
         for mode in MODES:
             if mode not in self.sweeps and mode not in self.jobs.under_way:
                 self.jobs.start(mode, sweep(self.request, mode))
@@ -64,7 +79,8 @@ class Layers:
         there = self.heads is not None and set(ids) <= set(self.heads.ids)
         if there or self.error or _HEADS in self.jobs.under_way:
             return
-        self.jobs.start(_HEADS, heads(self.request.by(split.convention), ids, split.baseline))
+        asked = heads(self.request.by(split.convention), ids, split.baseline)
+        self.jobs.start(_HEADS, asked, shipped=self.shipped)
         self._wait(_HEADS)
 
     def advance(self) -> bool:
@@ -72,13 +88,17 @@ class Layers:
         ended = self.jobs.advance()
         for name, job in ended.items():
             if job.state == "failed":
-                self.error = job.error
+                self.error = self.error if name == _MODEL else job.error  # without a model the sweeps wait for a click
             elif job.state == "cancelled":
                 self.stopped = True
+            elif name == _FIRST:
+                self.first = job.result
             elif name == _HEADS:
                 self.heads = job.result
-            else:
+            elif name != _MODEL:
                 self.sweeps[str(name)] = job.result
+        if _MODEL in ended and ended[_MODEL].state == "done":
+            self.ask()
         return self._preview() or bool(ended)
 
     @property
@@ -87,10 +107,10 @@ class Layers:
         return self.sweeps or ({MODES[0]: self.first} if self.first is not None else {})
 
     def _preview(self) -> bool:
-        """Take in what is there of the first sweep. True when it is new."""
+        """Take in what is there of the first sweep, where it is more than before. True when it is."""
         under_way = self.jobs.under_way.get(MODES[0])
         there = None if under_way is None else under_way.partial.get("first")
-        if there is None or there is self.first:
+        if there is None or (self.first is not None and len(there.errors) <= len(self.first.errors)):
             return False
         self.first = there
         return True

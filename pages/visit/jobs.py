@@ -18,24 +18,42 @@ class Jobs:
     """What one visitor asks of the worker under a few names, one question each.
 
     A job is under way until its end has been taken in: `advance` gives what has ended since the last look, once;
-    `look` gives what stands under a name, as often as it is drawn.
+    `look` gives what stands under a name, as often as it is drawn. An answer that is `shipped` will do only where that
+    is said, because the page then has to say so.
     """
 
     def __init__(self, visitor: str) -> None:
         self.visitor = visitor
         self._jobs: dict[Hashable, Job] = {}
         self._open: set[Hashable] = set()  # names of jobs whose end has not been taken in
+        self._shipped: set[Hashable] = set()  # names of jobs whose answer was not computed here
 
-    def start(self, name: Hashable, question: Question[Any]) -> None:
+    def start(self, name: Hashable, question: Question[Any], *, shipped: bool = False) -> None:
         """Ask anew; what was asked under this name before is given up."""
-        self.leave(name)
-        self._jobs[name] = engine().submit(question, self.visitor)
-        self._open.add(name)
+        if not (shipped and self.take_shipped(name, question)):
+            self.leave(name)
+            self._jobs[name] = engine().submit(question, self.visitor)
+            self._open.add(name)
 
-    def look(self, name: Hashable, question: Question[Any]) -> Snapshot:
+    def take_shipped(self, name: Hashable, question: Question[Any]) -> bool:
+        """Let the answer that is shipped stand under this name. False, and nothing is done, where none is."""
+        found = engine().shipped(question, self.visitor)
+        if found is not None:
+            self.leave(name)
+            self._jobs[name] = found
+            self._open.add(name)
+            self._shipped.add(name)
+        return found is not None
+
+    def is_shipped(self, name: Hashable) -> bool:
+        """Whether what stands under this name is an answer that is shipped."""
+        return name in self._shipped
+
+    def look(self, name: Hashable, question: Question[Any], *, shipped: bool = False) -> Snapshot:
         """How this question stands; it is asked, and waited for a moment, unless it stands under this name already."""
-        if name not in self._jobs or self._jobs[name].key != question.key:
-            self.start(name, question)
+        stands = name in self._jobs and self._jobs[name].key == question.key
+        if not stands or (self.is_shipped(name) and not shipped):
+            self.start(name, question, shipped=shipped)
             self.wait(name)
         snapshot = self._jobs[name].snapshot(self.visitor)
         if snapshot.finished:
@@ -62,6 +80,7 @@ class Jobs:
         """Give up what was asked under these names: it is stopped and forgotten."""
         for name in names:
             self._open.discard(name)
+            self._shipped.discard(name)
             if name in self._jobs:
                 self._jobs.pop(name).cancel(self.visitor)
 

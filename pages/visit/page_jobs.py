@@ -20,9 +20,12 @@ class PageJobs:
         self._drawn: set[str] = set()  # names of what the page wants that is drawn now
 
     def want(self, name: str, question: Question[Answer]) -> Answer | None:
-        """The answer, drawn in the place called ``name``; None while there is none. It is waited for a moment."""
+        """The answer, drawn in the place called ``name``; None while there is none. It is waited for a moment.
+
+        Beside an analysis that is shipped it may be shipped as well: the strip says it of the whole page.
+        """
         self._drawn.add(name)
-        answer: Answer | None = self.jobs.look(name, question).result
+        answer: Answer | None = self.jobs.look(name, question, shipped=session().shipped).result
         return answer
 
     def begin(self) -> None:

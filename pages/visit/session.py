@@ -66,7 +66,7 @@ class Session:
         self.asked, self.error, self.cancelled, self.fresh = request, "", False, again
         self.jobs.start("tokens", analysis.tokens(request, again))
         self.jobs.start("split", self._question(request))
-        self.jobs.start("spectra", analysis.spectra(request, again))
+        self.jobs.start("spectra", analysis.spectra(request, again), shipped=not again)
         self.lookups.leave_all()
         self.jobs.take_others_off()
         if self.jobs.wait("tokens"):
@@ -131,6 +131,11 @@ class Session:
         """Whether what is on the screen was read from a file."""
         return self.tokens is not None and self.tokens.saved
 
+    @property
+    def shipped(self) -> bool:
+        """Whether what is on the screen came with eqlin, which the strip says."""
+        return self.tokens is not None and bool(self.tokens.shipped)
+
     def resume(self) -> None:
         """Ask again for what was cancelled; what had been finished is not computed again."""
         if self.asked is not None:
@@ -162,6 +167,9 @@ class Session:
             if self.shown != self.asked:
                 self.spectra = self.early = None
             self.shown, self.tokens = self.asked, ended.result
+            spectra = self.jobs.snapshots["spectra"]  # those that are shipped have ended before
+            if spectra.state == "done":
+                self.spectra, self.early = spectra.result, None
         elif self.shown == self.asked:
             self.spectra, self.early = ended.result, None
         return True

@@ -22,7 +22,7 @@ _MODELS = "the models"
 class Engine:
     """One worker, and the models with their linear maps, which only the work of a question touches, on its thread.
 
-    Only ``submit`` and ``damage`` are for the pages.
+    Only ``submit``, ``shipped`` and ``damage`` are for the pages.
     """
 
     def __init__(self) -> None:
@@ -43,6 +43,11 @@ class Engine:
         return self.worker.submit(
             question.key, work, label=question.label, visitor=visitor, interactive=question.interactive
         )
+
+    def shipped(self, question: Question[Any], visitor: str) -> Job | None:
+        """A job that has ended in the answer that is shipped, read here and now; None where none is."""
+        answer = self.saved.shipped(question)
+        return None if answer is None else self.worker.ended(question.key, answer, question.label, visitor)
 
     def linear_map(self, request: Request, progress: Reporter) -> LinearMap:
         """The map of the request: one of the last made, or a new one, of which only the network is recorded.

@@ -5,21 +5,22 @@ Those of the example prompts are shipped with the app, computed by itself; other
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Hashable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from eqlin_core.errors import EqlinError
 from eqlin_core.models.bundled import REVISION
-from eqlin_core.runs.files import RunStore, load_run
+from eqlin_core.runs.files import RunStore
+from eqlin_core.runs.kinds import Run
 from eqlin_core.runs.prompt import SpectrumRun, TokenRun
 from eqlin_core.version import __version__
+from pages.worker.question import Question
 from pages.worker.request import DEFAULT_MODEL, Request
+from pages.worker.shipped import shipped, shipped_tokens
 
 SWITCH = "EQLIN_SAVED_RUNS"
-SHIPPED = Path(__file__).with_name("examples")
 
 
 class SavedAnalyses:
@@ -40,14 +41,14 @@ class SavedAnalyses:
         run = self._store.get(self._key("tokens", request, baseline))
         if isinstance(run, TokenRun):
             return replace(run, saved=True)
-        run = shipped("tokens", request, baseline)
-        return replace(run, saved=True, shipped=__version__) if isinstance(run, TokenRun) else None
+        run = shipped_tokens(request, baseline)
+        return None if run is None else replace(run, saved=True, shipped=__version__)
 
     def spectra(self, request: Request) -> SpectrumRun | None:
-        """The spectra of this request as they were computed before; None without any."""
+        """The spectra of this request as they were computed here before; None without any."""
         if not self._covers(request):
             return None
-        run = self._store.get(self._key("spectra", request)) or shipped("spectra", request)
+        run = self._store.get(self._key("spectra", request))
         return run if isinstance(run, SpectrumRun) else None
 
     def keep(self, name: str, request: Request, run: TokenRun | SpectrumRun) -> None:
@@ -56,24 +57,16 @@ class SavedAnalyses:
             baseline = run.baseline if isinstance(run, TokenRun) else "zero"
             self._store.put(self._key(name, request, baseline), run)
 
+    def shipped(self, question: Question[Any]) -> Run | None:
+        """The answer that is shipped; None where none is, or what it is about was analysed here and is shown so."""
+        about = question.about
+        if not isinstance(about, Request) or not self._covers(about) or self._store.has(self._key("tokens", about)):
+            return None
+        return shipped(question.key)
+
     def _covers(self, request: Request) -> bool:
         return request.model == DEFAULT_MODEL and self._place != "0"
 
     @staticmethod
     def _key(name: str, request: Request, baseline: str | int = "zero") -> tuple[Hashable, ...]:
         return (name, REVISION, request, baseline)
-
-
-def shipped(name: str, request: Request, baseline: str | int = "zero") -> TokenRun | SpectrumRun | None:
-    """What is shipped of this request, by a test the same as what is computed; None where nothing is."""
-    place = shipped_file(name, request, baseline)
-    try:
-        return load_run(place) if place.is_file() else None
-    except EqlinError:  # damaged on the disk: it is computed
-        return None
-
-
-def shipped_file(name: str, request: Request, baseline: str | int = "zero") -> Path:
-    """Where the answer to this question is shipped, if it is."""
-    key = repr((name, REVISION, request.prompt, request.dtype, request.convention, request.begin, baseline))
-    return SHIPPED / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"

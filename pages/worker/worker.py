@@ -31,6 +31,7 @@ ABSENCE_SECONDS = 90.0
 # A browser whose connection broke comes back within a moment; one that was reloaded comes back as another visitor.
 RETURN_SECONDS = 5.0
 CACHE_BYTES = 1 << 30
+_CLOSED = "The worker was shut down; restart the app."
 
 
 class Reporter:
@@ -62,14 +63,14 @@ class Reporter:
 
 
 class Job:
-    """A computation asked for by one or more visitors. Made by `Worker.submit` only."""
+    """A computation asked for by one or more visitors. Made by `Worker.submit` and `Worker.ended` only."""
 
     def __init__(
-        self, worker: Worker, key: Hashable, function: Callable[[Reporter], Any], label: str, interactive: bool
+        self, worker: Worker, key: Hashable, function: Callable[[Reporter], Any] | None, label: str, interactive: bool
     ) -> None:
         self.key, self.label = key, label
         self._worker = worker
-        self._function: Callable[[Reporter], Any] | None = function
+        self._function = function
         self._visitors: set[str] = set()
         self._left: set[str] = set()
         self._ticket = worker._schedule.enter(self._visitors, interactive)
@@ -152,7 +153,7 @@ class Worker:
         """
         with self._lock:
             if self._closed:
-                raise EqlinError("The worker was shut down; restart the app.")
+                raise EqlinError(_CLOSED)
             self._last_seen[visitor] = self._clock()
             self._schedule.arrive(visitor)
             if key in self._done:
@@ -169,6 +170,23 @@ class Worker:
             job._visitors.add(visitor)
             self.reap()
             self._dispatch()
+            return job
+
+    def ended(self, key: Hashable, result: Any, label: str, visitor: str) -> Job:
+        """A job that ended in this result before it began: it takes no turn, and whoever submits its key gets another.
+
+        Raises EqlinError after `shutdown`.
+        """
+        with self._lock:
+            if self._closed:
+                raise EqlinError(_CLOSED)
+            self._last_seen[visitor] = self._clock()
+            job = Job(self, key, None, label, True)
+            self._schedule.leave(job._ticket)
+            job._visitors.add(visitor)
+            job._state, job._fraction, job._result = "done", 1.0, result
+            job._ended = self._clock()
+            job._finished.set()
             return job
 
     def queue(self) -> list[Snapshot]:

@@ -120,6 +120,9 @@ class MadeUpEngine:
             interactive=question.interactive,
         )
 
+    def shipped(self, question: Question[Any], visitor: str) -> None:
+        """Nothing came with it."""
+
     def damage(self, request: Request) -> str:
         """What is wrong with the weights on the disk."""
         return self.damaged

@@ -63,6 +63,7 @@ def test_what_stands_twice_in_a_run_is_written_once(tmp_path: Path) -> None:
     "run",
     [
         replace(sweep_run(), names={}),
+        replace(sweep_run(), n_layers=2),
         replace(sweep_run(), kinds=("attn", "mlp", "mlp")),
         replace(sweep_run(), tokens=["one"]),
         replace(heads_run((0, 3)), ids=(0,)),

@@ -29,11 +29,19 @@ def grid(plan: SteeringPlan = PLAN, ids: list[int] | None = None) -> SteeringGri
 
 
 class Answers:
-    """In place of the engine: every grid and every text is what ``work`` gives, every guide is its concept."""
+    """In place of the engine: every grid and every text is what ``work`` gives, every guide is its concept.
+
+    ``comes`` is the grid that is shipped, of its own plan.
+    """
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
         self.work: Callable[[Reporter], Any] = lambda progress: grid()
+        self.comes: SteeringGrid | None = None
+
+    def shipped(self, question: Question[Any], visitor: str) -> Job | None:
+        there = self.comes is not None and self.comes.plan in question.key
+        return self.worker.ended(question.key, self.comes, question.label, visitor) if there else None
 
     def submit(self, question: Question[Any], visitor: str) -> Job:
         name, *asked = question.key
@@ -64,6 +72,22 @@ def test_a_finished_grid_is_shown(jobs: Answers) -> None:
     assert state.shown.plan == PLAN
     assert not state.busy
     assert not state.advance(), "nothing is new any more"
+
+
+def test_a_shipped_grid_is_there_at_once_and_computed_when_it_is_asked_for_once_more(jobs: Answers) -> None:
+    jobs.comes = grid()
+    state = Steering("ada")
+    state.ask(PLAN)
+    state.advance()
+    assert (state.shown, state.shipped, state.busy) == (jobs.comes, True, False)
+    for _ in range(2):
+        state.ask(PLAN)
+        finish(state)
+        assert state.shown is not jobs.comes
+        assert (state.shown, state.shipped) == (grid(), False)
+    state.ask(replace(PLAN, prompt="another"))
+    finish(state)
+    assert not state.shipped
 
 
 def test_a_stage_is_shown_before_the_whole_is_done(jobs: Answers) -> None:

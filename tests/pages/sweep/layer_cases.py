@@ -9,7 +9,6 @@ import numpy as np
 
 from eqlin_core.runs.layers import HeadsRun, SweepRun
 from eqlin_core.runs.prompt import TokenRun
-from pages.sweep.jobs import heads, sweep
 from pages.worker.question import Question
 from pages.worker.request import Request
 from pages.worker.worker import Job, Reporter, Worker
@@ -91,16 +90,24 @@ class MadeUpLayers:
         self.hold: Any = None
         self.failure: Exception | None = None
         self.publishes = False
+        self.comes: set[str] = set()  # the names of questions whose answer is shipped
+        self.model: Any = lambda progress: None  # what loads it
 
     def submit(self, question: Question[Any], visitor: str) -> Job:
-        asked: list[Any] = list(question.key)
-        answers: dict[Any, Any] = {sweep(Request(), "").key[0]: self.sweep, heads(Request(), ()).key[0]: self.heads}
+        name, *asked = question.key
+        answer: Any = getattr(self, str(name).rpartition(".")[2])
         return self.worker.submit(
-            question.key,
-            lambda progress: answers[asked[0]](progress, *asked[1:]),
-            label=question.label,
-            visitor=visitor,
+            question.key, lambda progress: answer(progress, *asked), label=question.label, visitor=visitor
         )
+
+    def shipped(self, question: Question[Any], visitor: str) -> Job | None:
+        name = str(question.key[0]).rpartition(".")[2]
+        answers: dict[str, Any] = {"first": first_run, "heads": lambda: heads_run((0, 1))}
+        there = name in self.comes
+        return self.worker.ended(question.key, answers[name](), question.label, visitor) if there else None
+
+    def ready(self, progress: Reporter, request: Request) -> None:
+        self.model(progress)
 
     def sweep(self, progress: Reporter, request: Request, mode: str) -> SweepRun:
         self.computed.append((request.prompt, mode))

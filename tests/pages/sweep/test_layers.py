@@ -68,7 +68,7 @@ def test_what_the_page_opens_with_is_there_before_the_rest(jobs: MadeUpLayers) -
     jobs.publishes, jobs.hold = True, Gate()
     state = Layers("ada")
     state.follow(BRIDGE)
-    state.ask()
+    state.open()
     assert jobs.hold.entered.wait(5)
     assert state.advance() or state.first is not None
     assert not state.advance(), "it is new once"
@@ -105,6 +105,57 @@ def test_more_layers_take_the_place_of_fewer(jobs: MadeUpLayers) -> None:
     assert state.sweeps == {}
     three.open.set()
     settle(state)
+
+
+def test_what_is_shipped_is_there_at_once_and_the_sweeps_follow_the_model(jobs: MadeUpLayers) -> None:
+    jobs.comes, jobs.model = {"first", "heads"}, Gate()
+    state = Layers("ada")
+    assert state.follow(BRIDGE, shipped=True)
+    state.open()
+    assert state.shown == {"cumulative": state.first}
+    state.ask_heads((0, 1), Split())
+    assert state.heads is not None
+    assert jobs.computed == []
+    rest = Gate()
+
+    def fewer(progress: Reporter) -> None:
+        progress.publish("first", first_run(1))
+        rest(progress)
+
+    jobs.hold = fewer
+    jobs.model.open.set()
+    settle(state)
+    assert rest.entered.wait(5)
+    assert not state.advance(), "more of its layers are there already"
+    assert state.shown["cumulative"].complete
+    rest.open.set()
+    settle(state)
+    assert jobs.computed == [("The bridge", "cumulative"), ("The bridge", "layerwise")]
+    assert not state.follow(BRIDGE, shipped=True)
+    assert state.follow(BRIDGE), "computed here, it is another analysis"
+    assert (state.shown, state.heads) == ({}, None)
+    state.open()
+    state.ask_heads((0, 1), Split())
+    settle(state)
+    assert ("The bridge", (0, 1)) in jobs.computed
+
+
+def test_without_a_model_what_is_shipped_stays_and_the_rest_waits_for_a_click(jobs: MadeUpLayers) -> None:
+    def missing(_progress: object) -> None:
+        raise EqlinError("The package index does not offer it.")
+
+    jobs.comes, jobs.model = {"first"}, missing
+    state = Layers("ada")
+    state.follow(BRIDGE, shipped=True)
+    state.open()
+    settle(state)
+    assert state.first is not None
+    assert (state.error, state.sweeps, jobs.computed) == ("", {}, [])
+    jobs.failure = EqlinError("The package index does not offer it.")
+    state.ask()
+    settle(state)
+    assert state.error == "The package index does not offer it."
+    assert state.shown == {"cumulative": state.first}
 
 
 def test_another_prompt_empties_the_page_and_stops_its_jobs(jobs: MadeUpLayers) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from pages.visit.session import Session
 from pages.worker import analysis
 from pages.worker.request import Request
 from pages.worker.worker import Worker
-from tests.pages.run_cases import MadeUpEngine, give
+from tests.pages.run_cases import MadeUpEngine, give, spectrum_run, token_run
 from tests.pages.worker.worker_cases import Gate
 
 BRIDGE, TOWER = Request("The bridge"), Request("The tower")
@@ -241,6 +242,28 @@ def test_a_saved_run_is_shown_at_once_and_its_model_loaded_afterwards(engine: Ma
     assert engine.submit(analysis.ready(BRIDGE), session.visitor).wait(5)
     session.make_ready()
     assert engine.readied == [BRIDGE], "once"
+
+
+def test_spectra_that_are_there_before_the_contributions_are_not_lost(
+    engine: MadeUpEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = spectrum_run(token_run())
+
+    def shipped(question: Any, visitor: str) -> Any:
+        return engine.worker.ended(question.key, there, question.label, visitor)
+
+    monkeypatch.setattr(engine, "shipped", shipped)
+    other = Gate(deaf=True)  # another visitor's work, which gives way to nobody
+    engine.worker.submit("gate", other, label="the gate", visitor="porter")
+    assert other.entered.wait(5)
+    session = Session("ada")
+    session.ask(BRIDGE)
+    session.advance()
+    assert session.spectra is None, "there is nothing to show them with"
+    other.open.set()
+    settle(session)
+    assert session.spectra is there
+    assert not session.busy
 
 
 def test_asking_for_the_saved_run_on_the_screen_computes_it(engine: MadeUpEngine) -> None:

@@ -19,6 +19,19 @@ def test_a_job_gives_its_result(worker: Worker) -> None:
     assert job.snapshot().fraction == 1.0
 
 
+def test_a_job_that_ended_before_it_began_takes_no_turn_and_is_not_what_others_get(worker: Worker, gate: Gate) -> None:
+    job = worker.ended("sum", 5, "the sum", "ada")
+    assert job.wait(0)
+    assert (job.snapshot("ada").state, job.snapshot("ada").result, job.snapshot().fraction) == ("done", 5, 1.0)
+    assert [waiting.label for waiting in worker.queue()] == ["the gate"]
+    assert not job.cancel("ada")
+    other = submit(worker, "sum", giving(6))
+    assert other is not job
+    gate.open.set()
+    assert result_of(other) == 6
+    assert job.snapshot("ada").result == 5
+
+
 def test_every_job_runs_on_the_same_thread_and_never_on_the_callers(worker: Worker) -> None:
     threads = {result_of(submit(worker, str(i), lambda _: threading.get_ident())) for i in range(5)}
     assert len(threads) == 1
