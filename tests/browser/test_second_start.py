@@ -1,4 +1,4 @@
-"""What is there before anything is computed: the shipped example, and the analyses of the start before."""
+"""What is there before anything is computed: what is shipped, and the analyses of the start before."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tests.browser.analysis import (
     analyse,
     ask,
     chips,
+    errors,
     facts,
     open_page_named,
     traces,
@@ -24,6 +25,14 @@ from tests.browser.server import running_app
 from tests.browser.visit import visit, wait_finished, wait_idle
 
 SAVED, EXAMPLE = "saved", "example"
+# Of every page charts of what it asks for, those that come last among them.
+LAST_CHARTS = {
+    "Tokens": ("leave-one-out", "other-maps"),
+    "Spectra": ("singular-values", "rank-chart", "joint-targets"),
+    "Matrix": ("line-norms-0", "reconstruction-errors"),
+    "Layers": ("layer-table", "direct-layers"),
+    "Steering": ("steering-metrics", "depth-guide"),
+}
 OWN = "The tunnel under London is the"  # no example, so nothing of it is shipped
 
 
@@ -64,19 +73,29 @@ def test_a_second_start_opens_on_the_saved_analysis_and_computes_on_request(chro
     assert problems == []
 
 
-def test_the_first_start_shows_the_example_without_a_model_or_a_network_and_says_what_is_missing(
+def test_the_first_start_shows_every_page_without_a_model_or_a_network_and_says_what_is_missing(
     chromium: Browser, tmp_path: Path
 ) -> None:
     nothing = {"EQLIN_CACHE": str(tmp_path / "cache"), "EQLIN_SAVED_RUNS": str(tmp_path / "runs"), "PIP_NO_INDEX": "1"}
+    problems: list[str] = []
     with running_app(environment=nothing | {"PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": os.devnull}) as app:
-        page = visit(chromium, app.url)
+        page = visit(chromium, app.url, problems=problems)
         wait_for_tokens(page, 7)
         assert chips(page)[:3] == ["The", "·bridge", "·out"]
-        assert facts(page)[EXAMPLE].startswith("shipped with ")
-        wait_finished(page)
+        for name, charts in LAST_CHARTS.items():
+            open_page_named(page, name)
+            for key in charts:
+                assert traces(page, key), f"{key} on {name}"
+            assert facts(page)[EXAMPLE].startswith("shipped with ")
+            wait_finished(page)  # what asks for the model has failed by now
+            assert errors(page) == []
+            assert all(traces(page, key) for key in charts), "what was there stays"
+        expect(page.get_by_text("Shipped with eqlin ")).to_be_visible()
+        open_page_named(page, "Layers")
         missing = page.get_by_text("package index does not offer")
+        expect(missing).to_have_count(0)
+        page.get_by_role("button", name="Compute the layers").click()
         expect(missing.first).to_be_visible(timeout=PATIENT)
-        assert traces(page, "waterfall")[0]["y"], "what was there stays"
-        open_page_named(page, "Spectra")
-        assert len(traces(page, "singular-values")) >= 7
+        assert traces(page, "layer-table"), "what was there stays"
         page.context.close()
+    assert problems == []
