@@ -1,16 +1,20 @@
 """Page Layers: how the prediction forms, layer by layer."""
 
+from functools import partial
+
 import streamlit as st
 
 from pages.frame.entry import through_app
-from pages.sweep.charts import charts
+from pages.sweep.charts import first_read, path, spectra
 from pages.sweep.heads import heads
 from pages.sweep.state import layers
 from pages.sweep.table import choices, read_out
 from pages.sweep.watch import affordable, watch
 from pages.visit.session import session
 from pages.widgets.explained import as_kind, choose
+from pages.widgets.heading import heading
 from pages.widgets.nothing_yet import nothing_yet
+from pages.widgets.tabs import tabs
 
 through_app(__file__)
 
@@ -23,23 +27,29 @@ def page() -> None:
         nothing_yet("the layers")
         return
 
-    st.caption(
-        "The map can end at any layer: at what a block puts out, or at what its attention or its MLP adds to the "
-        "residual stream. Each cell shows what the map of one input token writes there, read through the final norm. "
-        "Click a cell."
+    heading(
+        "Where does it arise?",
+        "Each head and each MLP writes a part of the logit: the first picture. The map can also end at any layer: the "
+        "tabs show what each input token's map writes there, read through the final norm.",
     )
     state = layers()
     if state.follow(current.shown, current.shipped) and affordable(run):
         state.open()
     state.advance()
     watch(state)
+    heads(state, run, as_kind(choose(run), current.split.target, run))
     with st.container():
         chosen = choices(state.shown, run)
-        if chosen is not None:
-            read_out(chosen, run)
-            if chosen.sweep.complete:
-                charts(chosen, state.shown, run)
-    heads(state, run, as_kind(choose(run), current.split.target, run))
+        if chosen is None:
+            return
+        parts = {"Read-outs": partial(read_out, chosen, run)}
+        if chosen.sweep.complete:
+            parts |= {
+                "Spectra": partial(spectra, chosen, state.shown),
+                "The way to the last layer": partial(path, chosen),
+                "When a token is read": partial(first_read, chosen, run),
+            }
+        tabs("layer_tab", parts)
 
 
 page()

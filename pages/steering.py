@@ -3,11 +3,12 @@
 import streamlit as st
 
 from pages.frame.entry import through_app
-from pages.steered.form import form
-from pages.steered.results import charts, texts
+from pages.steered.form import form, step_back
+from pages.steered.results import texts
 from pages.steered.state import steering
 from pages.steered.watch import watch
 from pages.visit.session import session
+from pages.widgets.heading import heading
 from pages.widgets.nothing_yet import nothing_yet
 
 through_app(__file__)
@@ -15,10 +16,12 @@ through_app(__file__)
 
 def page() -> None:
     """Draw the page, or what to do while there is nothing to draw."""
-    st.caption(
+    heading(
+        "What can it do?",
         "The map of the concept's words is applied to every word of the new prompt, and the result pushes the model "
-        "while it writes. The slider sets how hard."
+        "while it writes. The slider sets how hard.",
     )
+    step_back()
     run = session().tokens
     if run is None:
         nothing_yet("the steered texts", "The model is being loaded. Then")
@@ -32,7 +35,6 @@ def page() -> None:
     watch(state)
     if state.shown is not None and not state.streaming:
         texts()
-        charts(state, state.shown)
     elif not state.busy and not state.error:
         st.info("Choose a preset, or type a concept and a prompt, and choose Steer.")
 

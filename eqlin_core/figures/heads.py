@@ -13,7 +13,7 @@ from .layout import BAR, base_layout, colour_bar, hover_tokens, token_axis, toke
 from .palette import MONO, Theme, diverging_scale, look, signed_colours
 from .tokens import symmetric_range
 
-ROW_HEIGHT = 20
+ROW_HEIGHT = 18
 NUMBERS = 400  # cells up to which the numbers are printed
 
 

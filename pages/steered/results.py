@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from pages.steered.state import Steering, steering
 from pages.widgets.charts import download, show
 from pages.widgets.downloads import download_answer
 from pages.widgets.facts import code, fact, strip_of
+from pages.widgets.tabs import tabs
 from pages.widgets.theme import theme
 
 # The table of strengths, in pixels: a text of 24 tokens and all 21 rows of a grid are seen whole, at 1280 pixels too.
@@ -27,7 +30,7 @@ NUMBER_WIDTH, TEXT_WIDTH, ROW_HEIGHT, HEADER_HEIGHT, TABLE_ROWS = 64, 660, 28, 3
 
 
 def texts(*, alone: bool = False) -> None:
-    """The slider, both texts, and unless ``alone`` the chart that follows the slider, in a fragment of their own."""
+    """The slider and both texts, and unless ``alone`` what is known of them in tabs; in a fragment of their own."""
 
     @st.fragment
     def explore() -> None:
@@ -50,29 +53,23 @@ def texts(*, alone: bool = False) -> None:
                 st.caption(f"Shipped with eqlin {__version__}, which computed it before{here}")
             if shown.measured is None:
                 st.caption("The metrics of this grid are being computed.")
-        if alone:
-            return
-        _between(now, shown)
-        if len(shown.strengths[row]) == 1:
-            _chart(shown, shown.strengths[row][0])
+        if not alone:
+            _between(now, shown)
+            tabs("about", _parts(now, shown, row))
 
     explore()
 
 
-def charts(state: Steering, grid: SteeringGrid) -> None:
-    """What does not follow the slider: forecast, operator, table."""
-    left, right = st.columns(2, gap="large")
-    two = len(grid.strengths[0]) == 2
-    with left:
-        if two:
-            _guide(state, grid)
-        else:
-            _forecast(grid)
-    with right:
-        if not two:
-            _guide(state, grid)
-        _operators(state, grid)
-    _table(grid)
+def _parts(state: Steering, grid: SteeringGrid, row: int) -> dict[str, Callable[[], None]]:
+    """The tabs under the texts, by name."""
+    parts: dict[str, Callable[[], None]] = {}
+    if len(grid.strengths[0]) == 1:
+        parts["What the strength does"] = partial(_chart, grid, grid.strengths[row][0])
+        parts["Forecast"] = partial(_forecast, grid)
+    parts["Where the concept lives"] = partial(_guide, state, grid)
+    parts["Operator"] = partial(_operators, state, grid)
+    parts["Every strength"] = partial(_table, grid)
+    return parts
 
 
 def _text(grid: SteeringGrid, text: Text, own: Text) -> str:
@@ -115,6 +112,7 @@ def _between(state: Steering, grid: SteeringGrid) -> None:
 
 def _chart(grid: SteeringGrid, position: float) -> None:
     if grid.measured is None:
+        st.caption("It appears here once the metrics are computed.")
         return
     measured, control = grid.measured, grid.control
     # The interpolation is unsteered at 1: its smallest strength of a token says nothing.
@@ -151,6 +149,7 @@ def _breakdown(grid: SteeringGrid) -> str:
 def _forecast(grid: SteeringGrid) -> None:
     forecast = grid.forecast
     if forecast is None:
+        st.caption("It appears here once it is computed.")
         return
     st.header("Forecast and reality")
     show(
@@ -177,6 +176,7 @@ def _guide(state: Steering, grid: SteeringGrid) -> None:
         concept, depth = (grid.operators[0].concept, grid.operators[0].layers) if grid.operators else ("", 0)
     guide = state.guide(concept)
     if guide is None or guide.concept != concept:
+        st.caption("It appears here in a moment.")
         return
     st.header("Where the concept lives")
     show(

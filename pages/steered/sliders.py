@@ -112,6 +112,7 @@ _CSS = """
   background: var(--st-primary-color); }
 .eq-sliders input:focus-visible { outline: 2px solid var(--st-primary-color); outline-offset: 3px; border-radius: 3px; }
 .eq-texts { display: grid; grid-template-columns: 1fr 1fr; gap: 3rem; margin-bottom: 0.8rem; }
+.eq-texts section > div { min-height: 7.2rem; max-height: 14rem; overflow-y: auto; }
 .eq-texts h2 { margin: 0 0 0.3rem; }
 """
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 WITHIN = (1, 3, 8)
 
 
-def charts(chosen: Chosen, sweeps: Mapping[str, SweepRun], run: TokenRun) -> None:
-    """Draw them for the column of the open cell."""
+def spectra(chosen: Chosen, sweeps: Mapping[str, SweepRun]) -> None:
+    """The singular values and the stable ranks of the open cell's column, at every layer."""
     name = visible_column(chosen)
     left, right = st.columns(2, gap="medium")
     with left:
@@ -43,19 +43,21 @@ def charts(chosen: Chosen, sweeps: Mapping[str, SweepRun], run: TokenRun) -> Non
             "layer-ranks",
             f"‖J‖² / σ₁², from the exact Frobenius norm ({chosen.sweep.key.dtype}).",
         )
-    left, right = st.columns(2, gap="medium")
-    with left:
-        st.header(f"The way to the last layer, {name}")
-        show(
-            figures.layer_path(chosen.sweep.path(chosen.kind, chosen.column), name=name, theme=theme()),
-            "layer-path",
-            f"u₁ ends at (1, 0) and u₂ at (0, 1) when the map ends at the block output ({chosen.sweep.key.dtype}).",
-        )
-    with right:
-        _first(chosen, run)
 
 
-def _first(chosen: Chosen, run: TokenRun) -> None:
+def path(chosen: Chosen) -> None:
+    """How u₁ and u₂ of the open cell's column turn towards those of the last layer."""
+    name = visible_column(chosen)
+    st.header(f"The way to the last layer, {name}")
+    show(
+        figures.layer_path(chosen.sweep.path(chosen.kind, chosen.column), name=name, theme=theme()),
+        "layer-path",
+        f"u₁ ends at (1, 0) and u₂ at (0, 1) when the map ends at the block output ({chosen.sweep.key.dtype}).",
+    )
+
+
+def first_read(chosen: Chosen, run: TokenRun) -> None:
+    """The first layer at which each column's u reads as a token."""
     sweep = chosen.sweep
     st.header("When a token becomes the read-out")
     ids = list(dict.fromkeys([run.targets[0].token_id, *sweep.read_tokens(chosen.kind, chosen.triplet)]))

@@ -35,7 +35,7 @@ SIZE, SPREAD, TURN, EFFECT, OWN = (
     "cosine of v with x",
 )
 QUANTITIES = (SIZE, SPREAD, TURN, EFFECT, OWN)
-_TABLE = "layer-table"
+_TABLE, _CELL = "layer-table", "cell"
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,8 @@ def choices(sweeps: Mapping[str, SweepRun], run: TokenRun) -> Chosen | None:
             so_far = f"{counted(there, 'triplet')} of each map to the {KIND_NAMES[sweep.kinds[0]]}"
             layers_there = "" if sweep.complete else f", up to layer {len(sweep.errors) - 1} of {sweep.n_layers - 1}"
             st.caption(f"So far there are {so_far}{layers_there}; the rest follows by itself.")
+    if {"at_layer", "column"} & set(st.query_params):
+        st.session_state.setdefault(_CELL, True)
     names = _column_names(sweep)
     for key, options, first in (
         ("at_layer", list(range(run.n_layers)), run.n_layers - 1),
@@ -104,13 +106,24 @@ def choices(sweeps: Mapping[str, SweepRun], run: TokenRun) -> Chosen | None:
     ):
         if st.session_state.get(key) not in options and key not in st.query_params:
             st.session_state[key] = first
-    return Chosen(
-        sweep,
-        kind if kind in sweep.kinds else sweep.kinds[0],
-        min(int(triplet), there) - 1,
-        quantity,
-        *_open_cell(sweep, names),
-    )
+    kind = kind if kind in sweep.kinds else sweep.kinds[0]
+    chosen = Chosen(sweep, kind, min(int(triplet), there) - 1, quantity, *_open_cell(sweep, names))
+    if sweep.complete:
+        _cell(chosen)
+    return chosen
+
+
+def _cell(chosen: Chosen) -> None:
+    """The choice of the open cell, and what is known of its map."""
+    sweep, k, place = chosen.sweep, chosen.triplet, (chosen.layer, chosen.place, chosen.column)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.selectbox("Layer", list(range(sweep.U.shape[0])), key="at_layer", bind="query-params", width=110)
+        st.selectbox("Map of", _column_names(sweep), key="column", bind="query-params", width=260)
+        numbers = {
+            "stable rank": sweep.stable_rank[place],
+            "cosine of u with the last layer's": sweep.cosines_with_last(chosen.kind, k)[chosen.layer, chosen.column],
+        }
+        st.html(strip_of(*(fact(name, format_number(value)) for name, value in numbers.items())))
 
 
 def read_out(chosen: Chosen, run: TokenRun) -> None:
@@ -138,21 +151,16 @@ def read_out(chosen: Chosen, run: TokenRun) -> None:
         on_click=_open_clicked,
     )
     if sweep.complete:
-        inspect(chosen, run)
+        cell = st.expander("The open cell's triplet", key=_CELL, on_change="rerun")
+        if cell.open:
+            with cell:
+                inspect(chosen, run)
 
 
 def inspect(chosen: Chosen, run: TokenRun) -> None:
-    """The choice of the open cell, what is known of its map, and its triplet."""
+    """The triplet of the open cell."""
     sweep, k = chosen.sweep, chosen.triplet
     place = (chosen.layer, chosen.place, chosen.column)
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        st.selectbox("Layer", list(range(sweep.U.shape[0])), key="at_layer", bind="query-params", width=110)
-        st.selectbox("Map of", _column_names(sweep), key="column", bind="query-params", width=260)
-        numbers = {
-            "stable rank": sweep.stable_rank[place],
-            "cosine of u with the last layer's": sweep.cosines_with_last(chosen.kind, k)[chosen.layer, chosen.column],
-        }
-        st.html(strip_of(*(fact(name, format_number(value)) for name, value in numbers.items())))
     reads_u, reads_v = (sweep.reads(side, chosen.layer, chosen.kind, chosen.column, k) for side in ("u", "v"))
     triplet_inspector(
         f"Triplet {k + 1} of {visible_column(chosen)} at layer {chosen.layer}, {KIND_NAMES[chosen.kind]}",
@@ -212,6 +220,7 @@ def _open_clicked() -> None:
     layer, column = int(cell[0]), int(cell[1])
     sweep = next(iter(layers().shown.values()))
     st.session_state["at_layer"], st.session_state["column"] = layer, _column_names(sweep)[column]
+    st.session_state[_CELL] = True
 
 
 def subscripted(name: str, k: int) -> str:

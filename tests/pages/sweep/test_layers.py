@@ -228,15 +228,17 @@ def test_only_what_takes_a_moment_starts_by_itself(tokens: int, attention: str, 
 def draw_sweeps(run, sweeps, state):
     import streamlit as st
 
-    from pages.sweep.charts import charts
+    from pages.sweep.charts import first_read, path, spectra
     from pages.sweep.table import choices, read_out
 
-    st.session_state.update(state)
+    st.session_state.update({"cell": True} | state)
     chosen = choices(sweeps, run)
     if chosen is not None:
         read_out(chosen, run)
         if chosen.sweep.complete:
-            charts(chosen, sweeps, run)
+            spectra(chosen, sweeps)
+            path(chosen)
+            first_read(chosen, run)
 
 
 def drawn(sweeps: Any = None, **state: Any) -> AppTest:
@@ -266,6 +268,10 @@ def test_the_page_opens_at_the_joint_map_of_the_last_layer() -> None:
     assert "σ (v · x)</b> -66.0" in facts(app)
     assert "cos(v, all embeddings)</b> -0.500" in facts(app)
     assert "stable rank</b> 1.50" in facts(app)
+
+
+def test_the_triplet_of_a_cell_waits_until_the_cell_is_opened() -> None:
+    assert not any(header.startswith("Triplet") for header in headers(drawn(cell=False)))
 
 
 def test_an_opened_cell_is_read_out() -> None:
