@@ -11,13 +11,14 @@ from eqlin_core import figures
 from eqlin_core.figures import format_number
 from pages.sweep.state import Layers
 from pages.visit.session import session
-from pages.widgets.charts import clicked, show
+from pages.widgets.charts import at_height, clicked, show
 from pages.widgets.explained import Explained
 from pages.widgets.theme import theme
 
 if TYPE_CHECKING:
     from eqlin_core.runs.prompt import TokenRun
 
+BESIDE = 250  # pixels: two charts stand beside the table
 _TABLE, _CHOICE = "heads-table", "head"
 
 
@@ -52,8 +53,11 @@ def heads(state: Layers, run: TokenRun, explained: Explained) -> None:
     with right:
         st.header(f"Layer {layer}, head {head}")
         show(
-            figures.head_tokens(
-                table[layer, head], split.tokens, layer=layer, head=head, explained=explained.name, theme=theme()
+            at_height(
+                figures.head_tokens(
+                    table[layer, head], split.tokens, layer=layer, head=head, explained=explained.name, theme=theme()
+                ),
+                BESIDE,
             ),
             "head-tokens",
             f"By the input token it comes from; they sum to {format_number(float(table[layer, head].sum()))}.",
@@ -61,7 +65,10 @@ def heads(state: Layers, run: TokenRun, explained: Explained) -> None:
         st.header("Attention and MLP of every layer")
         total = float((attn + attn_bias + mlp + mlp_bias).sum()) + rest
         show(
-            figures.direct_layers(attn + attn_bias, mlp + mlp_bias, rest, explained=explained.name, theme=theme()),
+            at_height(
+                figures.direct_layers(attn + attn_bias, mlp + mlp_bias, rest, explained=explained.name, theme=theme()),
+                BESIDE,
+            ),
             "direct-layers",
             f"With {format_number(rest)} of the embedding and constants they sum to {format_number(total)}; the "
             f"target is {format_number(float(weights @ split.total))} ({split.key.dtype}).",
