@@ -10,6 +10,7 @@ else:
     from pages.door import gate
     from pages.frame import look
     from pages.frame.entry import ask, enter_app
+    from pages.frame.recent import recent
     from pages.frame.sidebar import sidebar
     from pages.frame.strip import strip
     from pages.visit import polling
@@ -29,6 +30,7 @@ else:
             st.Page("pages/layers.py", title="Layers", url_path="layers"),
             st.Page("pages/steering.py", title="Steering", url_path="steering"),
             st.Page("pages/compare.py", title="Compare", url_path="compare"),
+            st.Page("pages/runs.py", title="Runs", url_path="runs"),
         ],
         position="hidden" if gate.closed() else "sidebar",
     )
@@ -36,6 +38,7 @@ else:
     request = sidebar()
     if request is not None:
         ask(request)
+    recent()
     strip()
     follow_theme()
     enter_app()

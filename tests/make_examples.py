@@ -16,7 +16,7 @@ import numpy as np
 
 from eqlin_core.runs.convention import PUBLISHED
 from eqlin_core.runs.files import save_run
-from eqlin_core.runs.kinds import Run
+from eqlin_core.runs.kinds import Answer
 from eqlin_core.runs.layers import HeadsRun
 from eqlin_core.runs.prompt import TokenRuns
 from pages.worker.question import Question
@@ -27,7 +27,7 @@ from tests.pages.plain_pages import PAGES, NotingEngine, answer, fresh_engine, o
 
 MOST_BYTES = 4 << 20
 MAPS = (PUBLISHED, DEFAULT_SPLIT.convention)  # the first is that of the request
-Shipped = tuple[tuple[Hashable, ...], Run]
+Shipped = tuple[tuple[Hashable, ...], Answer]
 
 
 class ComputingEngine(NotingEngine):

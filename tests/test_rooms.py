@@ -42,7 +42,7 @@ CONSTANTS = ("models.presets", "models.bundled", "layers.cost", "steering.preset
 PAGE_ROOMS: dict[str, tuple[str, ...]] = {
     "worker": (),
     "door": ("worker",),
-    "visit": ("worker",),
+    "visit": ("door",),
     "widgets": ("visit",),
     "frame": ("widgets", "door"),
     "contributions": ("widgets",),
@@ -51,6 +51,7 @@ PAGE_ROOMS: dict[str, tuple[str, ...]] = {
     "sweep": ("widgets",),
     "steered": ("widgets", "door"),
     "comparison": ("contributions",),
+    "kept": ("widgets",),
     "story": ("contributions", "matrices", "steered"),
 }
 # The only places of the pages that import more of the engine than runs, figures and constants, and late.

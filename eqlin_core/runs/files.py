@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Hashable
+from dataclasses import fields
 from pathlib import Path
 from typing import cast
 
@@ -19,14 +20,17 @@ from eqlin_core import arguments
 from eqlin_core.cache import cache_directory
 from eqlin_core.disk import open_file, sweep, unfinished_bytes, write_file
 from eqlin_core.errors import EqlinError, InvalidType, InvalidValue
-from eqlin_core.runs.kinds import RUNS, Run
+from eqlin_core.runs.kept import KeptRun
+from eqlin_core.runs.kinds import ANSWERS, Answer
 from eqlin_core.runs.packing import packed, unpacked
 from eqlin_core.runs.reading import MOST_BYTES, MOST_TEXT, ArrayFile, check_object
 from eqlin_core.version import engine_fingerprint
 
 FORMAT = 1
 LIMIT_BYTES = 128 << 20
-_HEADER = "header"
+_HEADER, SUMMARY = "header", "summary"
+Run = Answer | KeptRun
+RUNS = (*ANSWERS, KeptRun)
 
 
 def save_run(run: Run, path: str | Path) -> None:
@@ -34,6 +38,9 @@ def save_run(run: Run, path: str | Path) -> None:
     arguments.instance("run", run, RUNS, "a finished result, such as a TokenRun or a SpectrumRun")
     place = arguments.path("path", path)
     arrays: dict[str, np.ndarray] = {}
+    if isinstance(run, KeptRun):  # so that a list of runs need not be read whole
+        asked = {f.name: getattr(run, f.name) for f in fields(run) if f.name != "answers"}
+        arrays[SUMMARY] = np.frombuffer(json.dumps(asked).encode(), dtype=np.uint8)
     header = json.dumps({"format": FORMAT, "run": packed(run, arrays)}, separators=(",", ":"))
     arrays[_HEADER] = np.frombuffer(header.encode(), dtype=np.uint8)
     write_file(place, lambda file: np.savez(file, allow_pickle=False, **arrays), "The run", folders=True)
@@ -52,6 +59,8 @@ def load_run(path: str | Path) -> Run:
             run = unpacked(header["run"], file)
         if isinstance(run, RUNS):
             check_object(run)
+        if isinstance(run, KeptRun):
+            run.convention  # noqa: B018 - raises where there is no such one
     except Exception as error:  # what a changed byte of an archive makes of it is nobody's list
         if isinstance(error, EqlinError) and not isinstance(error, InvalidType | InvalidValue):  # said of the file
             raise

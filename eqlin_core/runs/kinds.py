@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, get_args
+from typing import Any, TypeGuard, get_args
 
 from eqlin_core.runs.convention import Convention
 from eqlin_core.runs.deletion import ConventionsRun, CurvesRun, HiddenRun, LeaveOneOutRun
@@ -28,12 +28,17 @@ from eqlin_core.runs.treatments import Treatment
 
 Split = TokenRun | TokenRuns | LeaveOneOutRun | ConventionsRun | HiddenRun | CurvesRun
 OfMatrices = SpectrumRun | RankRun | JointRun | MatrixRun | MatrixView | Reconstruction | SweepRun | HeadsRun
-# What a file holds as a whole; the other classes stand inside of these.
-Run = Split | OfMatrices | SteeringGrid | Guide
-RUNS: tuple[type, ...] = get_args(Run)
+# What answers a question as a whole; the other classes stand inside of these.
+Answer = Split | OfMatrices | SteeringGrid | Guide
+ANSWERS: tuple[type, ...] = get_args(Answer)
 _PARTS = (RunKey, Target, Exactness, Treatment, Convention, Line)
 _OF_STEERING = (SteeringPlan, OperatorFile, OperatorFacts, Text, Measured, ForecastRun, Flip)
-CLASSES: dict[str, type] = {kind.__name__: kind for kind in (*RUNS, *_PARTS, *_OF_STEERING)}
+CLASSES: dict[str, type] = {kind.__name__: kind for kind in (*ANSWERS, *_PARTS, *_OF_STEERING)}
+
+
+def is_answer(value: Any) -> TypeGuard[Answer]:
+    """Whether a value is what answers a question as a whole."""
+    return isinstance(value, ANSWERS)
 
 
 def check_agreement(value: Any) -> None:

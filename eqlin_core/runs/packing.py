@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from eqlin_core.runs.kept import KeptRun
 from eqlin_core.runs.kinds import CLASSES
 
 Arrays = Mapping[str, np.ndarray]
+_CLASSES = {**CLASSES, KeptRun.__name__: KeptRun}
 
 
 def packed(value: Any, arrays: dict[str, np.ndarray]) -> Any:
@@ -64,7 +66,7 @@ def _array(value: dict[str, Any], arrays: Arrays) -> np.ndarray:
 
 
 def _object(value: dict[str, Any], arrays: Arrays) -> Any:
-    return CLASSES[value["class"]](**{name: unpacked(v, arrays) for name, v in value["fields"].items()})
+    return _CLASSES[value["class"]](**{name: unpacked(v, arrays) for name, v in value["fields"].items()})
 
 
 _READ: dict[str, Callable[[dict[str, Any], Arrays], Any]] = {

@@ -8,6 +8,7 @@ from eqlin_core.models.presets import PRESETS
 from eqlin_core.runs.convention import Convention
 from pages.door.admission import listed_models
 from pages.widgets.dials import ASK_AGAIN, attention_dial, gated_dial
+from pages.widgets.opening import open_run
 from pages.worker.request import DEFAULT_MODEL, EXAMPLES, PRECISIONS, Request
 
 
@@ -15,6 +16,8 @@ def sidebar() -> Request | None:
     """Draw the form; the request that was just submitted, or on the first run the one in the address, else None."""
     with st.sidebar:
         first = "started" not in st.session_state
+        if first and (run := st.query_params.get("run")):
+            open_run(run)
         st.session_state.setdefault("prompt", st.query_params.get("prompt", EXAMPLES[0]))
         st.selectbox(
             "Example prompts",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any
 
+from pages.visit.shelf import keeping
 from pages.worker.engine import engine
 from pages.worker.job import Snapshot
 from pages.worker.question import Question
@@ -25,23 +26,28 @@ class Jobs:
     def __init__(self, visitor: str) -> None:
         self.visitor = visitor
         self._jobs: dict[Hashable, Job] = {}
+        self._questions: dict[Hashable, Question[Any]] = {}
         self._open: set[Hashable] = set()  # names of jobs whose end has not been taken in
         self._shipped: set[Hashable] = set()  # names of jobs whose answer was not computed here
 
     def start(self, name: Hashable, question: Question[Any], *, shipped: bool = False) -> None:
         """Ask anew; what was asked under this name before is given up."""
-        if not (shipped and self.take_shipped(name, question)):
-            self.leave(name)
-            self._jobs[name] = engine().submit(question, self.visitor)
-            self._open.add(name)
+        kept = keeping().answer(question)
+        if kept is not None:
+            self._stand(name, question, engine().worker.ended(question.key, kept, question.label, self.visitor))
+        elif not (shipped and self.take_shipped(name, question)):
+            self._stand(name, question, engine().submit(question, self.visitor))
+
+    def _stand(self, name: Hashable, question: Question[Any], job: Job) -> None:
+        self.leave(name)
+        self._jobs[name], self._questions[name] = job, question
+        self._open.add(name)
 
     def take_shipped(self, name: Hashable, question: Question[Any]) -> bool:
         """Let the answer that is shipped stand under this name. False, and nothing is done, where none is."""
         found = engine().shipped(question, self.visitor)
         if found is not None:
-            self.leave(name)
-            self._jobs[name] = found
-            self._open.add(name)
+            self._stand(name, question, found)
             self._shipped.add(name)
         return found is not None
 
@@ -56,8 +62,9 @@ class Jobs:
             self.start(name, question, shipped=shipped)
             self.wait(name)
         snapshot = self._jobs[name].snapshot(self.visitor)
-        if snapshot.finished:
+        if snapshot.finished and name in self._open:
             self._open.discard(name)
+            self._keep(name, snapshot)
         return snapshot
 
     def wait(self, name: Hashable, seconds: float | None = None) -> bool:
@@ -69,7 +76,14 @@ class Jobs:
         engine().worker.touch(self.visitor)
         ended = {name: snapshot for name, snapshot in self.under_way.items() if snapshot.finished}
         self._open -= ended.keys()
+        for name, snapshot in ended.items():
+            self._keep(name, snapshot)
         return ended
+
+    def _keep(self, name: Hashable, snapshot: Snapshot) -> None:
+        """Put what was computed on the shelf."""
+        if snapshot.state == "done" and not self.is_shipped(name):
+            keeping().note(self._questions[name], snapshot.result)
 
     def cancel(self) -> None:
         """Stop what is under way; its end is still to be taken in."""
@@ -81,6 +95,7 @@ class Jobs:
         for name in names:
             self._open.discard(name)
             self._shipped.discard(name)
+            self._questions.pop(name, None)
             if name in self._jobs:
                 self._jobs.pop(name).cancel(self.visitor)
 

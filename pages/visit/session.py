@@ -9,6 +9,7 @@ import streamlit as st
 
 from eqlin_core.runs.split import Split
 from pages.visit.jobs import Jobs
+from pages.visit.shelf import keeping
 from pages.visit.tab import of_this_tab
 from pages.worker import analysis
 from pages.worker.engine import engine
@@ -64,6 +65,7 @@ class Session:
             self.error = ""
             return
         self.asked, self.error, self.cancelled, self.fresh = request, "", False, again
+        keeping().asked = request
         self.jobs.start("tokens", analysis.tokens(request, again))
         self.jobs.start("split", self._question(request))
         self.jobs.start("spectra", analysis.spectra(request, again), shipped=not again)

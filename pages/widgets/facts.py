@@ -19,3 +19,8 @@ def code(text: str) -> str:
 def strip_of(*facts: str) -> str:
     """The facts side by side, in as many lines as they need."""
     return f'<div class="eq-strip">{"".join(facts)}</div>'
+
+
+def plain(text: str) -> str:
+    """Text that people bring along, so that Markdown shows it as it is, on one line."""
+    return "".join(f"\\{c}" if c in "\\`*_{}[]<>()#+-.!|~$:" else c for c in " ".join(text.split()))

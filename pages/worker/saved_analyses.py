@@ -13,7 +13,7 @@ from typing import Any
 
 from eqlin_core.models.bundled import REVISION
 from eqlin_core.runs.files import RunStore
-from eqlin_core.runs.kinds import Run
+from eqlin_core.runs.kinds import Answer
 from eqlin_core.runs.prompt import SpectrumRun, TokenRun
 from eqlin_core.version import __version__
 from pages.worker.question import Question
@@ -57,7 +57,7 @@ class SavedAnalyses:
             baseline = run.baseline if isinstance(run, TokenRun) else "zero"
             self._store.put(self._key(name, request, baseline), run)
 
-    def shipped(self, question: Question[Any]) -> Run | None:
+    def shipped(self, question: Question[Any]) -> Answer | None:
         """The answer that is shipped; None where none is, or what it is about was analysed here and is shown so."""
         about = question.about
         if not isinstance(about, Request) or not self._covers(about) or self._store.has(self._key("tokens", about)):

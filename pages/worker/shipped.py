@@ -13,20 +13,21 @@ from eqlin_core.errors import EqlinError
 from eqlin_core.models.bundled import REVISION
 from eqlin_core.runs.convention import PUBLISHED
 from eqlin_core.runs.files import load_run
-from eqlin_core.runs.kinds import Run
+from eqlin_core.runs.kinds import Answer, is_answer
 from eqlin_core.runs.prompt import TokenRun, TokenRuns
 from pages.worker.request import Request
 
 SHIPPED = Path(__file__).with_name("examples")
 
 
-def shipped(key: tuple[Hashable, ...]) -> Run | None:
+def shipped(key: tuple[Hashable, ...]) -> Answer | None:
     """The answer to the question of this key, which names everything that it depends on; None where none is shipped."""
     place = shipped_file(key)
     try:
-        return load_run(place) if place.is_file() else None
+        found = load_run(place) if place.is_file() else None
     except EqlinError:  # damaged on the disk: it is computed
         return None
+    return found if is_answer(found) else None
 
 
 def shipped_tokens(request: Request, baseline: str | int = "zero") -> TokenRun | None:

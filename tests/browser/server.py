@@ -18,6 +18,8 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPT = REPOSITORY / "app.py"
 START_SECONDS = 90.0
+# What the server's environment holds unless a test says otherwise: nothing is read from, or left for, another run.
+QUIET = {"PYTHONUNBUFFERED": "1", "EQLIN_SAVED_RUNS": "0", "EQLIN_KEPT_RUNS": "0"}
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,13 @@ def running_app(
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", "EQLIN_SAVED_RUNS": "0", **(environment or {})},
+                env={
+                    **os.environ,
+                    "PYTHONUNBUFFERED": "1",
+                    "EQLIN_SAVED_RUNS": "0",
+                    "EQLIN_KEPT_RUNS": "0",
+                    **(environment or {}),
+                },
             )
             app = App(f"http://127.0.0.1:{port}", log_file, process)
             try:

@@ -9,7 +9,7 @@ import numpy as np
 
 from eqlin_core.runs.convention import Convention
 from eqlin_core.runs.deletion import ConventionsRun, CurvesRun, HiddenRun, LeaveOneOutRun
-from eqlin_core.runs.kinds import Run
+from eqlin_core.runs.files import Run
 from eqlin_core.runs.matrix import Line, MatrixRun, MatrixView, Reconstruction
 from eqlin_core.runs.prompt import TokenRuns
 from eqlin_core.runs.ranks import JointRun, RankRun

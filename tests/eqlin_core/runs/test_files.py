@@ -20,7 +20,7 @@ from eqlin_core import EqlinError, disk
 from eqlin_core.runs import files
 from eqlin_core.runs.deletion import LeaveOneOutRun
 from eqlin_core.runs.files import RunStore, load_run, save_run
-from eqlin_core.runs.kinds import RUNS
+from eqlin_core.runs.kinds import ANSWERS
 from eqlin_core.runs.matrix import Line
 from eqlin_core.runs.prompt import TokenRun
 from eqlin_core.runs.ranks import JointRun, RankRun
@@ -41,7 +41,7 @@ def test_a_run_is_the_same_after_reading(tmp_path: Path, prompt: str) -> None:
 
 def test_every_kind_of_result_has_a_file_and_is_the_same_after_reading(tmp_path: Path) -> None:
     runs = every_run()
-    assert {type(run) for run in runs} == set(RUNS)
+    assert {type(run) for run in runs} == set(ANSWERS)
     for run in runs:
         save_run(run, tmp_path / "run.npz")
         assert same(load_run(tmp_path / "run.npz"), run), type(run)

@@ -1,0 +1,1 @@
+"""What page Runs is made of."""

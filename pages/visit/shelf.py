@@ -1,0 +1,184 @@
+"""The runs that are kept: what a tab's jobs end in goes there by itself, and comes back without being computed.
+
+On one's own machine they stand in the user's data directory. A public server keeps them for the tab that asked, in
+memory, until it is closed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import OrderedDict
+from dataclasses import replace
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Protocol
+
+import streamlit as st
+
+from eqlin_core.cache import data_directory
+from eqlin_core.errors import EqlinError
+from eqlin_core.runs.kept import KeptRun
+from eqlin_core.runs.kinds import is_answer
+from eqlin_core.runs.prompt import TokenRun
+from eqlin_core.runs.shelf import Entry, Shelf, id_of
+from pages.door.settings import settings
+from pages.visit.tab import of_this_tab
+from pages.worker.job import bytes_of
+from pages.worker.question import Question
+from pages.worker.request import Request
+
+SWITCH = "EQLIN_KEPT_RUNS"
+IN_MEMORY, MEMORY_BYTES = 12, 128 << 20
+
+
+class Place(Protocol):
+    """Where kept runs stand."""
+
+    def entries(self) -> list[Entry]:
+        """What is there, the latest first."""
+
+    def put(self, run: KeptRun) -> str:
+        """Add a run, or to it."""
+
+    def get(self, id: str) -> KeptRun | None:
+        """The run of this id."""
+
+    def change(self, id: str, *, name: str | None = None, note: str | None = None, pinned: bool | None = None) -> None:
+        """Write something on a run, or pin it."""
+
+    def remove(self, id: str) -> None:
+        """Take a run away."""
+
+
+class InMemory:
+    """The runs of one tab of a public server: the last few, which nobody else sees."""
+
+    def __init__(self) -> None:
+        self._runs: OrderedDict[str, KeptRun] = OrderedDict()
+
+    def entries(self) -> list[Entry]:
+        """What is there, the latest first."""
+        latest = reversed(list(enumerate(self._runs.items())))
+        return [Entry(id, replace(run, answers={}), bytes_of(run.answers), float(i)) for i, (id, run) in latest]
+
+    def put(self, run: KeptRun) -> str:
+        """Add a run, or to it; the oldest goes where there are too many."""
+        id = id_of(run)
+        there = self._runs.pop(id, None)
+        if there is not None:
+            run = there.with_answers(run)
+        self._runs[id] = run
+        while len(self._runs) > 1 and (len(self._runs) > IN_MEMORY or self._size() > MEMORY_BYTES):
+            self._runs.popitem(last=False)
+        return id
+
+    def get(self, id: str) -> KeptRun | None:
+        """The run of this id."""
+        return self._runs.get(id)
+
+    def change(self, id: str, *, name: str | None = None, note: str | None = None, pinned: bool | None = None) -> None:
+        """Write something on a run, or pin it."""
+        if id in self._runs:
+            self._runs[id] = self._runs[id].marked(name=name, note=note, pinned=pinned)
+
+    def remove(self, id: str) -> None:
+        """Take a run away."""
+        self._runs.pop(id, None)
+
+    def _size(self) -> int:
+        return sum(bytes_of(run.answers) for run in self._runs.values())
+
+
+class Keeping:
+    """What one tab keeps: every answer about the prompt that was asked for last; and the run that it has opened."""
+
+    def __init__(self, place: Place | None) -> None:
+        self.place = place
+        self.opened: KeptRun | None = None
+        self.asked: Request | None = None
+        self._noted: set[tuple[Request, str]] = set()
+
+    def note(self, question: Question[Any], result: Any) -> None:
+        """Keep an answer that was computed. What cannot be written is not kept: it can be computed again."""
+        asked = self.asked
+        if self.place is None or asked is None or not is_answer(result) or not _belongs(question, asked):
+            return
+        if isinstance(result, TokenRun) and (not result.complete or result.shipped):
+            return
+        name = name_of(question)
+        if (asked, name) in self._noted or self.answer(question) is not None:  # it is there, or comes from there
+            return
+        with contextlib.suppress(EqlinError):
+            self.place.put(replace(_unanswered(asked, result), answers={name: result}))
+            self._noted.add((asked, name))
+
+    def answer(self, question: Question[Any]) -> Any:
+        """The answer in the run that was opened; None where it has none, and where it is to be computed anew."""
+        opened = self.opened
+        if opened is None or not _belongs(question, request_of(opened)) or _is_fresh(question):
+            return None
+        found = opened.answers.get(name_of(question))
+        return replace(found, saved=True) if isinstance(found, TokenRun) else found
+
+
+def keeping() -> Keeping:
+    """This browser tab's keeping."""
+    return of_this_tab("keeping", lambda: Keeping(_place()))
+
+
+def name_of(question: Question[Any]) -> str:
+    """What an answer stands under in a kept run: the question's name, and a hash of the map and all that was asked."""
+    where, about, *rest = question.key
+    name = str(where).rpartition(".")[2]
+    by = about.convention.words if isinstance(about, Request) else ""
+    asked = [False if _is_fresh(question) and part is True else part for part in rest]
+    return f"{name}-{sha256(repr((by, asked)).encode()).hexdigest()[:12]}"
+
+
+def request_of(run: KeptRun) -> Request:
+    """What was asked for."""
+    return Request(run.prompt, run.model, run.dtype, run.gated_path, run.attention, run.begin)
+
+
+def _belongs(question: Question[Any], asked: Request) -> bool:
+    """Whether a question is about this prompt, by whatever map, or about its model alone."""
+    about = question.about
+    if not isinstance(about, Request):
+        return False
+    if not about.prompt:
+        return (about.model, about.dtype) == (asked.model, asked.dtype)
+    return about.by(asked.convention) == asked
+
+
+def _is_fresh(question: Question[Any]) -> bool:
+    """Whether it asks for what is saved to be computed all the same."""
+    return str(question.key[0]).rpartition(".")[2] in ("tokens", "spectra") and True in question.key[2:3]
+
+
+def _unanswered(request: Request, result: Any) -> KeptRun:
+    """A run of this request, without answers."""
+    predicted = result.targets[0].token if isinstance(result, TokenRun) and result.targets else ""
+    return KeptRun(
+        request.prompt,
+        request.model,
+        request.dtype,
+        request.gated_path,
+        request.attention,
+        request.begin,
+        datetime.now(UTC).isoformat(timespec="seconds"),
+        predicted,
+    )
+
+
+def _place() -> Place | None:
+    switch = os.environ.get(SWITCH, "")
+    if switch == "0":
+        return None
+    return InMemory() if settings().public else _shelf(switch)
+
+
+@st.cache_resource(show_spinner=False)
+def _shelf(folder: str) -> Shelf:
+    return Shelf(Path(folder) if folder else data_directory() / "runs")
