@@ -1,7 +1,7 @@
 """``python -m tests.make_examples``: compute what is shipped of the example prompts, in place of what is there.
 
 Of every example the contributions by the published map and by the one that page Tokens opens with; of the first one
-whatever else the pages ask for when they are opened at their plain addresses.
+whatever else the pages ask for when they are opened at their plain addresses, and when their tabs are.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pages.worker.question import Question
 from pages.worker.request import DEFAULT_SPLIT, EXAMPLES, Request
 from pages.worker.shipped import SHIPPED, shipped_file, tokens_key
 from pages.worker.worker import Job
-from tests.pages.plain_pages import PAGES, NotingEngine, answer, fresh_engine, opened
+from tests.pages.plain_pages import PAGES, NotingEngine, answer, fresh_engine, views
 
 MOST_BYTES = 4 << 20
 MAPS = (PUBLISHED, DEFAULT_SPLIT.convention)  # the first is that of the request
@@ -54,8 +54,7 @@ def contributions() -> Iterator[Shipped]:
 def answers() -> Iterator[Shipped]:
     """(key, answer) of what the pages ask beside the contributions, which are there; computed now."""
     with tempfile.TemporaryDirectory() as folder, fresh_engine(Path(folder), ComputingEngine) as engine:
-        for page in PAGES:
-            app = opened(page)
+        for app in (app for page in PAGES for app in views(page)):
             assert not app.exception, app.exception
         for key, question in engine.noted.items():
             found = answer(engine, question)

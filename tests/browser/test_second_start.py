@@ -27,8 +27,8 @@ from tests.browser.visit import visit, wait_finished, wait_idle
 SAVED, EXAMPLE = "saved", "example"
 # Of every page charts of what it asks for, those that come last among them.
 LAST_CHARTS = {
-    "Tokens": ("leave-one-out", "other-maps"),
-    "Spectra": ("singular-values", "rank-chart", "joint-targets"),
+    "Tokens": ("waterfall", "leave-one-out"),
+    "Spectra": ("rank-chart", "singular-values"),
     "Matrix": ("line-norms-0", "reconstruction-errors"),
     "Layers": ("layer-table", "direct-layers"),
     "Steering": ("steering-metrics", "depth-guide"),
@@ -79,7 +79,7 @@ def test_the_first_start_shows_every_page_without_a_model_or_a_network_and_says_
     nothing = {"EQLIN_CACHE": str(tmp_path / "cache"), "EQLIN_SAVED_RUNS": str(tmp_path / "runs"), "PIP_NO_INDEX": "1"}
     problems: list[str] = []
     with running_app(environment=nothing | {"PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": os.devnull}) as app:
-        page = visit(chromium, app.url, problems=problems)
+        page = visit(chromium, f"{app.url}/tokens", problems=problems)
         wait_for_tokens(page, 7)
         assert chips(page)[:3] == ["The", "·bridge", "·out"]
         for name, charts in LAST_CHARTS.items():

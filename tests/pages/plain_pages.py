@@ -1,15 +1,18 @@
-"""Every page of the app as it opens at its plain address, and what it then asks for beside the analysis."""
+"""Every page of the app as it opens at its plain address, and its tabs; what it then asks for beside the analysis."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from pages.worker import shipped
 from pages.worker.engine import Engine
 from pages.worker.question import Question
 from pages.worker.saved_analyses import SWITCH
@@ -36,8 +39,12 @@ class NotingEngine(Engine):
 
 @contextmanager
 def fresh_engine(folder: Path, made: Callable[[], NotingEngine] = NotingEngine) -> Iterator[NotingEngine]:
-    """The engine that all pages get within the context; ``folder`` is that of its own saved runs."""
+    """The engine that all pages get within the context; ``folder`` is that of its own saved runs.
+
+    What is shipped is read once: with the tests' checks of types it takes seconds, without them milliseconds.
+    """
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shipped, "load_run", cache(shipped.load_run))
         patch.setenv(SWITCH, str(folder))
         engine = made()
         give(patch, engine)
@@ -64,3 +71,20 @@ def opened(page: str, **choices: str) -> AppTest:
     if page != PAGES[0]:
         app.switch_page(f"pages/{page}.py")
     return app.run()
+
+
+def views(page: str) -> Iterator[AppTest]:
+    """The page as it opens at its plain address, and then once for each of its other tabs, with that open."""
+    tabs: dict[str, list[str]] = {}
+    plain = st.tabs
+
+    def noting(labels: list[str], *, key: str, **options: Any) -> Any:
+        tabs[key] = labels
+        return plain(labels, key=key, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(st, "tabs", noting)
+        yield opened(page)
+    for key, labels in tabs.items():
+        for label in labels[1:]:
+            yield opened(page, **{key: label})
