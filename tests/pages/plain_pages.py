@@ -20,7 +20,7 @@ from pages.worker.worker import Job
 from tests.pages.run_cases import give
 
 APP = Path(__file__).resolve().parents[2] / "app.py"
-PAGES = ("start", "tokens", "spectra", "matrix", "layers", "steering")
+PAGES = ("start", "tokens", "spectra", "matrix", "layers", "steering", "compare")
 PATIENT = 600.0  # seconds; steered texts take most of a minute on a busy machine
 
 

@@ -51,6 +51,7 @@ CHARTS: dict[str, set[str]] = {
     "matrix": {"heatmap-0-6-(0, 576)-(0, 576)", "line-norms-0", "reconstruction", "reconstruction-errors"},
     "layers": {"layer-table", "layer-spectra", "layer-path", "first-layers", "heads-table", "direct-layers"},
     "steering": {"steering-metrics", "steering-forecast", "depth-guide"},
+    "compare": set(),
 }
 Asked = dict[tuple[Any, ...], Question[Any]]
 
