@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from eqlin_core.models.loading import load_model
     from eqlin_core.models.readout import read_input, read_output
     from eqlin_core.models.sites import Site
+    from eqlin_core.reports.contents import Report
+    from eqlin_core.reports.reading import read_report
+    from eqlin_core.reports.report import report_html, write_report
     from eqlin_core.resources.plan import Plan, plan_run
     from eqlin_core.runs.compare import RunComparison, compare_runs
     from eqlin_core.runs.convention import Convention
@@ -109,6 +112,11 @@ _HOME = {
     "compare_runs": "runs.compare",
     "RunComparison": "runs.compare",
     "principal_angles": "runs.subspaces",
+    # reports: runs in one file for people, which proves what it shows
+    "write_report": "reports.report",
+    "report_html": "reports.report",
+    "read_report": "reports.reading",
+    "Report": "reports.contents",
 }
 
 __all__ = ["Cancelled", "EqlinError", *_HOME]  # noqa: PLE0604 - they are strings

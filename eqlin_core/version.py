@@ -11,8 +11,8 @@ from pathlib import Path
 __version__ = "0.1.0"
 
 PACKAGE = Path(__file__).resolve().parent
-# What draws or talks changes no number: the figures, the command, and in an installed package the dashboard.
-_NO_NUMBERS = ("figures", "command", "__main__.py", "dashboard")
+# What draws or talks changes no number: figures, reports, the command, and in an installed package the dashboard.
+_NO_NUMBERS = ("figures", "reports", "command", "__main__.py", "dashboard")
 _LIBRARIES = ("torch", "transformers", "numpy", "scipy")
 
 

@@ -24,6 +24,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "figures": (),
     "linalg": GROUND,
     "runs": GROUND,
+    "reports": ("runs", "figures"),
     "models": (*GROUND, "runs.values"),
     "resources": ("models", "runs"),
     "freezing": ("models", "runs"),
@@ -34,10 +35,10 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "audit": ("maps", "freezing"),
     "attribution": ("maps",),
     "analysis": ("spectra", "layers", "steering", "audit", "attribution"),
-    "command": ("analysis", "figures"),
+    "command": ("analysis", "reports"),
 }
 # Rooms that load no torch, and files outside them whose constants the pages read.
-WITHOUT_TORCH = ("errors", "arguments", "disk", "version", "reprs", "progress", "cache", "figures", "runs")
+WITHOUT_TORCH = ("errors", "arguments", "disk", "version", "reprs", "progress", "cache", "figures", "runs", "reports")
 CONSTANTS = ("models.presets", "models.bundled", "layers.cost", "steering.presets")
 PAGE_ROOMS: dict[str, tuple[str, ...]] = {
     "worker": (),

@@ -140,6 +140,8 @@ def calls(folder: Path) -> list[Call]:
     operator.save(folder / "operator.safetensors")
     run, spectra = eq.token_run(lin, "the bridge"), eq.spectrum_run(lin, 2)
     eq.save_run(run, folder / "run.npz")
+    eq.write_report(folder / "run.html", run)
+    shown = {"run": run, "spectra": spectra, "compared_with": run, "compared_spectra": spectra}
     lm.model.save_pretrained(folder / "model")
     sweep = eq.layer_sweep(lm, "the", k=2)
     study = eq.faithfulness(lm, ["the bridge the"], [], ks=[1])
@@ -211,6 +213,9 @@ def calls(folder: Path) -> list[Call]:
         Call("save_run", eq.save_run, {"run": run, "path": folder / "again.npz"}),
         Call("load_run", eq.load_run, {"path": folder / "run.npz"}),
         Call("compare_runs", eq.compare_runs, {"a": run, "b": run, "spectra_a": spectra, "spectra_b": spectra}),
+        Call("write_report", eq.write_report, {"path": folder / "again.html", **shown}),
+        Call("report_html", eq.report_html, shown),
+        Call("read_report", eq.read_report, {"path": folder / "run.html"}),
         Call("principal_angles", eq.principal_angles, {"first": spectra.U[0], "second": spectra.U[1]}),
     ]  # fmt: skip
 

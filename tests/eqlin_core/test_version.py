@@ -8,10 +8,10 @@ import eqlin_core as eq
 from eqlin_core import version
 
 
-def test_the_fingerprint_sees_every_room_but_the_figures_and_the_command():
+def test_the_fingerprint_sees_every_room_but_what_draws_and_talks():
     seen = {file.relative_to(version.PACKAGE).as_posix() for file in version.engine_files(version.PACKAGE)}
     there = {file.relative_to(version.PACKAGE).as_posix() for file in version.PACKAGE.rglob("*.py")}
-    assert {file.partition("/")[0] for file in there - seen} == {"figures", "command", "__main__.py"}
+    assert {file.partition("/")[0] for file in there - seen} == {"figures", "reports", "command", "__main__.py"}
     assert "version.py" in seen
     assert "audit/__main__.py" in seen
 
