@@ -11,6 +11,7 @@ from eqlin_core.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from eqlin_core.analysis.prompt import spectrum_run, token_run
+    from eqlin_core.analysis.verification import verify_run
     from eqlin_core.attribution.prompts import prompt_list
     from eqlin_core.attribution.study import faithfulness
     from eqlin_core.attribution.unfreezing import HiddenEffects, hidden_effects
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from eqlin_core.models.loading import load_model
     from eqlin_core.models.readout import read_input, read_output
     from eqlin_core.models.sites import Site
+    from eqlin_core.models.weights import weights_of
     from eqlin_core.reports.contents import Report
     from eqlin_core.reports.reading import read_report
     from eqlin_core.reports.report import report_html, write_report
@@ -117,6 +119,8 @@ _HOME = {
     "report_html": "reports.report",
     "read_report": "reports.reading",
     "Report": "reports.contents",
+    "verify_run": "analysis.verification",
+    "weights_of": "models.weights",
 }
 
 __all__ = ["Cancelled", "EqlinError", *_HOME]  # noqa: PLE0604 - they are strings

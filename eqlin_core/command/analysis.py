@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -15,11 +15,15 @@ from eqlin_core.runs.values import Array
 
 @dataclass(frozen=True)
 class Analysis:
-    """A prompt's run, the token whose logit is explained, and the singular triplets unless they were left out."""
+    """A prompt's run, the token whose logit is explained, and the singular triplets unless they were left out.
+
+    ``weights`` are the SHA-256 of the model's files by name, where they were wanted.
+    """
 
     run: TokenRun
     target: Target
     spectra: SpectrumRun | None
+    weights: dict[str, str] = field(default_factory=dict)
 
     @property
     def exactness(self) -> Exactness:
@@ -42,13 +46,23 @@ class Analysis:
 
 
 def analyse(
-    model: str, prompt: str, *, dtype: str, device: str, convention: Convention, k: int, token: str | None
+    model: str,
+    prompt: str,
+    *,
+    dtype: str,
+    device: str,
+    convention: Convention,
+    k: int,
+    token: str | None,
+    baseline: str | int = "zero",
+    with_weights: bool = False,
 ) -> Analysis:
     """Load the model and analyse the prompt, with a bar on stderr. Raises EqlinError with what to do."""
     with waiting() as told:
         from eqlin_core import linearize, load_model, plan_run  # noqa: PLC0415 - torch is slow to import
         from eqlin_core.analysis.prompt import spectrum_run, token_run, typed_target  # noqa: PLC0415
         from eqlin_core.models.prompts import prompt_ids  # noqa: PLC0415
+        from eqlin_core.models.weights import weights_of  # noqa: PLC0415
 
         lm = load_model(model, dtype, device, progress=told)
         ids = prompt_ids(lm, prompt, None)
@@ -56,6 +70,7 @@ def analyse(
             plan_run(lm, len(ids), convention)  # a matrix that cannot fit is refused before anything is computed
         lin = linearize(lm, token_ids=ids, **convention.keywords)
         target = None if token is None else typed_target(lin, token)
-        run = token_run(lin, prompt, progress=told)
+        run = token_run(lin, prompt, progress=told, baseline=baseline)
         spectra = spectrum_run(lin, k, progress=told) if k else None
-    return Analysis(run, target or run.targets[0], spectra)
+        weights = weights_of(lm, told) if with_weights else {}
+    return Analysis(run, target or run.targets[0], spectra, weights)

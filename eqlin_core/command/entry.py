@@ -14,10 +14,11 @@ from eqlin_core.command.audit import audit
 from eqlin_core.command.faithfulness import faithfulness
 from eqlin_core.command.run import run
 from eqlin_core.command.serve import serve
+from eqlin_core.command.verify import verify
 from eqlin_core.errors import EqlinError
 from eqlin_core.version import __version__
 
-# Of every subcommand. 1 is a result, not a failure: what was computed is not exact.
+# Of every subcommand. 1 is a result, not a failure: what was computed is not exact, or not what a file says.
 FAILED, INTERRUPTED = 2, 130
 
 app = typer.Typer(
@@ -25,10 +26,12 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit status of every command: 0 done, 1 the map is not exact, 2 an error, 130 ended by Ctrl-C.",
+    epilog="Exit status of every command: 0 done, 1 the map is not exact or a number differs, 2 an error, 130 ended by "
+    "Ctrl-C.",
 )
 app.command()(serve)
 app.command()(run)
+app.command()(verify)
 app.command()(faithfulness)
 # Its arguments are read by the parser of ``python -m eqlin_core.audit``, which knows all of them.
 app.command(add_help_option=False, context_settings={"ignore_unknown_options": True})(audit)

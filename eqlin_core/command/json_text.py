@@ -25,6 +25,7 @@ def json_text(analysis: Analysis) -> str:
         "device": run.device,
         "gated_path": run.key.gated_path,
         "attention": run.key.attention,
+        "baseline": run.baseline,
         "prompt": run.prompt,
         "width": run.width,
         "layers": run.n_layers,

@@ -24,6 +24,9 @@ def run(
     attention: Annotated[
         str, typer.Option(help="The path of attention: held, half, live, or the share of its weights' path, 0 to 1.")
     ] = "held",
+    baseline: Annotated[
+        str, typer.Option(help="What tokens are compared with: zero, mean (the mean embedding), or a token.")
+    ] = "zero",
     k: Annotated[
         int,
         typer.Option("--k", min=0, help="Singular triplets of every token; 0 leaves out the matrix, which takes long."),
@@ -35,6 +38,10 @@ def run(
     save: Annotated[
         Path | None,
         typer.Option(dir_okay=False, writable=True, help="Write the tokens' run to this file, for eq.load_run."),
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(dir_okay=False, writable=True, help="Write one HTML file with charts, run and proof; see verify."),
     ] = None,
 ) -> int:
     """Analyse one prompt: is the map exact, what does each token add to the logit, what does its matrix do.
@@ -49,11 +56,25 @@ def run(
     from eqlin_core.runs.files import save_run  # noqa: PLC0415
 
     convention = Convention(gated_path, attention)
-    analysis = analyse(model, prompt, dtype=dtype, device=device, convention=convention, k=k, token=token)
+    analysis = analyse(
+        model,
+        prompt,
+        dtype=dtype,
+        device=device,
+        convention=convention,
+        k=k,
+        token=token,
+        baseline=baseline,
+        with_weights=report is not None,
+    )
     if json:
         sys.stdout.write(json_text(analysis))
     else:
         print_tables(analysis)
     if save is not None:
         save_run(analysis.run, save)
+    if report is not None:
+        from eqlin_core.reports.report import write_report  # noqa: PLC0415
+
+        write_report(report, analysis.run, spectra=analysis.spectra, target=analysis.target, weights=analysis.weights)
     return 0 if analysis.exactness.exact else 1

@@ -11,6 +11,7 @@ from rich.text import Text
 from eqlin_core.command.analysis import Analysis
 from eqlin_core.figures.labels import format_error, format_number, visible_token
 from eqlin_core.runs.prompt import SpectrumRun
+from eqlin_core.runs.split import baseline_words
 from eqlin_core.runs.values import Row
 
 LIKELY = 5
@@ -38,6 +39,7 @@ def _head(analysis: Analysis) -> Text:
         run.key.dtype,
         run.device,
         f"map {run.key.convention.words}",
+        *([] if run.baseline == "zero" else [f"baseline {baseline_words(run.baseline)}"]),
         f"{len(run.tokens)} tokens" if len(run.tokens) > 1 else "1 token",
         f"{run.n_layers} blocks",
         f"d = {run.width}",
@@ -78,7 +80,8 @@ def _contributions(analysis: Analysis) -> Table:
     largest = max((abs(term) for term in (*terms, constant)), default=0.0) or 1.0
     rows = [(_token(token), float(term)) for token, term in zip(analysis.run.tokens, terms, strict=True)]
     if constant:
-        rows.append((Text("biases, w · b", _FAINT), constant))
+        name = "biases, w · b" if analysis.run.baseline == "zero" else "biases and baseline"
+        rows.append((Text(name, _FAINT), constant))
     for name, term in rows:
         bar = "█" * round(_BAR * abs(term) / largest)
         table.add_row(name, f"{term:.4f}", Text(bar, "red" if term < 0 else "blue"))

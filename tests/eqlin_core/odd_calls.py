@@ -216,6 +216,8 @@ def calls(folder: Path) -> list[Call]:
         Call("write_report", eq.write_report, {"path": folder / "again.html", **shown}),
         Call("report_html", eq.report_html, shown),
         Call("read_report", eq.read_report, {"path": folder / "run.html"}),
+        Call("verify_run", eq.verify_run, {"run": run, "lm": lm}),
+        Call("weights_of", eq.weights_of, {"lm": lm}),
         Call("principal_angles", eq.principal_angles, {"first": spectra.U[0], "second": spectra.U[1]}),
     ]  # fmt: skip
 
