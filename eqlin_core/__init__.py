@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from eqlin_core.models.sites import Site
     from eqlin_core.models.weights import weights_of
     from eqlin_core.reports.contents import Report
+    from eqlin_core.reports.paper import save_figure
+    from eqlin_core.reports.provenance import provenance_of
     from eqlin_core.reports.reading import read_report
     from eqlin_core.reports.report import report_html, write_report
     from eqlin_core.resources.plan import Plan, plan_run
@@ -119,6 +121,8 @@ _HOME = {
     "report_html": "reports.report",
     "read_report": "reports.reading",
     "Report": "reports.contents",
+    "save_figure": "reports.paper",
+    "provenance_of": "reports.provenance",
     "verify_run": "analysis.verification",
     "weights_of": "models.weights",
 }

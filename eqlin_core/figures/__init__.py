@@ -22,6 +22,7 @@ from .layers import first_layers, layer_path, layer_spectra, layer_stable_ranks
 from .matrix import line_norms, matrix_heatmap
 from .method_means import method_means
 from .palette import Theme, diverging_colour, token_colours
+from .provenance import Provenance
 from .ranks import joint_spectrum, rank_dial, top_tokens
 from .readout_table import readout_table
 from .reconstruction import error_histogram, reconstruction_scatter
@@ -33,6 +34,7 @@ from .waterfall import waterfall
 __all__ = [
     "Chart",
     "LogProbability",
+    "Provenance",
     "Theme",
     "agreement",
     "chips_html",

@@ -4,10 +4,13 @@ import csv
 import io
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import plotly.graph_objects as go
+
+from .captions import caption_of
+from .provenance import Provenance, file_stem
 
 
 @dataclass(frozen=True)
@@ -17,10 +20,31 @@ class Chart:
     name: str  # also the name of its downloads
     figure: go.Figure
     table: Mapping[str, Sequence[Any]]
+    provenance: Provenance | None = None
+
+    def of(self, provenance: Provenance) -> "Chart":
+        """The same chart, whose downloads and caption say where its numbers come from."""
+        return replace(self, provenance=provenance)
+
+    @property
+    def caption(self) -> str:
+        """What it shows, and of which run where that is known."""
+        return caption_of(self.name, self.provenance)
+
+    def file_name(self, suffix: str) -> str:
+        """A name for its downloads with this suffix, "csv" or "svg", that is safe on every system."""
+        stem = self.name if self.provenance is None else file_stem(self.provenance, self.name)
+        return f"{stem}.{suffix.lstrip('.')}"
 
     def to_csv(self) -> str:
-        """The table as CSV text: a header, one row an observation, every float so that it reads back exactly."""
+        """The table as CSV text: a header, one row an observation, every float so that it reads back exactly.
+
+        Where it is known where the numbers come from, lines that begin with # say it before the header:
+        `pandas.read_csv(file, comment="#")` where no token in it begins so, `skiprows=6` else.
+        """
         text = io.StringIO()
+        if self.provenance is not None:
+            text.writelines(f"{line}\n" for line in self.provenance.comments)
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(self.table)
         writer.writerows(zip(*self.table.values(), strict=True))
@@ -28,7 +52,7 @@ class Chart:
 
     def config(self, image: Literal["png", "svg"] = "png") -> dict[str, Any]:
         """Plotly's `config` for this chart: see `plot_config`."""
-        return plot_config(self.name, image)
+        return plot_config(self.file_name("").rstrip("."), image)
 
 
 def plot_config(name: str, image: Literal["png", "svg"] = "png") -> dict[str, Any]:

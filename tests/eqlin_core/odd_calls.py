@@ -24,6 +24,7 @@ import numpy as np
 import torch
 
 import eqlin_core as eq
+from eqlin_core import figures
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,7 @@ def calls(folder: Path) -> list[Call]:
     eq.write_report(folder / "run.html", run)
     shown = {"run": run, "spectra": spectra, "compared_with": run, "compared_spectra": spectra}
     lm.model.save_pretrained(folder / "model")
+    chart = figures.norms_and_cosines(run)
     sweep = eq.layer_sweep(lm, "the", k=2)
     study = eq.faithfulness(lm, ["the bridge the"], [], ks=[1])
     partly = eq.partly_frozen(lin, ["norms"])
@@ -218,6 +220,8 @@ def calls(folder: Path) -> list[Call]:
         Call("read_report", eq.read_report, {"path": folder / "run.html"}),
         Call("verify_run", eq.verify_run, {"run": run, "lm": lm}),
         Call("weights_of", eq.weights_of, {"lm": lm}),
+        Call("save_figure", eq.save_figure, {"chart": chart, "path": folder / "x.gif"}),
+        Call("provenance_of", eq.provenance_of, {"run": run}),
         Call("principal_angles", eq.principal_angles, {"first": spectra.U[0], "second": spectra.U[1]}),
     ]  # fmt: skip
 
