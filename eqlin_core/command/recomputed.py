@@ -69,7 +69,10 @@ def recomputed(file: Path, model: str | None, device: str, *, numbers_only: bool
 def _read(file: Path) -> tuple[Report | None, list[tuple[str, TokenRun | SpectrumRun]]]:
     try:
         if zipfile.is_zipfile(file):
-            return None, [("run", load_run(file))]
+            run = load_run(file)
+            if not isinstance(run, TokenRun | SpectrumRun):
+                raise EqlinError(f"{short(file.name)} holds a result that verify does not compute again.")
+            return None, [("run", run)]
     except OSError as error:
         raise EqlinError(f"{short(file.name)} cannot be read ({error.strerror or 'unknown'}).") from error
     report = read_report(file)

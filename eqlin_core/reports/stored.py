@@ -25,9 +25,12 @@ def run_from(content: bytes) -> TokenRun | SpectrumRun:
         place = Path(folder, "run.npz")
         place.write_bytes(content)
         try:
-            return load_run(place)
+            run = load_run(place)
         except EqlinError as error:
             raise ValueError("no run") from error
+    if not isinstance(run, TokenRun | SpectrumRun):
+        raise ValueError("another kind of run")
+    return run
 
 
 def in_base64(content: bytes) -> str:

@@ -7,7 +7,9 @@ from typing import Any
 
 import streamlit as st
 
-from eqlin_core.figures import Chart
+from eqlin_core.figures import Chart, Provenance
+from eqlin_core.version import __version__
+from pages.visit.session import session
 from pages.widgets.downloads import download_link
 
 
@@ -16,6 +18,7 @@ def show(chart: Chart, key: str, note: str = "", on_click: Callable[[], None] | 
 
     ``on_click`` is called after a click on a point, which ``clicked(key)`` then gives.
     """
+    chart = known(chart)
     st.plotly_chart(
         chart.figure,
         theme=None,
@@ -28,6 +31,22 @@ def show(chart: Chart, key: str, note: str = "", on_click: Callable[[], None] | 
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.caption(note or " ")
         download(chart, key)
+
+
+def known(chart: Chart) -> Chart:
+    """The chart with where its numbers come from, which its downloads say."""
+    run = provenance()
+    return chart if run is None or chart.provenance is not None else chart.of(run)
+
+
+def provenance() -> Provenance | None:
+    """Where the numbers of this tab's charts come from; None while nothing is shown."""
+    run = session().tokens
+    if run is None:
+        return None
+    explained = st.session_state.get("explain") or (run.targets[0].token if run.targets else "")
+    key = run.key
+    return Provenance(key.model, run.prompt, str(explained), key.dtype, key.convention.words, __version__)
 
 
 def at_height(chart: Chart, height: int) -> Chart:
@@ -53,7 +72,7 @@ def download(chart: Chart, key: str) -> None:
     download_link(
         "CSV",
         chart.to_csv,
-        f"{chart.name}.csv",
+        chart.file_name("csv"),
         mime="text/csv",
         key=f"{key}-csv",
         help="The chart's data at full precision. The camera in the chart's corner saves its picture.",

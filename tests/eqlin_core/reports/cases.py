@@ -31,7 +31,7 @@ def spectra_of(run: TokenRun, k: int = 3) -> SpectrumRun:
         U=U,
         S=np.sort(random.uniform(1, 9, (T, k)))[:, ::-1].copy(),
         Vh=V.swapaxes(1, 2).copy(),
-        stable_rank=random.uniform(1, 4, T),
+        stable_rank=np.asarray(random.uniform(1, 4, T)),
         projections=random.normal(size=(T, k)),
         reads_u=reads,
         reads_v=reads,

@@ -33,8 +33,8 @@ def one() -> str:
 
 @pytest.fixture(scope="module")
 def two() -> str:
-    spectra = {"spectra": spectra_of(RUN), "compared_spectra": spectra_of(OTHER)}
-    return eq.report_html(RUN, compared_with=OTHER, compared_target=" Rome", **spectra)
+    ours, theirs = spectra_of(RUN), spectra_of(OTHER)
+    return eq.report_html(RUN, compared_with=OTHER, compared_target=" Rome", spectra=ours, compared_spectra=theirs)
 
 
 class Outline(HTMLParser):
