@@ -5,13 +5,15 @@ from functools import partial
 import streamlit as st
 
 from eqlin_core.runs.compare import compare_runs
-from pages.comparison.sides import cards, pinned_or_asked, sides
+from pages.comparison.sides import cards, pinned_or_asked, sides, source
 from pages.comparison.view import differences, largest, next_tokens, spectra, way
 from pages.contributions.choices import choose_split
 from pages.frame.entry import through_app
 from pages.visit.session import Pinned, Session, session
+from pages.widgets.charts import numbers_of
 from pages.widgets.heading import heading
 from pages.widgets.nothing_yet import nothing_yet
+from pages.widgets.report import report_button
 from pages.widgets.tabs import tabs
 
 through_app(__file__)
@@ -39,16 +41,27 @@ def page() -> None:
     side_a, side_b = sides(pinned.split, b, beside=_choose)
     found = compare_runs(pinned.split, b, kind=state.split.target, target_a=side_a.target, target_b=side_b.target)
     cards(found)
-    st.markdown(largest(found))
-    way(found)
-    tabs(
-        "compared",
-        {
-            "What differs": partial(differences, found),
-            "Next tokens": partial(next_tokens, found),
-            "Spectra and angles": partial(_spectra, pinned, state),
-        },
-    )
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.markdown(largest(found))
+        report_button(
+            pinned.split,
+            pinned.request,
+            "report-of-both",
+            compared_with=b,
+            kind=state.split.target,
+            target=side_a.target,
+            compared_target=side_b.target,
+        )
+    with numbers_of(source(found)):
+        way(found)
+        tabs(
+            "compared",
+            {
+                "What differs": partial(differences, found),
+                "Next tokens": partial(next_tokens, found),
+                "Spectra and angles": partial(_spectra, pinned, state),
+            },
+        )
 
 
 def _spectra(pinned: Pinned, state: Session) -> None:

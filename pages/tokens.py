@@ -1,7 +1,10 @@
 """Page Tokens: the prediction as a sum over the input tokens, and what the model does without each of them."""
 
+from __future__ import annotations
+
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
@@ -19,10 +22,17 @@ from pages.contributions.measured import (
 from pages.frame.entry import through_app
 from pages.visit.page_jobs import watch
 from pages.visit.session import session
+from pages.widgets.charts import numbers_of
 from pages.widgets.explained import as_kind, choose
 from pages.widgets.heading import heading
 from pages.widgets.nothing_yet import nothing_yet
 from pages.widgets.tabs import tabs
+
+if TYPE_CHECKING:
+    from eqlin_core.runs.prompt import TokenRun
+    from eqlin_core.runs.split import Split
+    from pages.widgets.explained import Explained
+    from pages.worker.request import Request
 
 through_app(__file__)
 
@@ -57,7 +67,12 @@ def page() -> None:
     split = replace(choices.split, baseline=run.baseline, convention=run.key.convention)
     explained = as_kind(explained, split.target, run)
     watch()
-    request = state.shown
+    with numbers_of(run.key):
+        parts(state.shown, run, split, explained, choices.apart)
+
+
+def parts(request: Request, run: TokenRun, split: Split, explained: Explained, apart: bool) -> None:
+    """What the page is made of, below its choices."""
     loo = measured_or_asked(request, run, explained) if run.complete else None
     maps = other_maps(request, split, explained) if run.complete else None
     in_words(run, explained, request.begin)
@@ -66,10 +81,10 @@ def page() -> None:
         few = run.complete and len(run.tokens) <= SIDE_BY_SIDE
         left, right = st.columns([4, 3], gap="medium") if few else (st.container(), st.container())
     with left:
-        comes_about(run, explained, maps, choices.apart)
+        comes_about(run, explained, maps, apart)
     if run.complete:
         with right:
-            leave_one_out_bars(run, explained, loo, choices.apart)
+            leave_one_out_bars(run, explained, loo, apart)
     with st.container():
         agreement_words(run, explained, loo, maps)
     more = {NEXT: partial(next_tokens, run, explained)}

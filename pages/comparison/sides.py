@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from eqlin_core.figures import LogProbability, visible_token
+from eqlin_core.figures import LogProbability, Provenance, visible_token
 from eqlin_core.figures.palette import pair_colours
+from eqlin_core.version import __version__
 from pages.visit.session import Pinned, session
 from pages.widgets.facts import fact, strip_of
 from pages.widgets.theme import theme
@@ -72,6 +73,23 @@ def cards(found: RunComparison) -> None:
     left, right = st.columns(2, gap="medium")
     for place, side, name, colour in zip((left, right), (found.a, found.b), "AB", pair_colours(theme()), strict=True):
         place.html(_card(side, name, colour))
+
+
+def source(found: RunComparison) -> Provenance:
+    """Where the numbers of both come from: A's and B's text where they differ."""
+
+    def both(a: str, b: str) -> str:
+        return a if a == b else f"{a} | {b}"
+
+    a, b = found.a, found.b
+    return Provenance(
+        both(a.key.model, b.key.model),
+        both(a.prompt, b.prompt),
+        both(a.explained, b.explained),
+        both(a.key.dtype, b.key.dtype),
+        both(a.key.convention.words, b.key.convention.words),
+        __version__,
+    )
 
 
 def names(found: RunComparison) -> tuple[Explained, Explained]:

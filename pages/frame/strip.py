@@ -14,6 +14,7 @@ from pages.visit.polling import poll
 from pages.visit.progress_line import progress_line
 from pages.visit.session import Session, session
 from pages.widgets.facts import fact, strip_of
+from pages.widgets.report import report_button
 from pages.widgets.sentences import shortened
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def _facts(state: Session, run: TokenRun) -> None:
     )
     cells = [fact(name, value, _MEANING.get(name, "")) for name, value in facts]
     with st.container(key="strip"):
-        wide, narrow = st.columns([13, 4], vertical_alignment="center")
+        wide, narrow = st.columns([12, 5], vertical_alignment="center")
         wide.html(strip_of(*cells, fact("next token", beside=predicted)))
         exactness = exact_now(state)
         with narrow, st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="right"):
@@ -84,9 +85,10 @@ def _facts(state: Session, run: TokenRun) -> None:
                 key="pin",
                 on_click=state.pin,
                 type="tertiary",
-                icon=":material/push_pin:",
                 help="Set this analysis aside as A; page Compare shows what is analysed next beside it.",
             )
+            if run.complete and state.shown is not None:
+                report_button(run, state.shown, "report", spectra=state.spectra)
 
 
 def _map(run: TokenRun) -> str:

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from eqlin_core import figures
-from eqlin_core.figures import format_number, visible_token
+from eqlin_core.figures import Provenance, format_number, visible_token
 from eqlin_core.figures.steered_text import marked_html
 from eqlin_core.figures.steering import depth_guide, steering_forecast, steering_metrics
 from eqlin_core.runs.steering import UNLIKELY, SteeringGrid, Text
@@ -19,7 +19,7 @@ from eqlin_core.version import __version__
 from pages.steered.jobs import file
 from pages.steered.sliders import Choices, shown_strength, strengths
 from pages.steered.state import Steering, steering
-from pages.widgets.charts import download, show
+from pages.widgets.charts import download, numbers_of, show
 from pages.widgets.downloads import download_answer
 from pages.widgets.facts import code, fact, strip_of
 from pages.widgets.tabs import tabs
@@ -55,9 +55,17 @@ def texts(*, alone: bool = False) -> None:
                 st.caption("The metrics of this grid are being computed.")
         if not alone:
             _between(now, shown)
-            tabs("about", _parts(now, shown, row))
+            with numbers_of(_source(now, shown)):
+                tabs("about", _parts(now, shown, row))
 
     explore()
+
+
+def _source(state: Steering, grid: SteeringGrid) -> Provenance:
+    """Where a grid's numbers come from: its prompt, and in the place of an explained token its concept."""
+    plan = grid.plan
+    model = "" if state.source is None else state.source.model
+    return Provenance(model, plan.prompt, plan.concept, grid.dtype, plan.convention.words, __version__)
 
 
 def _parts(state: Steering, grid: SteeringGrid, row: int) -> dict[str, Callable[[], None]]:

@@ -11,7 +11,7 @@ from eqlin_core import figures
 from eqlin_core.figures import format_error
 from pages.story.steps import CHART_HEIGHT
 from pages.visit.session import session
-from pages.widgets.charts import at_height, show
+from pages.widgets.charts import at_height, numbers_of, show
 from pages.widgets.theme import theme
 
 if TYPE_CHECKING:
@@ -38,24 +38,26 @@ def terms(published: TokenRun, explained: Explained) -> None:
     measured = session().split_tokens()
     run = measured if chosen == MEASURED and not isinstance(measured, str) and measured is not None else published
     values, bias, total = run.split(explained.direction)
+    summed = bias + float(np.sum(values))
     st.markdown(_said(PUBLISHED if run is published else MEASURED))
-    show(
-        at_height(
-            figures.waterfall(
-                bias,
-                values,
-                total,
-                run.tokens,
-                explained=explained.name,
-                tolerance=run.bounds[0] * 100,
-                theme=theme(),
+    with numbers_of(run.key):
+        show(
+            at_height(
+                figures.waterfall(
+                    bias,
+                    values,
+                    total,
+                    run.tokens,
+                    explained=explained.name,
+                    tolerance=run.bounds[0] * 100,
+                    theme=theme(),
+                ),
+                CHART_HEIGHT,
             ),
-            CHART_HEIGHT,
-        ),
-        "story-waterfall",
-        f"Sum {bias + float(np.sum(values)):.6g}, logit {total:.6g}, apart by "
-        f"{format_error(abs(bias + float(np.sum(values)) - total))} ({run.key.dtype}); map {run.key.convention.words}.",
-    )
+            "story-waterfall",
+            f"Sum {summed:.6g}, logit {total:.6g}, apart by {format_error(abs(summed - total))} ({run.key.dtype}); "
+            f"map {run.key.convention.words}.",
+        )
 
 
 def _said(chosen: str) -> str:

@@ -11,19 +11,21 @@ from eqlin_core import figures
 from eqlin_core.figures import format_number
 from pages.sweep.state import Layers
 from pages.visit.session import session
-from pages.widgets.charts import at_height, clicked, show
+from pages.widgets.charts import at_height, clicked, numbers_of, show
 from pages.widgets.explained import Explained
 from pages.widgets.theme import theme
 
 if TYPE_CHECKING:
+    from eqlin_core.runs.layers import HeadsRun
     from eqlin_core.runs.prompt import TokenRun
+    from eqlin_core.runs.split import Split
 
 BESIDE = 250  # pixels: two charts stand beside the table
 _TABLE, _CHOICE = "heads-table", "head"
 
 
 def heads(state: Layers, run: TokenRun, explained: Explained) -> None:
-    """The table of heads, the chosen head's input tokens, and attention beside MLP."""
+    """Ask for the heads, by the map and the baseline of page Tokens, and draw them once they are there."""
     second = [] if explained.second is None else [explained.second.token_id]
     ids = dict.fromkeys([*(t.token_id for t in run.targets), explained.first.token_id, *second])
     busy = state.jobs.busy
@@ -32,8 +34,13 @@ def heads(state: Layers, run: TokenRun, explained: Explained) -> None:
     if state.jobs.busy and not busy:
         st.rerun()  # so that the progress above is drawn
     split = state.heads
-    if split is None or not {explained.first.token_id, *second} <= set(split.ids):
-        return
+    if split is not None and {explained.first.token_id, *second} <= set(split.ids):
+        with numbers_of(split.key):
+            _draw(split, split_by, explained)
+
+
+def _draw(split: HeadsRun, split_by: Split, explained: Explained) -> None:
+    """The table of heads, the chosen head's input tokens, and attention beside MLP."""
     weights = split.weights(explained.first.token_id, explained.second_id, explained.kind)
     table = np.einsum("m,mlht->lht", weights, split.heads)
     attn, mlp = (np.einsum("m,mlt->l", weights, part) for part in (split.attn, split.mlp))

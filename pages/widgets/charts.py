@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import streamlit as st
 
 from eqlin_core.figures import Chart, Provenance
+from eqlin_core.runs.prompt import RunKey
 from eqlin_core.version import __version__
 from pages.visit.session import session
 from pages.widgets.downloads import download_link
+
+_SOURCE: ContextVar[RunKey | Provenance | None] = ContextVar("source", default=None)
 
 
 def show(chart: Chart, key: str, note: str = "", on_click: Callable[[], None] | None = None) -> None:
@@ -40,13 +45,28 @@ def known(chart: Chart) -> Chart:
 
 
 def provenance() -> Provenance | None:
-    """Where the numbers of this tab's charts come from; None while nothing is shown."""
-    run = session().tokens
-    if run is None:
+    """Where the numbers of the charts that are drawn now come from: the run on the screen, unless it was said.
+
+    None while nothing is shown.
+    """
+    said, run = _SOURCE.get(), session().tokens
+    if isinstance(said, Provenance):
+        return said
+    key = said or (None if run is None else run.key)
+    if run is None or key is None:
         return None
     explained = st.session_state.get("explain") or (run.targets[0].token if run.targets else "")
-    key = run.key
     return Provenance(key.model, run.prompt, str(explained), key.dtype, key.convention.words, __version__)
+
+
+@contextmanager
+def numbers_of(source: RunKey | Provenance) -> Iterator[None]:
+    """Within the context the charts' downloads say that their numbers are of another map, or of other runs."""
+    token = _SOURCE.set(source)
+    try:
+        yield
+    finally:
+        _SOURCE.reset(token)
 
 
 def at_height(chart: Chart, height: int) -> Chart:

@@ -73,6 +73,14 @@ def ready(engine: Engine, progress: Reporter, request: Request) -> None:
     engine.linear_map(request, progress)
 
 
+@question("the checksums of the weights", interactive=True)
+def checksums(engine: Engine, progress: Reporter, request: Request) -> dict[str, str]:
+    """The SHA-256 of the files that the model was read from."""
+    from eqlin_core.models.weights import weights_of  # noqa: PLC0415
+
+    return weights_of(engine.load(request, progress), progress)
+
+
 @question("the typed token", interactive=True)
 def target(engine: Engine, progress: Reporter, request: Request, text: str) -> Target:
     """The typed next token."""

@@ -201,7 +201,10 @@ def downloaded_csv(page: Page, key: str, folder: Path) -> list[dict[str, str]]:
         part(page, f"{key}-csv", "button:visible").click()
     file = folder / waiting.value.suggested_filename
     waiting.value.save_as(file)
-    return list(csv.DictReader(io.StringIO(file.read_text(encoding="utf-8"))))
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    said = [line for line in lines if line.startswith("# ")]
+    assert len(said) == 6, "which run it is of"
+    return list(csv.DictReader(io.StringIO("".join(lines[len(said) :]))))
 
 
 def downloaded_picture(page: Page, key: str, folder: Path) -> Path:
