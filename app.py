@@ -10,6 +10,7 @@ else:
     from pages.door import gate
     from pages.frame import look
     from pages.frame.entry import ask, enter_app
+    from pages.frame.present import present, switch
     from pages.frame.recent import recent
     from pages.frame.sidebar import sidebar
     from pages.frame.strip import strip
@@ -18,8 +19,9 @@ else:
     from pages.widgets.theme import follow_theme
 
     polling.begin()
-    st.set_page_config(page_title="eqlin", layout="wide", initial_sidebar_state="expanded")
+    st.set_page_config(page_title="eqlin", layout="wide", initial_sidebar_state="auto")
     look.apply()
+    present()
     st.logo(look.wordmark(), size="large")
     page = st.navigation(
         [
@@ -39,6 +41,7 @@ else:
     if request is not None:
         ask(request)
     recent()
+    switch()
     strip()
     follow_theme()
     enter_app()

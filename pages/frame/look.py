@@ -40,7 +40,7 @@ def apply() -> None:
         .eq-modules .eq-leak td {{ font-weight: 600; }}
         .st-key-strip {{ border-bottom: 1px solid {colours.grid}; padding-bottom: 0.5rem; }}
         [data-testid="stLayoutWrapper"]:has(> [data-testid="stVerticalBlock"]:empty) {{ display: none; }}
-        .st-key-theme_watch {{ position: absolute; }}
+        .st-key-theme_watch, .st-key-present_keys {{ position: absolute; }}
         h1 {{ font-size: 1.5rem !important; font-weight: 600 !important; padding: 0 !important; }}
         h2 {{ font-size: 1.15rem !important; font-weight: 600 !important; padding-bottom: 0 !important; }}
         </style>"""

@@ -66,7 +66,7 @@ def _facts(state: Session, run: TokenRun) -> None:
         facts.insert(-1, ("example", f"shipped with {run.shipped}"))
     elif run.saved:
         facts.insert(-1, ("saved", f"{datetime.fromisoformat(run.made).astimezone():%d %b %H:%M}"))
-    predicted = "".join(
+    predicted = " ".join(  # at the spaces the line may be broken
         f'<span class="eq-chip">{escape(visible_token(t.token))}</span><span class="eq-p">{t.probability:.1%}</span>'
         for t in run.targets[:SHOWN_PREDICTIONS]
     )

@@ -14,6 +14,7 @@ from eqlin_core.runs.prompt import RunKey
 from eqlin_core.version import __version__
 from pages.visit.session import session
 from pages.widgets.downloads import download_link
+from pages.widgets.present import enlarged
 
 _SOURCE: ContextVar[RunKey | Provenance | None] = ContextVar("source", default=None)
 
@@ -23,7 +24,7 @@ def show(chart: Chart, key: str, note: str = "", on_click: Callable[[], None] | 
 
     ``on_click`` is called after a click on a point, which ``clicked(key)`` then gives.
     """
-    chart = known(chart)
+    chart = enlarged(known(chart))
     st.plotly_chart(
         chart.figure,
         theme=None,
