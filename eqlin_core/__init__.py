@@ -29,11 +29,13 @@ if TYPE_CHECKING:
     from eqlin_core.models.readout import read_input, read_output
     from eqlin_core.models.sites import Site
     from eqlin_core.models.weights import weights_of
+    from eqlin_core.reports.code import page_code, page_notebook
     from eqlin_core.reports.contents import Report
     from eqlin_core.reports.paper import save_figure
     from eqlin_core.reports.provenance import provenance_of
     from eqlin_core.reports.reading import read_report
     from eqlin_core.reports.report import report_html, write_report
+    from eqlin_core.reports.view import View
     from eqlin_core.resources.plan import Plan, plan_run
     from eqlin_core.runs.compare import RunComparison, compare_runs
     from eqlin_core.runs.convention import Convention
@@ -123,6 +125,9 @@ _HOME = {
     "Report": "reports.contents",
     "save_figure": "reports.paper",
     "provenance_of": "reports.provenance",
+    "View": "reports.view",
+    "page_code": "reports.code",
+    "page_notebook": "reports.code",
     "verify_run": "analysis.verification",
     "weights_of": "models.weights",
 }

@@ -116,11 +116,11 @@ def _reads(what: str, stored: list[Row], fresh: list[Row], tolerance: float) -> 
     """Scores agree within the tolerance; and tokens, but for those whose scores are as close as that."""
     if [len(row) for row in stored] != [len(row) for row in fresh]:
         return equal(what, len(stored), len(fresh), "another number of tokens")
-    kept, found = (np.array([[score for _, score in row] for row in rows]) for rows in (stored, fresh))
-    check = close(what, kept, found, tolerance)
+    kept, again_read = (np.array([[score for _, score in row] for row in rows]) for rows in (stored, fresh))
+    check = close(what, kept, again_read, tolerance)
     if not check.agrees:
         return check
-    scale = np.sqrt(np.mean(np.square(found), axis=-1))
+    scale = np.sqrt(np.mean(np.square(again_read), axis=-1))
     for before, again, size in zip(stored, fresh, scale, strict=True):
         known, last = dict(again), again[-1][1]
         for token, score in before:

@@ -78,15 +78,13 @@ def _contributions(analysis: Analysis) -> Table:
     table.add_column("w · J x", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     largest = max((abs(term) for term in (*terms, constant)), default=0.0) or 1.0
-    rows: list[tuple[str | Text, float]] = [
-        (_token(token), float(term)) for token, term in zip(analysis.run.tokens, terms, strict=True)
-    ]
+    rows = [(_token(token), float(term)) for token, term in zip(analysis.run.tokens, terms, strict=True)]
     if constant:
-        name = "biases, w · b" if analysis.run.baseline == "zero" else "biases and baseline"
-        rows.append((Text(name, _FAINT), constant))
-    for label, term in rows:
+        of = "biases, w · b" if analysis.run.baseline == "zero" else "biases and baseline"
+        rows.append((Text(of, _FAINT), constant))
+    for name, term in rows:
         bar = "█" * round(_BAR * abs(term) / largest)
-        table.add_row(label, f"{term:.4f}", Text(bar, "red" if term < 0 else "blue"))
+        table.add_row(name, f"{term:.4f}", Text(bar, "red" if term < 0 else "blue"))
     table.add_section()
     table.add_row("sum", f"{analysis.total:.4f}", "")
     table.add_row("logit, w · y", f"{analysis.target.logit:.4f}", "")

@@ -222,6 +222,9 @@ def calls(folder: Path) -> list[Call]:
         Call("weights_of", eq.weights_of, {"lm": lm}),
         Call("save_figure", eq.save_figure, {"chart": chart, "path": folder / "x.gif"}),
         Call("provenance_of", eq.provenance_of, {"run": run}),
+        Call("View", eq.View, {"page": "tokens", "prompt": "the"}),
+        Call("page_code", eq.page_code, {"view": eq.View("tokens", "the")}),
+        Call("page_notebook", eq.page_notebook, {"view": eq.View("tokens", "the")}),
         Call("principal_angles", eq.principal_angles, {"first": spectra.U[0], "second": spectra.U[1]}),
     ]  # fmt: skip
 

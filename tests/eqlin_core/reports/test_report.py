@@ -33,8 +33,18 @@ def one() -> str:
 
 @pytest.fixture(scope="module")
 def two() -> str:
+<<<<<<< HEAD
     ours, theirs = spectra_of(RUN), spectra_of(OTHER)
     return eq.report_html(RUN, compared_with=OTHER, compared_target=" Rome", spectra=ours, compared_spectra=theirs)
+=======
+    return eq.report_html(
+        RUN,
+        spectra=spectra_of(RUN),
+        compared_with=OTHER,
+        compared_spectra=spectra_of(OTHER),
+        compared_target=" Rome",
+    )
+>>>>>>> c0890be (The code of a view: Python and a notebook that compute what a page shows; reports are documented with examples that run)
 
 
 class Outline(HTMLParser):

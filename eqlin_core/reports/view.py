@@ -1,0 +1,96 @@
+"""What a page shows and with which choices: everything that its numbers depend on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from eqlin_core import arguments
+from eqlin_core.runs.convention import Convention, Share
+from eqlin_core.runs.split import TARGET_KINDS, Split, TargetKind
+
+PAGES = ("tokens", "spectra", "matrix", "layers", "steering")
+MODES = ("cumulative", "layerwise")
+FORMS = ("reference", "interpolation")
+RULES = ("attention", "norms", "gates")
+DTYPES = ("float32", "float64", "bfloat16", "float16", "4bit")
+
+
+@dataclass(frozen=True)
+class View:
+    """A page and its choices, the defaults being those that eqlin's functions have.
+
+    ``begin``: the begin-of-text token before the prompt. ``target`` and ``versus`` are token ids, None for the most
+    likely one and for none. ``token`` is a position of the prompt, ``k`` how many triplets are kept; ``frozen`` the
+    rules that page Matrix reconstructs with; ``mode``, ``layer`` and ``part`` ("layer", "attn" or "mlp") are those of
+    page Layers; what follows is page Steering's, ``strengths`` numbers or pairs. Raises EqlinError for a page or a
+    choice that does not exist.
+    """
+
+    page: str
+    prompt: str
+    model: str = "smollm2-135m"
+    dtype: str = "float32"
+    gated_path: Share = "up"
+    attention: Share = "held"
+    begin: bool = False
+    kind: TargetKind = "logit"
+    target: int | None = None
+    versus: int | None = None
+    baseline: str | int = "zero"
+    token: int = 0
+    k: int = 24
+    frozen: tuple[str, ...] = RULES
+    mode: str = "cumulative"
+    layer: int = 0
+    part: str = "layer"
+    concept: str = ""
+    second: str = ""
+    layers: int | None = None
+    final_norm: bool = True
+    block: int | None = None
+    form: str = "reference"
+    strengths: tuple[float | int | tuple[float | int, ...], ...] = (0.0, 1.0)
+    max_new_tokens: int = 24
+    temperature: float | int = 0.0
+    top_p: float | int = 1.0
+    seed: int = 0
+    chat: bool = False
+
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("page", PAGES),
+            ("dtype", DTYPES),
+            ("kind", TARGET_KINDS),
+            ("mode", MODES),
+            ("part", ("layer", "attn", "mlp")),
+            ("form", FORMS),
+        ):
+            arguments.choice(name, getattr(self, name), known)
+        for name in ("prompt", "model", "concept", "second"):
+            arguments.text(name, getattr(self, name))
+        for name in ("begin", "final_norm", "chat"):
+            object.__setattr__(self, name, arguments.flag(name, getattr(self, name)))
+        for name, least in (("token", 0), ("k", 1), ("layer", 0), ("max_new_tokens", 1), ("seed", 0)):
+            object.__setattr__(self, name, arguments.whole(name, getattr(self, name), least))
+        for name in ("target", "versus", "layers", "block"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, arguments.whole(name, getattr(self, name), 0))
+        for name in ("temperature", "top_p"):
+            object.__setattr__(self, name, arguments.number(name, getattr(self, name), 0))
+        for rule in arguments.several("frozen", self.frozen, "some of the rules attention, norms and gates"):
+            arguments.choice("a rule of frozen", rule, RULES)
+        object.__setattr__(self, "strengths", tuple(map(_strength, _several(self.strengths))))
+        dials = Convention(self.gated_path, self.attention)
+        object.__setattr__(self, "gated_path", dials.gated_path)
+        object.__setattr__(self, "attention", dials.attention)
+        Split(self.kind, self.baseline)  # which checks both
+
+
+def _several(value: object) -> list[object]:
+    return arguments.several("strengths", value, "a list of numbers, or of pairs of them", least=1)
+
+
+def _strength(value: object) -> float | tuple[float, ...]:
+    if isinstance(value, list | tuple):
+        return tuple(arguments.number("a strength", one) for one in value)
+    return arguments.number("a strength", value)

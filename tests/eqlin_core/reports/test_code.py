@@ -1,0 +1,159 @@
+"""The code of a view, run as it stands, gives the numbers that the page shows."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+import eqlin_core as eq
+from eqlin_core.analysis.layers import heads_run, sweep_run
+from eqlin_core.analysis.matrix import matrix_run, reconstruction
+from eqlin_core.analysis.prompt import spectrum_run, token_run
+from eqlin_core.analysis.ranks import joint_run, rank_run
+from eqlin_core.analysis.steering import read_plan, steered_text
+from eqlin_core.runs.steering import SteeringPlan
+from tests.cases import default_model
+from tests.eqlin_core.odd_calls import tiny_with_text
+
+PROMPT = "The capital of"
+
+
+@pytest.fixture(params=["tiny", pytest.param("default", marks=pytest.mark.slow)])
+def lm(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> eq.LanguageModel:
+    """The model that the code gets where it loads one by its name: one that all tests share."""
+    found = tiny() if request.param == "tiny" else default_model("float32")
+
+    def load_model(name: str, dtype: str) -> eq.LanguageModel:
+        assert (name, dtype) == ("smollm2-135m", "float32")
+        return found
+
+    monkeypatch.setattr("eqlin_core.models.loading.load_model", load_model)
+    return found
+
+
+@functools.cache
+def tiny() -> eq.LanguageModel:
+    return tiny_with_text()
+
+
+def run(code: str) -> dict[str, Any]:
+    """The names that the code leaves behind."""
+    names: dict[str, Any] = {}
+    with contextlib.redirect_stdout(io.StringIO()):
+        exec(compile(code, "view", "exec"), names)
+    return names
+
+
+def test_tokens(lm: eq.LanguageModel) -> None:
+    page = eq.View(
+        "tokens", PROMPT, gated_path="half", attention="half", baseline="mean", kind="log-probability", target=260
+    )
+    made = run(eq.page_code(page))
+    shown = token_run(eq.linearize(lm, PROMPT, gated_path="half", attention="half"), PROMPT, baseline="mean")
+    w = lm.unembedding[260].double().numpy() - shown.expected
+    for name, expected in zip(("terms", "bias", "total"), shown.split(w), strict=True):
+        np.testing.assert_allclose(made[name], np.asarray(expected), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(made["norms"], shown.norms, rtol=1e-6)
+    np.testing.assert_allclose(made["cosines"], shown.cosines, rtol=1e-5, atol=1e-6)
+    rows = np.stack([t.row for t in shown.targets]) - shown.expected
+    np.testing.assert_allclose(made["shares"], shown.contributions @ rows.T, rtol=1e-5, atol=1e-5)
+
+
+def test_tokens_against_each_other_and_with_begin_of_text(lm: eq.LanguageModel) -> None:
+    begins = lm.tokenizer is not None and lm.tokenizer.bos_token_id is not None
+    made = run(eq.page_code(eq.View("tokens", PROMPT, begin=begins, versus=260)))
+    begin = [lm.tokenizer.bos_token_id] if lm.tokenizer is not None and begins else []
+    assert made["lin"].token_ids == [*begin, *lm.encode(PROMPT)]
+    first = made["run"].targets[0]
+    other = made["lm"].unembedding[260].double().numpy()
+    assert made["total"] == pytest.approx(float((first.row - other) @ made["run"].output))
+
+
+def test_spectra(lm: eq.LanguageModel) -> None:
+    made = run(eq.page_code(eq.View("spectra", PROMPT, token=2, k=5)))
+    lin = eq.linearize(lm, PROMPT)
+    shown = spectrum_run(lin, 5)
+    np.testing.assert_allclose(made["spectra"].S, shown.S, rtol=1e-5)
+    np.testing.assert_allclose(made["spectra"].stable_rank, shown.stable_rank, rtol=1e-5)
+    w = token_run(lin, PROMPT).targets[0].row
+    np.testing.assert_allclose(made["shares"], shown.shares(2, w), rtol=1e-3, atol=1e-4)
+    assert made["spectra"].reads_u[2][0][0][0] == shown.reads_u[2][0][0][0]
+    np.testing.assert_allclose(made["cut"].error.numpy(), rank_run(lin, 5).error, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(made["joint"].S.numpy(), joint_run(lin, 5).S, rtol=1e-5)
+
+
+def test_matrix(lm: eq.LanguageModel) -> None:
+    made = run(eq.page_code(eq.View("matrix", PROMPT, token=1, frozen=("norms", "gates"))))
+    lin = eq.linearize(lm, PROMPT)
+    shown, again = matrix_run(lin, 1), reconstruction(lin, ("norms", "gates"))
+    np.testing.assert_allclose(made["column_norms"].numpy(), shown.column_norms, rtol=1e-5)
+    np.testing.assert_allclose(made["row_norms"].numpy(), shown.row_norms, rtol=1e-5)
+    assert made["columns"].tolist() == [line.index for line in shown.columns]
+    assert made["rows"].tolist() == [line.index for line in shown.rows]
+    assert [row[0][0] for row in made["writes_as"]] == [line.reads[0][0] for line in shown.columns]
+    assert [row[0][0] for row in made["seeks_as"]] == [line.reads[0][0] for line in shown.rows]
+    assert made["part"].reconstruction == pytest.approx(again.error, rel=1e-4)
+    assert made["part"].exact == again.exact
+
+
+def test_layers(lm: eq.LanguageModel) -> None:
+    made = run(eq.page_code(eq.View("layers", PROMPT, layer=1, part="mlp", token=2, baseline="mean")))
+    lin = eq.linearize(lm, PROMPT)
+    shown = sweep_run(lin, "cumulative", 8)
+    np.testing.assert_allclose(made["sweep"].triplets.S.numpy(), shown.S[:, :, :-1], rtol=1e-4)
+    assert [t for t, _ in made["reads"]][:4] == [t for t, _ in shown.reads("u", 1, "mlp", 2, 0)][:4]
+    target = token_run(lin, PROMPT).targets[0].token_id
+    heads = heads_run(lin, [target], baseline="mean")
+    np.testing.assert_allclose(made["heads"].numpy(), heads.heads[0], rtol=1e-4, atol=1e-5)
+
+
+def test_steering(lm: eq.LanguageModel) -> None:
+    page = eq.View(
+        "steering", "I went to", concept="The Golden Gate Bridge", layers=2, strengths=(0.0, 1.5), max_new_tokens=4
+    )
+    made = run(eq.page_code(page))
+    plan = SteeringPlan("The Golden Gate Bridge", "I went to", 2, max_new_tokens=4)
+    operator = eq.steering_operator(lm, plan.concept, plan.layers)
+    shown = [steered_text(lm, read_plan(lm, plan), [operator], (strength,)).text for strength in (0.0, 1.5)]
+    assert [text.text for text in made["texts"]] == shown
+
+
+@pytest.mark.parametrize("prompt", ['it\'s "quoted"', "two\nlines\\n", "'''; raise SystemExit #", "日本 \u202e"])
+def test_a_prompt_is_quoted_and_the_text_is_always_the_same(prompt: str) -> None:
+    for page in ("tokens", "spectra", "matrix", "layers", "steering"):
+        view = eq.View(page, prompt, concept=prompt, model=prompt)
+        code = eq.page_code(view)
+        assert code == eq.page_code(eq.View(page, prompt, concept=prompt, model=prompt))
+        names: dict[str, Any] = {}
+        (line,) = [line for line in code.splitlines() if line.startswith("prompt = ")]
+        assert compile(code, page, "exec")
+        exec(line, names)
+        assert names["prompt"] == prompt
+
+
+@pytest.mark.parametrize("page", ["tokens", "spectra", "matrix", "layers", "steering"])
+def test_the_notebook_has_the_same_code_in_cells(page: str) -> None:
+    view = eq.View(page, PROMPT, concept="x")
+    notebook = json.loads(eq.page_notebook(view))
+    assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
+    cells = notebook["cells"]
+    assert len({cell["id"] for cell in cells}) == len(cells)
+    assert all(set(cell) >= {"cell_type", "id", "metadata", "source"} for cell in cells)
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    assert all(cell["outputs"] == [] for cell in cells if cell["cell_type"] == "code")
+    kept = [line for text in code for line in text.splitlines() if not line.endswith(".figure.show()")]
+    assert kept == eq.page_code(view).replace("\n\n#", "\n#").splitlines()
+    assert all(compile(text, page, "exec") for text in code)
+
+
+def test_choices_that_do_not_exist_are_refused() -> None:
+    wrong: dict[str, Any]
+    for wrong in ({"page": "start"}, {"mode": "x"}, {"frozen": ("all",)}, {"baseline": -1}):
+        with pytest.raises(eq.EqlinError, match=r"\.$"):
+            eq.View(**({"page": "tokens", "prompt": "a"} | wrong))
