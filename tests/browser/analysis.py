@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -19,9 +20,16 @@ PATIENT = 240_000.0
 PLOT = ".js-plotly-plot"
 # What Streamlit marks as left of the run before, and what it keeps in sight beside something passing.
 STALE = ':is([data-stale="true"], [data-retained])'
-TOKEN_CHARTS = ("waterfall", "norms", "heatmap")
+# The charts of a page, by the tab that they stand in; "" is what stands above the tabs.
+TOKEN_TABS = {"": ("waterfall",), "Size and direction": ("norms",), "Likely next tokens": ("heatmap",)}
+SPECTRA_TABS = {
+    "One token's triplets": ("readout",),
+    "What each triplet does": ("effect",),
+    "Singular values": ("singular-values", "stable-ranks"),
+}
+TOKEN_CHARTS = tuple(key for keys in TOKEN_TABS.values() for key in keys)
+SPECTRA_CHARTS = tuple(key for keys in SPECTRA_TABS.values() for key in keys)
 CHIPS = '[data-testid="stHtml"] [role="listitem"]'
-SPECTRA_CHARTS = ("singular-values", "stable-ranks", "readout", "effect")
 
 # The traces of a chart as plain numbers; Plotly keeps what came in binary as a typed array beside the original.
 DATA = """chart => {
@@ -60,6 +68,16 @@ def traces(page: Page, key: str) -> list[dict[str, Any]]:
     drawn = chart(page, key)
     expect(drawn).to_be_visible(timeout=PATIENT)
     found: list[dict[str, Any]] = drawn.evaluate(DATA)
+    return found
+
+
+def charts(page: Page, tabs: Mapping[str, Sequence[str]]) -> dict[str, list[dict[str, Any]]]:
+    """The data of these charts by their keys, each read in its tab; the last tab stays open."""
+    found = {}
+    for tab, keys in tabs.items():
+        if tab:
+            open_tab(page, tab)
+        found |= {key: traces(page, key) for key in keys}
     return found
 
 
@@ -138,7 +156,7 @@ def wait_for_tokens(page: Page, count: int) -> None:
     """Wait until the contributions of a prompt of so many tokens are shown; its matrix may still be under way."""
     wording = "1 token" if count == 1 else f"{count} tokens"
     expect(page.locator(".eq-strip")).to_contain_text(re.compile(rf"prompt\s*{wording}(?!s)"), timeout=PATIENT)
-    if urlsplit(page.url).path in ("/", "/tokens"):  # which has a split of its own, a moment later
+    if urlsplit(page.url).path == "/tokens":  # which has a split of its own, a moment later
         expect(page.locator(CHIPS)).to_have_count(count, timeout=PATIENT)
     wait_idle(page)
 
@@ -168,8 +186,37 @@ def choose_value(page: Page, option: str) -> None:
     wait_idle(page)
 
 
+def open_tab(page: Page, name: str) -> None:
+    """Open a tab of the page, and wait until the page has followed; what it shows may still be under way."""
+    tab = page.get_by_role("tab", name=name, exact=True)
+    expect(tab).to_be_visible(timeout=PATIENT)
+    tab.click()
+    expect(tab).to_have_attribute("aria-selected", "true")
+    wait_idle(page)
+
+
+def opened_tab(page: Page) -> str:
+    """The name of the tab that is open."""
+    return page.locator('[role="tab"][aria-selected="true"]:visible').inner_text()
+
+
+def open_choices(page: Page) -> None:
+    """Open what holds target, baseline and dials, unless it is open."""
+    button = part(page, "choices", "button").first
+    if button.get_attribute("aria-expanded") != "true":
+        button.click()
+    page.locator(".st-key-split_gated").wait_for()
+
+
+def close_choices(page: Page) -> None:
+    """Close what holds target, baseline and dials."""
+    page.keyboard.press("Escape")
+    expect(page.locator(".st-key-split_gated")).to_be_hidden()
+
+
 def dial(page: Page, key: str, press: str) -> None:
     """Turn a dial of page Tokens by the keyboard, Home and End are its ends, and wait for the split by that map."""
+    open_choices(page)
     page.locator(f".st-key-{key}").get_by_role("slider").press(press)
     wait_finished(page)
 
@@ -178,6 +225,7 @@ def published(page: Page) -> None:
     """Turn both dials of page Tokens to the published map."""
     for key in ("split_gated", "split_attention"):
         dial(page, key, "Home")
+    close_choices(page)
 
 
 def errors(page: Page) -> list[str]:

@@ -1,4 +1,4 @@
-"""Page Tokens beside the split: the switches, leave-one-out, what freezing hides, and the other exact maps."""
+"""Page Tokens beside the split: its choices, leave-one-out, what freezing hides, and the other exact maps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from tests.browser.analysis import (
     dial,
     errors,
     facts,
+    open_choices,
     open_page_named,
+    open_tab,
+    opened_tab,
     published,
     tracebacks,
     traces,
@@ -25,13 +28,13 @@ from tests.browser.analysis import (
 from tests.browser.conftest import OpenPage
 from tests.browser.visit import wait_finished
 
-FRANCE = "/?prompt=The+capital+of+France+is"
+FRANCE = "/tokens?prompt=The+capital+of+France+is"
 
 
 @pytest.fixture
 def france(open_page: OpenPage) -> Page:
-    """The page with everything that is measured by itself."""
-    page = open_page(FRANCE + "&freezing=true&curves=true")
+    """The page with everything that is measured, opened on the tab of the curves."""
+    page = open_page(FRANCE + "&freezing=true&curves=true&more=Deleting+in+order")
     wait_for_tokens(page, 5)
     wait_finished(page)
     expect(page.locator(".st-key-insertion-curves .js-plotly-plot")).to_be_visible(timeout=PATIENT)
@@ -50,15 +53,17 @@ def test_what_the_model_does_stands_beside_the_split_and_low_agreement_is_said(f
     assert len(falls) == 5
     assert sorted(falls)[-2:] == [falls[3], falls[1]], "capital and France matter most to the model"
     expect(france.get_by_text("bookkeeping, not importance")).to_be_visible()
+    for key in ("deletion-curves", "insertion-curves"):
+        assert [len(line["y"]) for line in traces(france, key)[:3]] == [6] * 3
+    open_tab(france, "What freezing hides")
     parts = {trace["name"]: trace["y"] for trace in traces(france, "hidden")}
     measured = parts.pop("measured")
     assert list(parts) == ["exact map", "attention", "norms", "gates", "softmax"]
     for i, whole in enumerate(measured):
         assert math.fsum(part[i] for part in parts.values()) == pytest.approx(whole, abs=1e-3)
         assert whole == pytest.approx(falls[i], abs=1e-2), "deleted by the mean, both times"
+    open_tab(france, "Other exact maps")
     assert [len(row) for row in traces(france, "other-maps")[0]["z"]] == [5] * 4
-    for key in ("deletion-curves", "insertion-curves"):
-        assert [len(line["y"]) for line in traces(france, key)[:3]] == [6] * 3
     assert errors(france) == warnings(france) == []
     assert tracebacks(france) == 0
 
@@ -81,6 +86,7 @@ def test_every_choice_changes_the_terms_and_none_the_sum(france: Page, open_page
     dial(france, "split_gated", "End")
     shows(france, "map gate")
     summed(logit)
+    open_choices(france)
     choose(france, "Baseline", "mean embedding")
     shows(france, "logit of ·Paris, baseline mean embedding, map gate")
     summed(logit)
@@ -96,6 +102,7 @@ def test_every_choice_changes_the_terms_and_none_the_sum(france: Page, open_page
     choose(france, "Baseline", "two words")
     expect(france.get_by_text("'two words' is not a single token")).to_be_visible(timeout=PATIENT)
     assert traces(france, "waterfall")[0]["y"][-1] == pytest.approx(above, abs=1e-3), "what was there stays"
+    assert opened_tab(france) == chosen["more"] == "Deleting in order"
     again = open_page(FRANCE + "&split_gated=gate&split_attention=held&target=log-probability")
     wait_for_tokens(again, 5)
     shows(again, "log-probability of ·Paris, baseline zero, map gate")

@@ -1,4 +1,4 @@
-"""Page Tokens of the running app with the real default model: the first analysis, its charts, and what they explain."""
+"""Page Tokens of the running app with the real default model: the analysis, its charts, and what they explain."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from playwright.sync_api import Page, expect
 from tests.browser.analysis import (
     MARIN,
     PATIENT,
-    SPECTRA_CHARTS,
-    TOKEN_CHARTS,
+    SPECTRA_TABS,
+    TOKEN_TABS,
     address,
     ask,
     axis_title,
     badge,
     cancel,
     chart,
+    charts,
     chips,
     choose,
     downloaded_csv,
@@ -28,6 +29,7 @@ from tests.browser.analysis import (
     facts,
     matrix,
     open_page_named,
+    open_tab,
     predictions,
     tracebacks,
     traces,
@@ -51,16 +53,16 @@ MARIN_CHIPS = ["The", "·bridge", "·out", "·of", "·Marin", "·is", "·the"]
 
 @pytest.fixture
 def first_page(open_page: OpenPage) -> Page:
-    """The first page with its contributions drawn."""
-    page = open_page("/")
+    """Page Tokens of the first prompt with its contributions drawn."""
+    page = open_page("/tokens")
     wait_for_tokens(page, len(MARIN_CHIPS))
     return page
 
 
-def test_the_first_page_shows_a_finished_analysis_without_doing_anything(first_page: Page) -> None:
+def test_the_page_shows_a_finished_analysis_without_doing_anything(first_page: Page) -> None:
     wait_finished(first_page)
     assert chips(first_page) == MARIN_CHIPS
-    waterfall, norms, heatmap = (traces(first_page, key) for key in TOKEN_CHARTS)
+    waterfall, norms, heatmap = charts(first_page, TOKEN_TABS).values()
     assert len(waterfall[0]["y"]) == 1 + 7 + 1  # the bias, the tokens, the logit
     assert [len(bars["y"]) for bars in norms] == [7, 7]
     assert [len(row) for row in matrix(heatmap[0])] == [7] * 20
@@ -97,10 +99,10 @@ def test_the_strip_says_what_ran_what_is_predicted_and_that_it_is_exact(first_pa
 
 def test_a_new_prompt_changes_every_chart_of_both_pages_the_chips_the_strip_and_the_address(first_page: Page) -> None:
     wait_finished(first_page)
-    before = {key: traces(first_page, key) for key in TOKEN_CHARTS}
+    before = charts(first_page, TOKEN_TABS)
     strip = facts(first_page)
     open_page_named(first_page, "Spectra")
-    before |= {key: traces(first_page, key) for key in SPECTRA_CHARTS}
+    before |= charts(first_page, SPECTRA_TABS)
     open_page_named(first_page, "Tokens")
     assert "prompt" not in address(first_page)
 
@@ -112,9 +114,9 @@ def test_a_new_prompt_changes_every_chart_of_both_pages_the_chips_the_strip_and_
     assert now["prompt"] == "2 tokens"
     assert now["next token"] != strip["next token"]
     wait_finished(first_page)
-    after = {key: traces(first_page, key) for key in TOKEN_CHARTS}
+    after = charts(first_page, TOKEN_TABS)
     open_page_named(first_page, "Spectra")
-    after |= {key: traces(first_page, key) for key in SPECTRA_CHARTS}
+    after |= charts(first_page, SPECTRA_TABS)
     assert [key for key in before if before[key] == after[key]] == []
 
 
@@ -190,6 +192,7 @@ def test_the_data_of_a_chart_downloads_as_a_table_of_exact_numbers(first_page: P
     heat = downloaded_csv(first_page, "heatmap", tmp_path)
     assert list(heat[0]) == ["position", "token", "target_rank", "target", "share"]
     assert len(heat) == 7 * 20
+    open_tab(first_page, "Size and direction")
     norms = downloaded_csv(first_page, "norms", tmp_path)
     assert [float(row["norm"]) for row in norms] == traces(first_page, "norms")[0]["y"]
 
