@@ -15,6 +15,8 @@ from tests.browser.analysis import (
     choose_value,
     downloaded_csv,
     errors,
+    open_tab,
+    part,
     tracebacks,
     traces,
 )
@@ -51,10 +53,14 @@ def click_cell(page: Page, key: str, row: int, column: int) -> None:
 
 
 def test_a_click_in_the_layer_table_opens_the_triplet(layers_page: Page) -> None:
-    expect(layers_page.get_by_role("heading", name="Triplet 1 of all tokens together at layer 29")).to_be_visible()
+    cell = part(layers_page, "cell", "summary")
+    triplet = layers_page.get_by_role("heading", name="Triplet 1 of")
+    expect(triplet).to_have_count(0)
+    cell.click()
+    expect(triplet).to_have_text("Triplet 1 of all tokens together at layer 29, block output")
     before = {key: traces(layers_page, key) for key in ("layer-readout", "layer-targets")}
     click_cell(layers_page, "layer-table", 24, 1)
-    expect(layers_page.get_by_role("heading", name="Triplet 1 of ·bridge at layer 24, block output")).to_be_visible()
+    expect(triplet).to_have_text("Triplet 1 of ·bridge at layer 24, block output")
     after = {key: traces(layers_page, key) for key in before}
     assert all(after[key] != before[key] for key in before)
     cells = traces(layers_page, "layer-table")[1]
@@ -62,8 +68,10 @@ def test_a_click_in_the_layer_table_opens_the_triplet(layers_page: Page) -> None
     first = after["layer-readout"][0]["customdata"][0][0]
     assert clicked[3].split("  ")[0] == first, "the panel reads what the cell shows first"
     assert {"at_layer": "24", "column": "1 ·bridge"}.items() <= address(layers_page).items()
-    click_cell(layers_page, "layer-table", 3, 2)
-    expect(layers_page.get_by_role("heading", name="Triplet 1 of ·out at layer 3, block output")).to_be_visible()
+    cell.click()
+    expect(triplet).to_have_count(0)
+    click_cell(layers_page, "layer-table", 3, 2)  # which opens it again
+    expect(triplet).to_have_text("Triplet 1 of ·out at layer 3, block output")
     assert errors(layers_page) == []
     assert tracebacks(layers_page) == 0
 
@@ -74,6 +82,14 @@ def test_the_last_layer_has_the_spectra_of_the_whole_map(layers_page: Page, tmp_
     last = [float(row["σ"]) for row in rows if row["layer"] == "29"]
     assert last[:-1] == pytest.approx(FIRST_SINGULAR_VALUES, abs=0.006)
     assert "bridges" in next(row["reads"] for row in rows if row["layer"] == "29" and row["column"] == "1")
+    open_tab(layers_page, "Spectra")
+    assert [max(line["y"]) for line in traces(layers_page, "layer-ranks")], "of every map, over the layers"
+    values = traces(layers_page, "layer-spectra")
+    assert max(max(line["y"]) for line in values) >= last[-1] - 0.006, "of all tokens together, which is open"
+    for tab, key in (("The way to the last layer", "layer-path"), ("When a token is read", "first-layers")):
+        open_tab(layers_page, tab)
+        assert traces(layers_page, key)
+    assert address(layers_page)["layer_tab"] == tab
 
 
 def test_place_mode_and_triplet_are_chosen_and_are_in_the_address(layers_page: Page) -> None:

@@ -86,6 +86,7 @@ def test_a_box_drawn_in_the_heat_map_shows_that_part_in_full(matrix_page: Page, 
     assert (len(whole["x"]), len(whole["y"])) == (288, 288)
     expect(matrix_page.get_by_text("Reduced: a cell is the largest entry of 2 × 2")).to_be_visible()
     plot = chart(matrix_page, "heatmap-0").locator(".nsewdrag").first
+    plot.scroll_into_view_if_needed()
     area = plot.bounding_box()
     assert area is not None
     x, y = area["x"] + 0.1 * area["width"], area["y"] + 0.5 * area["height"]

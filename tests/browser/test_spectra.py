@@ -12,16 +12,19 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.analysis import (
     SPECTRA_CHARTS,
+    SPECTRA_TABS,
     address,
     axis_title,
     axis_type,
     chart,
+    charts,
     choose,
     choose_value,
     downloaded_csv,
     errors,
     matrix,
     open_page_named,
+    open_tab,
     part,
     prompt_box,
     published,
@@ -32,6 +35,7 @@ from tests.browser.conftest import OpenPage
 from tests.browser.server import running_app
 from tests.browser.visit import visit, wait_finished, wait_idle
 
+PAGES = ["Start", "Tokens", "Spectra", "Matrix", "Layers", "Steering", "Compare"]
 TOKENS = ["The", "·bridge", "·out", "·of", "·Marin", "·is", "·the"]
 # Measured with the engine in float64 and in float32: the largest singular value and the stable rank of every token.
 FIRST_SINGULAR_VALUES = [63.93, 4.45, 2.99, 4.53, 13.13, 4.11, 5.10]
@@ -41,6 +45,8 @@ LONG = (
     "1937 the workers opened it to the city, and the fog came in from the ocean every morning, while painters climbed "
     "the tall red towers and looked down on the ships that sailed below"
 )
+EFFECT, TRIPLETS, VALUES = "What each triplet does", "One token's triplets", "Singular values"  # tabs
+OF_A_TOKEN = {EFFECT: ("effect",), TRIPLETS: ("readout",)}
 HEADER, ROW = 35, 28  # heights in the triplet table
 
 
@@ -76,29 +82,32 @@ def test_the_scale_and_the_values_can_be_switched_and_are_in_the_address(spectra
 
 
 def test_another_token_and_another_row_of_the_table_change_the_read_out(spectra_page: Page) -> None:
-    last = {key: traces(spectra_page, key) for key in ("readout", "effect")}
+    last = charts(spectra_page, OF_A_TOKEN)
     choose(spectra_page, "Token", "1 ·bridge")
     expect(spectra_page.get_by_role("heading", name="Singular triplets of ·bridge")).to_be_visible()
-    bridge = {key: traces(spectra_page, key) for key in ("readout", "effect")}
+    bridge = charts(spectra_page, {VALUES: ("singular-values",)} | OF_A_TOKEN)
     assert bridge["readout"] != last["readout"]
     assert bridge["effect"] != last["effect"]
-    assert traces(spectra_page, "singular-values")[-1]["name"] == "·bridge"  # the highlighted line lies on top
+    assert bridge["singular-values"][-1]["name"] == "·bridge"  # the highlighted line lies on top
 
     choose_triplet(spectra_page, 3)
     expect(spectra_page.get_by_role("heading", name="Triplet 3: full read-out")).to_be_visible()
     wait_idle(spectra_page)
     assert traces(spectra_page, "readout") != bridge["readout"]
+    open_tab(spectra_page, EFFECT)
     assert traces(spectra_page, "effect") == bridge["effect"]
 
 
 def test_the_first_triplet_of_bridge_writes_highways_and_links(spectra_page: Page, tmp_path: Path) -> None:
     choose(spectra_page, "Token", "1 ·bridge")
+    open_tab(spectra_page, TRIPLETS)
     rows = downloaded_csv(spectra_page, "readout", tmp_path)
     written = [row["token"].strip().lower() for row in rows if row["vector"] == "u"]
     assert {"highway", "bridge", "link"} <= set(written)
 
 
 def test_the_shares_of_the_triplets_sum_to_the_token_s_term_of_the_logit(spectra_page: Page) -> None:
+    open_tab(spectra_page, EFFECT)
     shares = traces(spectra_page, "effect")[1]["y"]
     assert len(shares) == 24 + 1  # and what all the triplets after them add
     open_page_named(spectra_page, "Tokens")
@@ -109,9 +118,9 @@ def test_the_shares_of_the_triplets_sum_to_the_token_s_term_of_the_logit(spectra
 
 
 def test_another_explained_token_changes_the_shares_and_not_the_spectra(spectra_page: Page) -> None:
-    before = {key: traces(spectra_page, key) for key in SPECTRA_CHARTS}
+    before = charts(spectra_page, SPECTRA_TABS)
     choose(spectra_page, "Explained next token", "·San")
-    after = {key: traces(spectra_page, key) for key in SPECTRA_CHARTS}
+    after = charts(spectra_page, SPECTRA_TABS)
     assert [key for key in SPECTRA_CHARTS if before[key] != after[key]] == ["effect"]
     assert before["effect"][0] == after["effect"][0]
     open_page_named(spectra_page, "Tokens")
@@ -123,10 +132,14 @@ def test_another_explained_token_changes_the_shares_and_not_the_spectra(spectra_
 def test_a_view_of_the_spectra_is_a_link(spectra_page: Page, open_page: OpenPage) -> None:
     choose(spectra_page, "Token", "4 ·Marin")
     choose_value(spectra_page, "normalised")
+    shown = charts(spectra_page, SPECTRA_TABS)  # which leaves the tab open that these choices stand in
     again = open_page(spectra_page.url[spectra_page.url.index("/", len("http://")) :])
     wait_finished(again)
-    for key in SPECTRA_CHARTS:
-        assert traces(again, key) == traces(spectra_page, key)
+    assert traces(again, "singular-values") == shown["singular-values"]
+    assert charts(again, SPECTRA_TABS) == shown
+    assert "triplets_of" not in address(again)
+    open_tab(again, EFFECT)
+    assert address(again)["triplets_of"] == EFFECT
 
 
 def test_the_data_of_the_spectra_downloads(spectra_page: Page, tmp_path: Path) -> None:
@@ -135,7 +148,9 @@ def test_the_data_of_the_spectra_downloads(spectra_page: Page, tmp_path: Path) -
     assert len(rows) == 7 * 24
     line = next(line for line in traces(spectra_page, "singular-values") if line["name"] == "·Marin")
     assert [float(row["sigma"]) for row in rows if row["position"] == "4"] == line["y"]
+    open_tab(spectra_page, TRIPLETS)
     assert sum(row["vector"] == "u" for row in downloaded_csv(spectra_page, "readout", tmp_path)) == 12
+    open_tab(spectra_page, EFFECT)
     assert downloaded_csv(spectra_page, "effect", tmp_path)[-1]["k"] == "rest"
 
 
@@ -145,7 +160,7 @@ def test_the_first_visitor_s_link_to_the_spectra_opens_the_whole_app(chromium: B
         wait_idle(page)
         expect(prompt_box(page)).to_have_value("Hello", timeout=60_000)
         navigation = page.locator('[data-testid="stSidebarNavLink"]')
-        assert [text.strip() for text in navigation.all_inner_texts()][:2] == ["Tokens", "Spectra"]
+        assert [text.strip() for text in navigation.all_inner_texts()] == PAGES
         assert address(page) == {"prompt": "Hello"}
         assert re.search(r"/spectra\?", page.url)
         page.context.close()
@@ -156,16 +171,18 @@ def test_the_first_visitor_s_link_to_the_spectra_opens_the_whole_app(chromium: B
 def test_a_long_prompt_shows_its_most_important_tokens_before_the_matrix_is_there(open_page: OpenPage) -> None:
     page = open_page(f"/spectra?prompt={quote(LONG)}")
     expect(page.get_by_role("heading", name="These tokens come first")).to_be_visible(timeout=120_000)
-    expect(page.get_by_role("heading", name="Triplet 1: full read-out")).to_be_visible()
     wait_idle(page)
     early = [(line["name"], line["y"]) for line in traces(page, "singular-values")]
     assert 1 <= len(early) <= 4
     assert {len(values) for _, values in early} == {6}
     assert page.get_by_role("heading", name="Stable rank").count() == 0
     assert page.get_by_test_id("stProgress").count() == 1, "the matrix is still under way"
+    open_tab(page, TRIPLETS)
+    expect(page.get_by_role("heading", name="Triplet 1: full read-out")).to_be_visible()
     choose(page, "Token", "63 ·sailed")
     expect(page.get_by_role("heading", name="Singular triplets of ·sailed")).to_be_visible()
 
+    open_tab(page, VALUES)
     expect(page.get_by_role("heading", name="Stable rank")).to_be_visible(timeout=280_000)
     wait_idle(page, timeout=120)
     full = [(line["name"], line["y"]) for line in traces(page, "singular-values") if line["name"]]
@@ -173,6 +190,7 @@ def test_a_long_prompt_shows_its_most_important_tokens_before_the_matrix_is_ther
     for name, values in early:
         assert pytest.approx(values, rel=1e-3) in [line[:6] for other, line in full if other == name]
     assert page.get_by_role("heading", name="These tokens come first").count() == 0
+    open_tab(page, TRIPLETS)
     expect(page.get_by_role("heading", name="Singular triplets of ·sailed")).to_be_visible()
     assert errors(page) == []
     assert tracebacks(page) == 0
