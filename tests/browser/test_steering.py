@@ -11,7 +11,7 @@ from statistics import median
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.browser.analysis import tracebacks
+from tests.browser.analysis import open_tab, tracebacks
 from tests.browser.conftest import PAGES, OpenPage
 from tests.browser.server import App
 from tests.browser.visit import visit, wait_finished, wait_idle
@@ -138,6 +138,9 @@ def test_a_prompt_that_cannot_be_steered_says_so_and_keeps_the_last_result(page:
 
 
 def test_a_saved_operator_steers_and_one_of_another_model_is_refused(page: Page, tmp_path: Path) -> None:
+    heading = steered(page).get_by_role("heading").inner_text()
+    open_tab(page, "Operator")
+    assert steered(page).get_by_role("heading").inner_text() == heading, "a tab that is opened moves no slider"
     with page.expect_download() as started:
         page.get_by_role("button", name="Operator", exact=True).click()
     saved = tmp_path / "bridge.safetensors"
@@ -185,6 +188,7 @@ def test_two_concepts_have_two_sliders_and_an_angle(page: Page) -> None:
     page.get_by_role("button", name="Steer", exact=True).click()
     second = slider(page, "Strength of the second concept")
     expect(second).to_be_visible(timeout=PATIENT)
+    open_tab(page, "Operator")
     expect(page.get_by_text("The two operators stand at")).to_be_visible(timeout=PATIENT)
     second.focus()
     taken = []
