@@ -1,4 +1,7 @@
-"""`python -m tests.browser.screenshots [--out DIR]`: every page of the app, finished, in both themes and two widths."""
+"""`python -m tests.browser.screenshots [--out DIR]`: every page of the app, finished, in both themes and two widths.
+
+With ``--tabs`` every tab of every page as well. Page Compare shows two maps of the prompt.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import get_args
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from tests.browser.analysis import open_tab, published
 from tests.browser.chromium import launch
 from tests.browser.server import REPOSITORY, running_app
 from tests.browser.visit import Theme, visit, wait_finished, wait_idle
@@ -27,6 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=REPOSITORY / "test-results" / "screenshots")
     parser.add_argument("--query", default="", help="a query string for every page, such as prompt=Hello")
+    parser.add_argument("--tabs", action="store_true", help="a picture of every tab, too")
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     problems: list[str] = []
@@ -38,9 +43,16 @@ def main(arguments: list[str] | None = None) -> int:
                 for width in WIDTHS:
                     picture = options.out / f"{name}-{theme}-{width}.png"
                     page = visit(browser, url, theme=theme, width=width, height=HEIGHT, problems=problems)
+                    wait_finished(page)
+                    compare_two_maps(page)
                     full_picture(page, picture)
-                    page.context.close()
                     print(picture)
+                    for tab in other_tabs(page) if options.tabs else []:
+                        open_tab(page, tab)
+                        in_tab = picture.with_name(f"{name}-{file_name(tab)}-{theme}-{width}.png")
+                        full_picture(page, in_tab)
+                        print(in_tab)
+                    page.context.close()
         browser.close()
     for problem in problems:
         print(problem, file=sys.stderr)
@@ -53,7 +65,7 @@ def pages_of_the_app(browser: Browser, url: str) -> dict[str, str]:
     wait_idle(page)
     links = page.locator(LINKS).all()
     found = {
-        re.sub(r"\W+", "-", link.inner_text().strip().lower()): "/"
+        file_name(link.inner_text()): "/"
         + (link.get_attribute("href") or "").rpartition("/")[2]
         for link in links
     }
@@ -61,10 +73,30 @@ def pages_of_the_app(browser: Browser, url: str) -> dict[str, str]:
     return found or {"first": "/"}
 
 
+def compare_two_maps(page: Page) -> None:
+    """On page Compare, which is empty until something is pinned: pin what is shown, and turn to the published map."""
+    pin = page.get_by_role("button", name="Pin as A", exact=True)
+    if pin.count():
+        pin.click()
+        wait_finished(page)
+        published(page)
+
+
+def other_tabs(page: Page) -> list[str]:
+    """The names of the page's tabs that are not open."""
+    return page.locator('[role="tab"][aria-selected="false"]:visible').all_inner_texts()
+
+
+def file_name(text: str) -> str:
+    """The text in small letters without spaces."""
+    return re.sub(r"\W+", "-", text.strip().lower())
+
+
 def full_picture(page: Page, picture: Path) -> None:
     """The whole page, from its top to the end of what can be scrolled to, once its analysis is finished."""
     wait_finished(page)
     width = (page.viewport_size or {"width": WIDTHS[0]})["width"]
+    page.set_viewport_size({"width": width, "height": HEIGHT})
     page.set_viewport_size({"width": width, "height": max(HEIGHT, page.evaluate(CONTENT_HEIGHT))})
     wait_idle(page, quiet=0.8)  # charts are drawn anew for the new size
     page.screenshot(path=picture)

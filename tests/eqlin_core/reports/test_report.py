@@ -33,10 +33,6 @@ def one() -> str:
 
 @pytest.fixture(scope="module")
 def two() -> str:
-<<<<<<< HEAD
-    ours, theirs = spectra_of(RUN), spectra_of(OTHER)
-    return eq.report_html(RUN, compared_with=OTHER, compared_target=" Rome", spectra=ours, compared_spectra=theirs)
-=======
     return eq.report_html(
         RUN,
         spectra=spectra_of(RUN),
@@ -44,7 +40,6 @@ def two() -> str:
         compared_spectra=spectra_of(OTHER),
         compared_target=" Rome",
     )
->>>>>>> c0890be (The code of a view: Python and a notebook that compute what a page shows; reports are documented with examples that run)
 
 
 class Outline(HTMLParser):
