@@ -73,7 +73,7 @@ def traces(page: Page, key: str) -> list[dict[str, Any]]:
 
 def charts(page: Page, tabs: Mapping[str, Sequence[str]]) -> dict[str, list[dict[str, Any]]]:
     """The data of these charts by their keys, each read in its tab; the last tab stays open."""
-    found = {}
+    found: dict[str, list[dict[str, Any]]] = {}
     for tab, keys in tabs.items():
         if tab:
             open_tab(page, tab)

@@ -65,9 +65,7 @@ def pages_of_the_app(browser: Browser, url: str) -> dict[str, str]:
     wait_idle(page)
     links = page.locator(LINKS).all()
     found = {
-        file_name(link.inner_text()): "/"
-        + (link.get_attribute("href") or "").rpartition("/")[2]
-        for link in links
+        file_name(link.inner_text()): "/" + (link.get_attribute("href") or "").rpartition("/")[2] for link in links
     }
     page.context.close()
     return found or {"first": "/"}

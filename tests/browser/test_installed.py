@@ -11,8 +11,9 @@ from playwright.sync_api import Browser, expect
 
 from tests.browser.analysis import (
     PATIENT,
-    TOKEN_CHARTS,
+    TOKEN_TABS,
     address,
+    charts,
     facts,
     open_page_named,
     tracebacks,
@@ -49,10 +50,11 @@ def test_serve_opens_on_a_finished_analysis(installed: Installed, chromium: Brow
         link = announced(app)
         page = visit(chromium, link.partition("?")[0], problems=problems)
         wait_for_tokens(page, 7)
-        wait_finished(page)
+        expect(page.locator(".eq-sides")).to_be_visible()
         assert facts(page)["model"] == "smollm2-135m", "the default, where the link names none"
-        for key in TOKEN_CHARTS:
-            assert traces(page, key)
+        open_page_named(page, "Tokens")
+        wait_finished(page)
+        assert all(charts(page, TOKEN_TABS).values())
         # the configuration travels along: with Streamlit's own the button is red
         button = page.get_by_role("button", name="Analyse", exact=True)
         assert button.evaluate("button => getComputedStyle(button).backgroundColor") == "rgb(31, 95, 168)"

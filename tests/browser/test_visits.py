@@ -11,19 +11,21 @@ from playwright.sync_api import Page, expect
 from tests.browser.analysis import (
     PATIENT,
     PLOT,
-    TOKEN_CHARTS,
+    TOKEN_TABS,
     analyse,
     ask,
     axis_title,
     badge,
     cancel,
     chart,
+    charts,
     chips,
     choose,
     errors,
     facts,
     fresh,
     open_page_named,
+    open_tab,
     progress,
     prompt_box,
     tracebacks,
@@ -42,8 +44,8 @@ KEPT = "What you see below is the previous result."
 
 @pytest.fixture
 def first_page(open_page: OpenPage) -> Page:
-    """The first page with its contributions drawn."""
-    page = open_page("/")
+    """Page Tokens of the first prompt with its contributions drawn."""
+    page = open_page("/tokens")
     wait_for_tokens(page, MARIN_TOKENS)
     return page
 
@@ -53,13 +55,13 @@ def test_a_long_matrix_can_be_cancelled_and_resumed_and_the_contributions_stay(f
     wait_for_tokens(first_page, 49)
     expect(progress(first_page)).to_be_visible()
     expect(progress(first_page)).to_contain_text(re.compile(r"Matrix, \d+%"), timeout=PATIENT)
-    drawn = {key: traces(first_page, key) for key in TOKEN_CHARTS}
+    drawn = charts(first_page, TOKEN_TABS)
 
     first_page.get_by_role("button", name="Cancel").click()
     expect(progress(first_page)).to_be_hidden(timeout=30_000)
     expect(first_page.get_by_text("Cancelled before the spectra were finished")).to_be_visible()
     wait_idle(first_page)
-    assert {key: traces(first_page, key) for key in TOKEN_CHARTS} == drawn
+    assert charts(first_page, TOKEN_TABS) == drawn
     open_page_named(first_page, "Spectra")
     assert errors(first_page) == []
 
@@ -85,7 +87,7 @@ def test_a_second_visitor_gets_an_analysis_while_the_first_one_s_matrix_is_compu
     ask(first_page, LONG)
     wait_for_tokens(first_page, 49)
     expect(progress(first_page)).to_contain_text(re.compile(r"Matrix, \d+%"), timeout=PATIENT)
-    second = open_page("/?prompt=Good+day")
+    second = open_page("/tokens?prompt=Good+day")
     wait_for_tokens(second, 2)
     wait_finished(second)
     assert chips(second) == ["Good", "·day"]
@@ -101,7 +103,7 @@ def test_what_a_closed_tab_had_asked_for_is_in_nobody_s_way(first_page: Page, op
     wait_for_tokens(first_page, 49)
     expect(progress(first_page)).to_contain_text(re.compile(r"Matrix, \d+%"), timeout=PATIENT)
     first_page.context.close()
-    second = open_page("/?prompt=Good+evening")
+    second = open_page("/tokens?prompt=Good+evening")
     wait_for_tokens(second, 2)
     second.wait_for_timeout(6_000)  # a tab that was closed is not waited for longer
     ask(second, LONG)
@@ -127,11 +129,10 @@ def test_a_reload_in_the_middle_of_a_job_finds_the_contributions_and_the_job_aga
 
 
 def test_two_visitors_with_the_same_request_see_the_same_numbers(open_page: OpenPage) -> None:
-    pages = [open_page("/?prompt=Hello+world") for _ in range(2)]
+    pages = [open_page("/tokens?prompt=Hello+world") for _ in range(2)]
     for page in pages:
         wait_for_tokens(page, 2)
-    for key in TOKEN_CHARTS:
-        assert traces(pages[0], key) == traces(pages[1], key)
+    assert charts(pages[0], TOKEN_TABS) == charts(pages[1], TOKEN_TABS)
     for page in pages:
         wait_finished(page)
         assert errors(page) == []
@@ -174,7 +175,7 @@ def test_bad_input_gives_one_clear_sentence_and_keeps_the_result_and_what_was_ty
     first_page: Page, mistake: Callable[[Page], str]
 ) -> None:
     wait_finished(first_page)
-    before = {key: traces(first_page, key) for key in TOKEN_CHARTS}
+    before = charts(first_page, TOKEN_TABS)
     strip, shown = facts(first_page), chips(first_page)
     sentence = mistake(first_page)
     typed = prompt_box(first_page).input_value()
@@ -182,7 +183,7 @@ def test_bad_input_gives_one_clear_sentence_and_keeps_the_result_and_what_was_ty
     wait_finished(first_page)
     assert [error.splitlines()[-1] for error in errors(first_page)] == [f"{sentence} {KEPT}"]
     assert tracebacks(first_page) == 0
-    assert {key: traces(first_page, key) for key in TOKEN_CHARTS} == before
+    assert charts(first_page, TOKEN_TABS) == before
     assert (facts(first_page), chips(first_page)) == (strip, shown)
     assert prompt_box(first_page).input_value() == typed
 
@@ -212,7 +213,7 @@ def test_emoji_and_right_to_left_text_are_a_prompt_like_any_other(first_page: Pa
 
 
 def test_a_prompt_of_one_token_is_analysed(open_page: OpenPage) -> None:
-    page = open_page("/?prompt=Hello")
+    page = open_page("/tokens?prompt=Hello")
     wait_for_tokens(page, 1)
     bias, term, logit = traces(page, "waterfall")[0]["y"]
     assert bias + term == pytest.approx(logit, rel=1e-5)
@@ -223,7 +224,7 @@ def test_a_prompt_of_one_token_is_analysed(open_page: OpenPage) -> None:
 
 
 def test_a_link_brings_its_precision_and_float64_is_exact_to_a_dozen_digits(open_page: OpenPage) -> None:
-    page = open_page("/?prompt=Hello+world&dtype=float64")
+    page = open_page("/tokens?prompt=Hello+world&dtype=float64")
     expect(page.locator(".eq-strip")).to_contain_text("float64", timeout=PATIENT)
     wait_for_tokens(page, 2)
     assert float(badge(page).inner_text().split("error")[1].split()[0]) < 1e-13
@@ -235,15 +236,18 @@ def test_a_link_brings_its_precision_and_float64_is_exact_to_a_dozen_digits(open
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_charts_stand_on_the_background_of_the_theme(open_page: OpenPage, theme: Theme) -> None:
-    page = open_page("/", theme=theme)
+    page = open_page("/tokens", theme=theme)
     wait_for_tokens(page, MARIN_TOKENS)
     assert (luminance(page_background(page)) < 0.5) == (theme == "dark")
-    for key in TOKEN_CHARTS:
-        assert channels(paper(page, key)) == page_background(page)
+    for tab, keys in TOKEN_TABS.items():
+        if tab:
+            open_tab(page, tab)
+        for key in keys:
+            assert channels(paper(page, key)) == page_background(page)
 
 
 def test_a_change_of_the_theme_redraws_the_charts_in_its_colours(open_page: OpenPage) -> None:
-    page = open_page("/", theme="light")
+    page = open_page("/tokens", theme="light")
     wait_for_tokens(page, MARIN_TOKENS)
     light = paper(page, "waterfall"), axis_title(page, "waterfall")
     page.emulate_media(color_scheme="dark")
@@ -253,8 +257,11 @@ def test_a_change_of_the_theme_redraws_the_charts_in_its_colours(open_page: Open
         timeout=PATIENT,
     )
     wait_idle(page)
-    for key in TOKEN_CHARTS:
-        assert channels(paper(page, key)) == page_background(page)
+    for tab, keys in TOKEN_TABS.items():
+        if tab:
+            open_tab(page, tab)
+        for key in keys:
+            assert channels(paper(page, key)) == page_background(page)
     assert luminance(page_background(page)) < 0.5
     assert axis_title(page, "waterfall") == light[1]
 
