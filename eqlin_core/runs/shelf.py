@@ -84,13 +84,6 @@ class Shelf:
         with contextlib.suppress(OSError):
             self._path(id).unlink(missing_ok=True)
 
-    def file(self, id: str) -> bytes:
-        """The run's file as it is. Raises EqlinError where it is gone."""
-        try:
-            return self._path(id).read_bytes()
-        except OSError as error:
-            raise EqlinError(_GONE) from error
-
     def _make_room(self, but: str) -> None:
         """Remove the oldest until the rest fits; what is pinned, and the run ``but``, count and stay."""
         entries = self.entries()

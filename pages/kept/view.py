@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -122,8 +123,9 @@ def _upload(place: Place) -> None:
     st.rerun()
 
 
-def _try(act: object) -> None:
+def _try(act: Callable[[], object]) -> None:
+    """Do something to the shelf; what goes wrong is said when the page is drawn next."""
     try:
-        act()  # type: ignore[operator]
+        act()
     except EqlinError as error:
         st.session_state["run_error"] = str(error)
