@@ -12,7 +12,7 @@ from .labels import printed, token_label, visible_token
 from .layout import base_layout, colour_bar, hover_tokens, label_axis, token_labels, value_axis
 from .palette import MONO, Theme, diverging_scale, look, sequential_scale
 
-ROW_HEIGHT = 22
+ROW_HEIGHT = 20
 CELL_COLUMNS = 20  # up to so many columns a cell has room for a token
 ROW_CHARACTERS = 108  # of all cells of a row, on a figure about 950 pixels wide
 TOKEN_WIDTH = 10  # characters of the first token in a cell with room for two

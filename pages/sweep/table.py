@@ -100,12 +100,9 @@ def choices(sweeps: Mapping[str, SweepRun], run: TokenRun) -> Chosen | None:
     if {"at_layer", "column"} & set(st.query_params):
         st.session_state.setdefault(_CELL, True)
     names = _column_names(sweep)
-    for key, options, first in (
-        ("at_layer", list(range(run.n_layers)), run.n_layers - 1),
-        ("column", names, names[-1]),
-    ):
-        if st.session_state.get(key) not in options and key not in st.query_params:
-            st.session_state[key] = first
+    for key, options in (("at_layer", list(range(run.n_layers))), ("column", names)):
+        if st.session_state.get(key) not in options:  # of another prompt or model: then the last one, as at first
+            st.session_state.pop(key, None)
     kind = kind if kind in sweep.kinds else sweep.kinds[0]
     chosen = Chosen(sweep, kind, min(int(triplet), there) - 1, quantity, *_open_cell(sweep, names))
     if sweep.complete:
@@ -117,8 +114,9 @@ def _cell(chosen: Chosen) -> None:
     """The choice of the open cell, and what is known of its map."""
     sweep, k, place = chosen.sweep, chosen.triplet, (chosen.layer, chosen.place, chosen.column)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        st.selectbox("Layer", list(range(sweep.U.shape[0])), key="at_layer", bind="query-params", width=110)
-        st.selectbox("Map of", _column_names(sweep), key="column", bind="query-params", width=260)
+        at, names = list(range(sweep.U.shape[0])), _column_names(sweep)
+        st.selectbox("Layer", at, index=len(at) - 1, key="at_layer", bind="query-params", width=110)
+        st.selectbox("Map of", names, index=len(names) - 1, key="column", bind="query-params", width=260)
         numbers = {
             "stable rank": sweep.stable_rank[place],
             "cosine of u with the last layer's": sweep.cosines_with_last(chosen.kind, k)[chosen.layer, chosen.column],
