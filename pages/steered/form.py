@@ -15,6 +15,7 @@ from pages.worker.request import DEFAULT_MODEL
 
 FORMS = ("reference", "interpolation")
 _RUN, _UPLOADS = "steering_run", "steering_uploads"
+_OPENED = "opened"  # by which the page asks when it is opened, without a click
 _KEYS = ("concept", "onto", "depth", "norm")
 
 
@@ -62,9 +63,10 @@ def form(state: Steering, blocks: int) -> SteeringPlan | None:
         _guide_line(state)
     differs = st.container()
     plan = _plan()
-    if st.session_state.pop(_RUN, False):
-        return plan
     asked = state.asked
+    wanted = st.session_state.pop(_RUN, False)
+    if wanted and not (wanted == _OPENED and asked == (source(), plan)):  # page Start may have asked for it
+        return plan
     if asked is not None and asked != (source(), plan):
         differs.caption("The settings differ from what is shown; choose Steer to compute them.")
     return None
@@ -187,8 +189,8 @@ def _defaults(blocks: int) -> None:
         "norm": preset.final_norm,
     }
     if "steering_started" not in state:
-        state["steering_started"], state[_RUN] = True, True
-        state["lambda"] = preset.strength
+        state["steering_started"], state[_RUN] = True, _OPENED
+        state.setdefault("lambda", preset.strength)
         from_address()
         if not any(key in query for key in _KEYS):
             state["steering_preset"] = FIRST

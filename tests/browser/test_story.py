@@ -116,9 +116,13 @@ def test_next_leads_through_the_story_and_every_step_is_one_screen(page: Page) -
     assert len(set(told)) == len(STEPS)
     assert address(page)["step"].startswith("4 ")
     assert errors(page) == []
+    page.get_by_role("slider", name="Strength λ", exact=True).press("ArrowRight")
+    wait_idle(page)
+    turned = page.locator(".eq-steered h2").inner_text()
     page.get_by_role("link", name="Type your own concept").click()
     expect(page.get_by_role("heading", name="What can it do?", level=1)).to_be_visible(timeout=PATIENT)
     wait_finished(page)
+    assert page.locator(".eq-steered h2").inner_text() == turned, "the slider stands where it was left"
 
 
 def test_a_pinned_prompt_is_compared_with_the_next_one_and_the_changes_sum_to_the_difference(
