@@ -20,6 +20,9 @@ RUN = nasty_run()
 CHART = figures.norms_and_cosines(RUN).of(eq.provenance_of(RUN, explained=RUN.targets[0].token))
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(autouse=True)
 def _same_chromium(chromium: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
     program = next(candidates()) or chromium.browser_type.executable_path

@@ -28,7 +28,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize(("name", "charts"), [("one", 5), ("two", 3)])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_it_opens_offline_and_draws_all_its_charts(
     name: str, charts: int, scheme: str, files: dict[str, Path], chromium: Browser
 ) -> None:

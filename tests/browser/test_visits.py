@@ -206,6 +206,7 @@ def test_emoji_and_right_to_left_text_are_a_prompt_like_any_other(first_page: Pa
     wait_for_tokens(first_page, 18)
     cancel(first_page)
     assert len(chips(first_page)) == 18
+    open_tab(first_page, "Size and direction")
     assert [len(bars["y"]) for bars in traces(first_page, "norms")] == [18, 18]
     assert prompt_box(first_page).input_value() == prompt
     assert errors(first_page) == []

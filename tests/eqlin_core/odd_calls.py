@@ -36,6 +36,9 @@ class Call:
     good: dict[str, Any] = field(default_factory=dict)
     leaves: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:  # without its arguments, which hold whole runs
+        return f"Call({self.name!r})"
+
     @property
     def arguments(self) -> list[str]:
         """The names of the arguments that odd values take the place of."""

@@ -132,6 +132,7 @@ def test_one_changed_number_is_named(what: str, files: dict[str, Path], loaded: 
     assert named in [check.what for check in eq.verify_run(change(run), loaded) if not check.agrees]
 
 
+@pytest.mark.slow
 def test_a_report_that_was_forged_as_a_whole_is_not_verified(
     files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -142,6 +143,7 @@ def test_a_report_that_was_forged_as_a_whole_is_not_verified(
     assert f"(run: {named})" in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.slow
 def test_a_changed_claim_or_page_is_named(
     files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -172,6 +174,7 @@ def test_a_changed_number_of_a_saved_run_is_named(
     assert "(run: contributions)" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_copy_of_the_model_verifies_and_another_model_does_not(
     model: Path, files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -206,6 +209,7 @@ def test_a_report_that_cannot_be_written_ends_with_2(
     assert capsys.readouterr().err.startswith("The report cannot be written to r.html")
 
 
+@pytest.mark.slow
 def test_two_runs_in_one_report_are_both_computed_again(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -219,6 +223,7 @@ def test_two_runs_in_one_report_are_both_computed_again(
     assert "run B: " in shown
 
 
+@pytest.mark.slow
 def test_another_thread_count_is_no_difference(files: dict[str, Path]) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

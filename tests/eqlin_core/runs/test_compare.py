@@ -294,6 +294,7 @@ def test_read_outs_come_go_and_stay_with_the_first_rank_that_they_have() -> None
 # ---- the default model -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_two_prompts_of_the_default_model() -> None:
     france, italy = real("The capital of France is"), real("The capital of Italy is")
     found = eq.compare_runs(france, italy)
@@ -316,6 +317,7 @@ def test_two_conventions_split_the_same_logit_otherwise() -> None:
     assert np.abs(found.difference).max() > 100 * found.bound, "the terms are others"
 
 
+@pytest.mark.slow
 def test_two_precisions_agree_as_far_as_the_coarser_one_goes() -> None:
     found = compared(marin("float64"), marin("float32"))
     assert [what for what, _, _ in found.differs] == ["precision"]
