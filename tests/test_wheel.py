@@ -69,12 +69,16 @@ def test_its_command_audits_the_default_model(installed: Installed) -> None:
 
 
 def test_its_command_prints_an_analysis(installed: Installed) -> None:
-    done = installed.run(installed.eqlin, "run", "smollm2-135m", MARIN, "--k", "1", "--save", "marin.npz")
+    told = ("--k", "1", "--save", "marin.npz", "--report", "marin.html")
+    done = installed.run(installed.eqlin, "run", "smollm2-135m", MARIN, *told)
     assert done.stderr == ""
     assert "exact: reconstruction" in done.stdout
     assert re.search(r"^·only +7\.\d % +9\.36$", done.stdout, re.MULTILINE), "the likeliest next token"
     assert re.search(r"^The +1\.01 +1 +63\.9 ", done.stdout, re.MULTILINE)
     assert re.search(r"^·bridge +10\.4 +1 +4\.45 +·Highway ·bridge ", done.stdout, re.MULTILINE)
+    verified = installed.run(installed.eqlin, "verify", "marin.html")
+    assert verified.stderr == ""
+    assert verified.stdout.splitlines()[-1].startswith("Verified: all that marin.html holds")
     program = "import eqlin_core as eq; run = eq.load_run('marin.npz'); print(run.key.model, run.targets[0].token)"
     assert installed.run(installed.python, "-c", program).stdout == "smollm2-135m  only\n"
 

@@ -20,7 +20,7 @@ def test_a_changed_file_in_a_room_changes_the_fingerprint(tmp_path: Path, monkey
     monkeypatch.setattr(version, "PACKAGE", tmp_path)
     found = []
     files = [("a.py", "1"), ("room/b.py", "1"), ("room/b.py", "2"), ("figures/c.py", "1")]
-    files += [("command/d.py", "1"), ("dashboard/pages/e.py", "1"), ("__main__.py", "1")]
+    files += [("command/d.py", "1"), ("reports/f.py", "1"), ("dashboard/pages/e.py", "1"), ("__main__.py", "1")]
     for name, text in files:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
