@@ -93,7 +93,7 @@ def test_what_gives_way_at_every_report_computes_the_same(family: str, monkeypat
     finally:
         assert worker.shutdown()
     changes = sum(a != b for a, b in itertools.pairwise(turns))
-    assert changes > len(turns) / 2, "they did take turns"
+    assert changes > len(turns) / 3, "they did take turns"
     assert (lm.model.config._attn_implementation, lm.model.config._experts_implementation) == before
     assert not any(module._forward_pre_hooks or module._forward_hooks for module in lm.model.modules())
 
