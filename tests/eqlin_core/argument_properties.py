@@ -20,6 +20,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import eqlin_core as eq
+from eqlin_core.runs.prompt import TokenRun
 from tests import profiles  # noqa: F401 - chosen when it is imported
 from tests.eqlin_core.odd_calls import Call, calls, is_sentence, odd_values, tiny_with_text
 
@@ -138,7 +139,7 @@ def test_files_of_any_name_are_written_and_read_or_refused(public: list[Call], n
         _, error = outcome(lambda: eq.save_run(run, path))
         if error is None:
             read = eq.load_run(path)
-            assert isinstance(read, eq.TokenRun)
+            assert isinstance(read, TokenRun)
             assert read.tokens == run.tokens
         else:
             assert is_sentence(str(error))
