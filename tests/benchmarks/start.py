@@ -55,7 +55,7 @@ def opened(browser: Browser, saved_runs: str, *, analyse: bool = False) -> tuple
     with running_app(environment={"EQLIN_SAVED_RUNS": saved_runs}) as app:
         page = browser.new_context().new_page()
         began = time.perf_counter()
-        page.goto(app.url)
+        page.goto(f"{app.url}/tokens")
         page.locator(".eq-strip").wait_for(timeout=300_000)
         numbers = time.perf_counter() - began
         page.locator(".st-key-heatmap .heatmaplayer").wait_for(timeout=60_000)
