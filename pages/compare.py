@@ -5,7 +5,7 @@ from functools import partial
 import streamlit as st
 
 from eqlin_core.runs.compare import compare_runs
-from pages.comparison.sides import cards, pinned_or_asked, sides, source
+from pages.comparison.sides import cards, explained_in, pinned_or_asked, source
 from pages.comparison.view import differences, largest, next_tokens, spectra, way
 from pages.contributions.choices import choose_split
 from pages.frame.entry import through_app
@@ -38,8 +38,8 @@ def page() -> None:
     if not (b.complete and pinned.split.complete):
         st.info("The comparison appears as soon as the contributions of both are there.")
         return
-    side_a, side_b = sides(pinned.split, b, beside=_choose)
-    found = compare_runs(pinned.split, b, kind=state.split.target, target_a=side_a.target, target_b=side_b.target)
+    target_a, target_b = explained_in(pinned.split, b, beside=choose_split)
+    found = compare_runs(pinned.split, b, kind=state.split.target, target_a=target_a, target_b=target_b)
     cards(found)
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.markdown(largest(found))
@@ -49,8 +49,8 @@ def page() -> None:
             "report-of-both",
             compared_with=b,
             kind=state.split.target,
-            target=side_a.target,
-            compared_target=side_b.target,
+            target=target_a,
+            compared_target=target_b,
         )
     with numbers_of(source(found)):
         way(found)
@@ -68,10 +68,6 @@ def _spectra(pinned: Pinned, state: Session) -> None:
     """Spectra are those of the sidebar's map, whatever the split is by."""
     assert state.tokens is not None
     spectra(compare_runs(pinned.tokens, state.tokens, spectra_a=pinned.spectra, spectra_b=state.spectra))
-
-
-def _choose() -> None:
-    choose_split()
 
 
 page()

@@ -33,7 +33,7 @@ def page() -> None:
         elif step == 1:
             misses(state.shown, run)
         elif step == 2:
-            terms(run, explained)
+            terms(explained)
         else:
             steered(run.n_layers)
     way_on(step)

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 # Sums in floating point depend on how they are split over threads; two is what the smallest machine here has.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
-# No test puts a run on the shelf of whoever runs it, except on one of its own.
-os.environ["EQLIN_KEPT_RUNS"] = "0"
+# No test leaves a run with whoever runs it, nor finds one that another left, except in a folder of its own.
+os.environ["EQLIN_KEPT_RUNS"] = os.environ["EQLIN_SAVED_RUNS"] = "0"
 
 # Before anything imports the engine, so that every function of it is checked.
 check_shapes("eqlin_core")

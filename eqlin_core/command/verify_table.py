@@ -64,7 +64,10 @@ def _word(check: Check) -> Text:
 def _verdict(found: Found) -> tuple[str, Style]:
     wrong = [f"{run.name}: {check.what}" for run in found.runs for check in run.checks if not check.agrees]
     if found.agrees:
-        return f"Verified: all that {found.file} holds was computed again and agrees.", Style()
+        return (
+            f"Verified: all that {found.file} holds of the model agrees, computed again.",
+            Style(),
+        )
     if wrong:
         return f"NOT VERIFIED: {len(wrong)} of what was computed again differ ({', '.join(wrong)}).", _BAD
     return f"NOT VERIFIED: the runs agree, but {found.file} is not as eqlin here would write it.", _BAD

@@ -20,7 +20,7 @@ from eqlin_core import arguments
 from eqlin_core.cache import cache_directory
 from eqlin_core.disk import open_file, sweep, unfinished_bytes, write_file
 from eqlin_core.errors import EqlinError, InvalidType, InvalidValue
-from eqlin_core.runs.kept import KeptRun
+from eqlin_core.runs.kept import KeptRun, check_kept
 from eqlin_core.runs.kinds import ANSWERS, Answer
 from eqlin_core.runs.packing import packed, unpacked
 from eqlin_core.runs.reading import MOST_BYTES, MOST_TEXT, ArrayFile, check_object
@@ -60,7 +60,7 @@ def load_run(path: str | Path) -> Run:
         if isinstance(run, RUNS):
             check_object(run)
         if isinstance(run, KeptRun):
-            run.convention  # noqa: B018 - raises where there is no such one
+            check_kept(run)
     except Exception as error:  # what a changed byte of an archive makes of it is nobody's list
         if isinstance(error, EqlinError) and not isinstance(error, InvalidType | InvalidValue):  # said of the file
             raise

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from eqlin_core.reprs import Facts, ShortRepr, counted, excerpt
 from eqlin_core.runs.convention import Convention, Share
+from eqlin_core.runs.exactness import BOUNDS
 from eqlin_core.runs.kinds import Answer
 from eqlin_core.runs.prompt import SpectrumRun, TokenRun
+
+
+def check_kept(run: KeptRun) -> None:
+    """Raise ValueError where what a run says does not go together, so that a page would fail on it."""
+    run.convention  # noqa: B018 - raises where there is no such one
+    datetime.fromisoformat(run.made)
+    prompts = {answer.key.token_ids for answer in run.answers.values() if hasattr(answer, "key")}
+    if run.dtype not in BOUNDS or len(prompts) > 1:
+        raise ValueError(type(run).__name__)
 
 
 @dataclass(frozen=True, repr=False)

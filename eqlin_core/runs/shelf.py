@@ -8,12 +8,13 @@ import json
 import re
 from dataclasses import dataclass, fields
 from pathlib import Path
+from threading import Lock
 
 from eqlin_core import arguments
 from eqlin_core.disk import open_file, sweep
 from eqlin_core.errors import EqlinError
 from eqlin_core.runs.files import SUMMARY, load_run, save_run
-from eqlin_core.runs.kept import KeptRun
+from eqlin_core.runs.kept import KeptRun, check_kept
 from eqlin_core.runs.reading import ArrayFile, check_object
 
 LIMIT_BYTES = 1 << 30
@@ -38,29 +39,29 @@ class Shelf:
     def __init__(self, directory: Path, limit: int = LIMIT_BYTES) -> None:
         self._folder, self._limit = directory, limit
         self._summaries: dict[tuple[str, float, int], KeptRun] = {}
+        self._changing = Lock()  # a file is read, added to and written by one thread at a time
         with contextlib.suppress(EqlinError):
             sweep(directory)
 
     def entries(self) -> list[Entry]:
         """What is on the shelf, the latest first; a file that cannot be read is left out."""
-        found = []
+        found, known = [], self._summaries
+        self._summaries = {}
         for file in self._folder.glob("*.npz") if self._folder.is_dir() else ():
             with contextlib.suppress(EqlinError, OSError):
                 stat = file.stat()
                 key = (file.stem, stat.st_mtime, stat.st_size)
-                if key not in self._summaries:
-                    self._summaries[key] = _summary(file)
+                self._summaries[key] = known[key] if key in known else _summary(file)
                 found.append(Entry(file.stem, self._summaries[key], stat.st_size, stat.st_mtime))
         return sorted(found, key=lambda entry: entry.used, reverse=True)
 
     def put(self, run: KeptRun) -> str:
         """Write a run; its id. What the file of the same analysis holds already stays in it. Raises EqlinError."""
         id = id_of(run)
-        there = self.get(id)
-        if there is not None:
-            run = there.with_answers(run)
-        save_run(run, self._path(id))
-        self._make_room(id)
+        with self._changing:
+            there = self.get(id)
+            save_run(run if there is None else there.with_answers(run), self._path(id))
+            self._make_room(id)
         return id
 
     def get(self, id: str) -> KeptRun | None:
@@ -74,10 +75,11 @@ class Shelf:
 
     def change(self, id: str, *, name: str | None = None, note: str | None = None, pinned: bool | None = None) -> None:
         """Write something on a run, or pin it. Raises EqlinError where it is gone."""
-        run = self.get(id)
-        if run is None:
-            raise EqlinError(_GONE)
-        save_run(run.marked(name=name, note=note, pinned=pinned), self._path(id))
+        with self._changing:
+            run = self.get(id)
+            if run is None:
+                raise EqlinError(_GONE)
+            save_run(run.marked(name=name, note=note, pinned=pinned), self._path(id))
 
     def remove(self, id: str) -> None:
         """Take a run away; nothing happens where there is none."""
@@ -118,7 +120,7 @@ def _summary(file: Path) -> KeptRun:
         said = json.loads(content.tobytes())
         run = KeptRun(**{name: value for name, value in said.items() if name in known and name != "answers"})
         check_object(run)
-        run.convention  # noqa: B018 - raises where there is no such one
+        check_kept(run)
         return run
     except EqlinError:
         raise

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -28,14 +27,6 @@ NOTHING_PINNED = (
 )
 
 
-@dataclass(frozen=True)
-class Side:
-    """One run and the token that it explains."""
-
-    run: TokenRun
-    target: Target
-
-
 def pinned_or_asked() -> Pinned | None:
     """What was pinned as A; where nothing was, say how, and give None."""
     pinned = session().pinned
@@ -45,7 +36,7 @@ def pinned_or_asked() -> Pinned | None:
     return pinned
 
 
-def sides(a: TokenRun, b: TokenRun, beside: Callable[[], None]) -> tuple[Side, Side]:
+def explained_in(a: TokenRun, b: TokenRun, beside: Callable[[], object]) -> tuple[Target, Target]:
     """Draw what A and B explain, one choice each; ``beside`` draws what stands on B's line."""
     left, right = st.columns(2, gap="medium")
     chosen = []
@@ -64,7 +55,7 @@ def sides(a: TokenRun, b: TokenRun, beside: Callable[[], None]) -> tuple[Side, S
                     )
                 else:
                     beside()
-            chosen.append(Side(run, targets[picked]))
+            chosen.append(targets[picked])
     return chosen[0], chosen[1]
 
 

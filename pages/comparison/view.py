@@ -94,7 +94,8 @@ def spectra(found: RunComparison) -> None:
         show(
             figures.compared_spectra(both.S_a, both.S_b, pairs, highlight=row, theme=theme()),
             "compared-spectra",
-            f"By the published map of the sidebar ({found.a.key.dtype}, {found.b.key.dtype}).",
+            f"Of the sidebar's map: {found.a.split.convention.words} in A, {found.b.split.convention.words} in B "
+            f"({found.a.key.dtype}, {found.b.key.dtype}).",
         )
     with right:
         st.header("Angles between leading subspaces")
@@ -108,8 +109,7 @@ def spectra(found: RunComparison) -> None:
                     theme=theme(),
                 ),
                 "subspace-angles",
-                f"Principal angles between the spans of the first {both.leading} triplets, in degrees; of random spans "
-                "they are large.",
+                f"Principal angles between the spans of the first {both.leading} triplets, in degrees.",
             )
     _change("What the leading u write", both.writes[row])
     _change("What the leading v look for", both.reads[row])

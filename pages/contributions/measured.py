@@ -18,6 +18,7 @@ from eqlin_core.runs.faithfulness import rank_correlation
 from pages.contributions.jobs import conventions, curves, hidden, leave_one_out
 from pages.visit.page_jobs import page_jobs, waiting
 from pages.widgets.charts import show
+from pages.widgets.facts import signed
 from pages.widgets.theme import theme
 from pages.widgets.token_choice import typed_token
 
@@ -58,13 +59,13 @@ def agreement_words(
         if math.isnan(agreed):
             said.append("Too few tokens to compare their order with leave-one-out.")
         else:
-            said.append(f"Rank agreement of the terms with leave-one-out on this prompt: **{_signed(agreed)}**.")
+            said.append(f"Rank agreement of the terms with leave-one-out on this prompt: **{signed(agreed)}**.")
             if agreed < AGREES:
                 said.append("**Here the terms are bookkeeping, not importance:** trust the bars of leave-one-out.")
     if maps is not None:
         shown = run.key.convention
         others = [
-            f"{c.words} {_signed(rank_correlation(row, terms))}"
+            f"{c.words} {signed(rank_correlation(row, terms))}"
             for c, row in zip(maps.conventions, maps.terms, strict=True)
             if c != shown and len(terms) > 2
         ]
@@ -212,7 +213,3 @@ def _measure(explained: Explained) -> str:
     if explained.second is not None:
         return explained.text
     return f"log-probability of {visible_token(explained.first.token)}"
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "−")

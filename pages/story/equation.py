@@ -10,6 +10,7 @@ import streamlit as st
 
 from eqlin_core.figures import format_error, visible_token
 from eqlin_core.figures.palette import MONO, diverging_colour, look
+from pages.widgets.facts import signed
 from pages.widgets.theme import theme
 
 if TYPE_CHECKING:
@@ -26,12 +27,13 @@ def equation(run: TokenRun, explained: Explained) -> None:
     st.html(_words(run, terms, bias, explained.first.token, explained.first.probability))
     st.html(_sides(summed, total, visible_token(explained.first.token)))
     exactness = run.exactness
+    rounding = ", which is rounding" if exactness is not None and exactness.exact else ""
     measured = "" if exactness is None else f" The whole output embedding: {format_error(exactness.reconstruction)}."
     st.caption(
         f"J is a matrix of {run.width} × {run.width} numbers, another one for every word and every prompt. Times the "
         "word's embedding x it gives what the word adds, here read along the predicted word's direction. The two sides "
         f"differ by {format_error(abs(summed - total) / max(abs(total), 1e-30))} of the logit "
-        f"({run.key.dtype}: rounding).{measured}"
+        f"({run.key.dtype}){rounding}.{measured}"
     )
 
 
@@ -71,7 +73,7 @@ def _part(word: str, name: str, term: float, box: tuple[str, str]) -> str:
         f'<div style="font-family:{escape(MONO)};font-size:1rem;margin-bottom:0.3rem">{escape(word)}</div>'
         f'<div style="background:{background};color:{ink};border:1px solid {ink}33;border-radius:4px;height:4.6rem;'
         f'display:flex;align-items:center;justify-content:center;font-style:italic;font-size:1.15rem">{name}</div>'
-        f'<div style="color:{grey};font-family:{escape(MONO)};font-size:0.85rem">{_signed(term)}</div>'
+        f'<div style="color:{grey};font-family:{escape(MONO)};font-size:0.85rem">{signed(term)}</div>'
         "</div>"
     )
 
@@ -87,11 +89,7 @@ def _sides(summed: float, total: float, word: str) -> str:
 
     return (
         '<div class="eq-sides" style="display:flex;gap:1.6rem;align-items:flex-start;margin:0.4rem 0 0.2rem">'
-        f"{side(summed, 'the sum of all words’ terms')}"
+        f"{side(summed, 'the sum of all terms')}"
         f'<div style="font-size:1.9rem;color:{colours.accent}">=</div>'
         f"{side(total, f'the model’s own logit of {word}')}</div>"
     )
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "−")

@@ -9,6 +9,7 @@ from pages.steered.plans import FIRST, preset_plan
 from pages.steered.results import texts
 from pages.steered.state import steering
 from pages.steered.watch import watch
+from pages.widgets.facts import plain
 
 
 def steered(blocks: int) -> None:
@@ -22,7 +23,7 @@ def steered(blocks: int) -> None:
     plan = None if state.shown is None else state.shown.plan
     if plan is not None and not state.streaming:
         st.markdown(
-            f"The map of **{plan.concept}** is applied to every word of **{plan.prompt}** and pushes the model as it "
-            "writes. Move the slider: it sets how hard."
+            f"The map of **{plain(plan.concept)}** is applied to every word of **{plain(plan.prompt)}** and pushes the "
+            "model as it writes. Move the slider: it sets how hard."
         )
         texts(alone=True)

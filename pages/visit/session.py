@@ -19,6 +19,7 @@ from pages.worker.question import Question
 from pages.worker.request import DEFAULT_SPLIT, Request
 
 if TYPE_CHECKING:
+    from eqlin_core.runs.convention import Convention
     from eqlin_core.runs.prompt import EarlySpectra, SpectrumRun, Target, TokenRun
 
 
@@ -49,7 +50,7 @@ class Session:
     cancelled: bool = False
     fresh: bool = False  # whether what was asked for is computed although it is saved
     jobs: Jobs = field(init=False)  # of the analysis: "tokens", "split", "spectra", and "fetched"
-    lookups: Jobs = field(init=False)  # of typed next tokens, by their text
+    lookups: Jobs = field(init=False)  # of typed next tokens, by their text, and of other maps, by theirs
 
     def __post_init__(self) -> None:
         self.jobs, self.lookups = Jobs(self.visitor), Jobs(self.visitor)
@@ -196,6 +197,21 @@ class Session:
     def busy(self) -> bool:
         """True while jobs of this visitor are waiting or running."""
         return self.jobs.busy or self.lookups.busy
+
+    def by_map(self, convention: Convention) -> TokenRun | str:
+        """What is shown, by one of its exact maps, against zero; or a sentence on why it is not there (yet)."""
+        assert self.shown is not None
+        name = f"by the map {convention.words}"
+        followed = name in self.lookups.under_way
+        snapshot = self.lookups.look(name, analysis.tokens(self.shown.by(convention)))
+        if snapshot.state == "done":
+            run: TokenRun = snapshot.result
+            return run
+        if snapshot.finished:
+            return snapshot.error or "It was cancelled; choose the map again."
+        if not followed:
+            st.rerun()  # the strip above has been drawn already, as for a look-up
+        return "The sum by this map appears here in a moment."
 
     def typed_target(self, text: str) -> Target | str:
         """The vocabulary token that was typed, or a sentence on why there is none (yet). Waits a moment at most."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -31,6 +32,7 @@ from pages.worker.request import Request
 
 SWITCH = "EQLIN_KEPT_RUNS"
 IN_MEMORY, MEMORY_BYTES = 12, 128 << 20
+_WRITER = ThreadPoolExecutor(1, "eqlin-shelf")
 
 
 class Place(Protocol):
@@ -101,7 +103,7 @@ class Keeping:
         self._noted: set[tuple[Request, str]] = set()
 
     def note(self, question: Question[Any], result: Any) -> None:
-        """Keep an answer that was computed. What cannot be written is not kept: it can be computed again."""
+        """Keep an answer that was computed: its file is written beside the script, which waits for no disk."""
         asked = self.asked
         if self.place is None or asked is None or not is_answer(result) or not _belongs(question, asked):
             return
@@ -110,9 +112,12 @@ class Keeping:
         name = name_of(question)
         if (asked, name) in self._noted or self.answer(question) is not None:  # it is there, or comes from there
             return
-        with contextlib.suppress(EqlinError):
-            self.place.put(replace(_unanswered(asked, result), answers={name: result}))
-            self._noted.add((asked, name))
+        self._noted.add((asked, name))
+        run = replace(_unanswered(asked, result), answers={name: result})
+        if isinstance(self.place, Shelf):
+            _WRITER.submit(_put, self.place, run)
+        else:
+            self.place.put(run)
 
     def answer(self, question: Question[Any]) -> Any:
         """The answer in the run that was opened; None where it has none, and where it is to be computed anew."""
@@ -120,7 +125,14 @@ class Keeping:
         if opened is None or not _belongs(question, request_of(opened)) or _is_fresh(question):
             return None
         found = opened.answers.get(name_of(question))
+        if type(found).__name__ != question.gives:  # a file from anywhere may hold anything under any name
+            return None
         return replace(found, saved=True) if isinstance(found, TokenRun) else found
+
+
+def written() -> None:
+    """Wait until everything that was noted is in its file."""
+    _WRITER.submit(lambda: None).result()
 
 
 def keeping() -> Keeping:
@@ -170,6 +182,12 @@ def _unanswered(request: Request, result: Any) -> KeptRun:
         datetime.now(UTC).isoformat(timespec="seconds"),
         predicted,
     )
+
+
+def _put(shelf: Shelf, run: KeptRun) -> None:
+    """Write an answer down. What cannot be written is not kept: it can be computed again."""
+    with contextlib.suppress(EqlinError):
+        shelf.put(run)
 
 
 def _place() -> Place | None:

@@ -11,6 +11,11 @@ def fact(name: str, value: str = "", meaning: str = "", beside: str = "") -> str
     return f'<span class="eq-fact"{title}><b>{escape(name)}</b> {escape(value)}{beside}</span>'
 
 
+def signed(value: float) -> str:
+    """A number with its sign and two decimals."""
+    return f"{value:+.2f}".replace("-", "−")
+
+
 def code(text: str) -> str:
     """Text that people bring along, as Markdown that shows it letter by letter."""
     return f"`{text.replace('`', ' ').strip()}`"

@@ -10,6 +10,7 @@ from eqlin_core.figures import visible_token
 from eqlin_core.runs.convention import share_text
 from pages.visit.shelf import keeping
 from pages.widgets.dials import ASK_AGAIN
+from pages.worker.request import PRECISIONS
 
 if TYPE_CHECKING:
     from eqlin_core.runs.kept import KeptRun
@@ -23,6 +24,8 @@ def open_run(id: str) -> None:
     run = None if place is None else place.get(id)
     if run is None:
         st.session_state[GONE] = True
+        return
+    if run.dtype not in PRECISIONS:  # as a run of another program may be
         return
     keeping().opened = run
     state = st.session_state

@@ -22,6 +22,7 @@ class Question(Generic[Answer]):
 
     ``label`` names the work to people ("the token's matrix"). An ``interactive`` question goes before the others.
     ``about``: what was asked for first, the request as a rule; long work about the same thing is done one by one.
+    ``gives`` is the name of the answer's class.
     """
 
     key: tuple[Hashable, ...]
@@ -29,6 +30,7 @@ class Question(Generic[Answer]):
     interactive: bool
     work: Callable[[Engine, Reporter], Answer]
     about: Hashable = ""
+    gives: str = ""
 
 
 def question(
@@ -55,6 +57,7 @@ def question(
                 interactive=interactive,
                 work=lambda engine, progress: work(engine, progress, *args, **kwargs),
                 about=next(iter(asked.args[2:]), name),
+                gives=str(signature.return_annotation),
             )
 
         return ask

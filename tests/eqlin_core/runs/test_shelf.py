@@ -101,8 +101,17 @@ def test_a_run_is_taken_away_once(tmp_path: Path) -> None:
     assert shelf.entries() == []
 
 
-def test_a_file_whose_map_does_not_exist_is_refused(tmp_path: Path) -> None:
-    save_run(replace(kept(), gated_path="sideways"), tmp_path / "run.npz")
+OTHER = replace(token_run(), key=replace(token_run().key, token_ids=(9, 8, 7)))
+IN_SUMMARY = ({"gated_path": "sideways"}, {"made": "yesterday"}, {"dtype": "float7"})
+
+
+@pytest.mark.parametrize(
+    "changes", [*IN_SUMMARY, {"answers": {"a": OTHER, "b": token_run()}}], ids=lambda changes: next(iter(changes))
+)
+def test_a_file_that_contradicts_itself_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
+    id = "0" * 16
+    save_run(replace(kept(), **changes), tmp_path / f"{id}.npz")
     with pytest.raises(EqlinError, match="holds no run of eqlin, or is damaged"):
-        load_run(tmp_path / "run.npz")
-    assert Shelf(tmp_path).entries() == []
+        load_run(tmp_path / f"{id}.npz")
+    assert Shelf(tmp_path).get(id) is None
+    assert (Shelf(tmp_path).entries() == []) is (changes in IN_SUMMARY), "answers are not read for the list"

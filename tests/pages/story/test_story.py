@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 from eqlin_core.analysis.matrix import reconstruction
 from eqlin_core.figures import format_error, format_number
 from pages.story.steps import NAMES, STEPS
-from pages.story.terms import AGREEMENT, MEASURED, PUBLISHED
+from pages.story.terms import AGREEMENT, AS_PUBLISHED, MEASURED
 from tests.pages.tiny_cases import REQUEST, TinyEngine, finished_visit, settled, tiny_engine
 
 LINKS: list[str] = []
@@ -63,10 +63,10 @@ def test_the_switch_between_the_maps_changes_the_waterfall_and_what_was_measured
     app = told(engine, 2)
     before = [caption.value for caption in app.caption]
     assert any("map half, attention half" in caption for caption in before)
-    app.segmented_control(key="story_map").set_value(PUBLISHED)
+    app.segmented_control(key="story_map").set_value(AS_PUBLISHED)
     settled(app.run())
     assert any("map up" in caption.value for caption in app.caption)
-    facts = f"**{AGREEMENT[PUBLISHED][0]:.2f}**"
+    facts = f"**{AGREEMENT[AS_PUBLISHED][0]:.2f}**"
     assert any(facts in text.value for text in app.markdown)
 
 
@@ -86,7 +86,7 @@ def test_every_step_leads_to_a_page_that_is_there(engine: TinyEngine) -> None:
     assert all((ROOT / step.page).is_file() for step in STEPS)
 
 
-@pytest.mark.parametrize(("name", "row"), [(PUBLISHED, "up"), (MEASURED, "half, attention half")])
+@pytest.mark.parametrize(("name", "row"), [(AS_PUBLISHED, "up"), (MEASURED, "half, attention half")])
 def test_the_agreement_that_is_told_is_that_of_the_document(name: str, row: str) -> None:
     table = (ROOT / "docs" / "faithfulness.md").read_text(encoding="utf-8").splitlines()
     (line, *_) = [one for one in table if one.startswith(f"| logit, baseline zero, {row} * |")]

@@ -13,7 +13,7 @@ from eqlin_core.runs.convention import Convention
 from eqlin_core.runs.shelf import Shelf
 from pages.visit import shelf
 from pages.visit.session import Session
-from pages.visit.shelf import InMemory, Keeping, name_of, request_of
+from pages.visit.shelf import InMemory, Keeping, name_of, request_of, written
 from pages.worker import analysis
 from pages.worker.question import Question
 from pages.worker.request import Request
@@ -41,6 +41,7 @@ def finish(session: Session) -> None:
     for name in session.jobs.snapshots:
         assert session.jobs.wait(name, 30)
     session.advance()
+    written()
 
 
 def test_a_finished_analysis_is_one_run_with_the_answers_of_every_map(engine: TinyEngine, keeping: Keeping) -> None:
@@ -80,12 +81,23 @@ def test_an_opened_run_is_shown_and_nothing_is_computed(
 def test_what_is_asked_for_anew_is_computed_though_it_is_there(keeping: Keeping) -> None:
     keeping.asked = REQUEST
     keeping.note(analysis.tokens(REQUEST, True), token_run())
+    written()
     (entry,) = keeping.place.entries()  # type: ignore[union-attr]
     keeping.opened = keeping.place.get(entry.id)  # type: ignore[union-attr]
     assert keeping.answer(analysis.tokens(REQUEST)) is not None
     assert keeping.answer(analysis.tokens(REQUEST, True)) is None
     assert keeping.answer(analysis.tokens(replace(REQUEST, prompt="another"))) is None
     assert keeping.answer(analysis.tokens(REQUEST.by(HALF))) is None
+
+
+def test_an_answer_of_another_kind_than_was_asked_for_is_none(keeping: Keeping) -> None:
+    keeping.asked = REQUEST
+    keeping.note(analysis.tokens(REQUEST), token_run())
+    written()
+    run = keeping.place.get(keeping.place.entries()[0].id)  # type: ignore[union-attr]
+    assert run is not None
+    keeping.opened = replace(run, answers={name_of(analysis.spectra(REQUEST)): token_run()})
+    assert keeping.answer(analysis.spectra(REQUEST)) is None
 
 
 def test_names_tell_maps_and_choices_apart_and_not_prompts() -> None:
@@ -105,6 +117,7 @@ def test_names_tell_maps_and_choices_apart_and_not_prompts() -> None:
 def test_previews_and_what_is_shipped_are_not_kept(keeping: Keeping, changes: dict[str, Any]) -> None:
     keeping.asked = REQUEST
     keeping.note(analysis.tokens(REQUEST), replace(token_run(), **changes))
+    written()
     assert keeping.place.entries() == []  # type: ignore[union-attr]
 
 
