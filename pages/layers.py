@@ -11,6 +11,7 @@ from pages.sweep.state import layers
 from pages.sweep.table import choices, read_out
 from pages.sweep.watch import affordable, watch
 from pages.visit.session import session
+from pages.widgets.code import of_explained, page_code_button
 from pages.widgets.explained import as_kind, choose
 from pages.widgets.heading import heading
 from pages.widgets.nothing_yet import nothing_yet
@@ -27,7 +28,7 @@ def page() -> None:
         nothing_yet("the layers")
         return
 
-    heading(
+    beside = heading(
         "Where does it arise?",
         "Each head and each MLP writes a part of the logit: the first picture. The map can also end at any layer: the "
         "tabs show what each input token's map writes there, read through the final norm.",
@@ -37,7 +38,8 @@ def page() -> None:
         state.open()
     state.advance()
     watch(state)
-    heads(state, run, as_kind(choose(run), current.split.target, run))
+    explained = as_kind(choose(run), current.split.target, run)
+    heads(state, run, explained)
     with st.container():
         chosen = choices(state.shown, run)
         if chosen is None:
@@ -50,6 +52,21 @@ def page() -> None:
                 "When a token is read": partial(first_read, chosen, run),
             }
         tabs("layer_tab", parts)
+    split = current.split
+    page_code_button(
+        beside,
+        "layers",
+        current.shown,
+        mode=chosen.sweep.mode,
+        layer=chosen.layer,
+        part=chosen.kind,
+        token=0 if chosen.joint else chosen.column,
+        joint=chosen.joint,
+        triplet=chosen.triplet,
+        baseline=split.baseline,
+        heads_by=None if split.convention == current.shown.convention else split.convention,
+        **of_explained(explained),
+    )
 
 
 page()

@@ -12,10 +12,12 @@ from pages.triplets.table import triplet_effects, triplet_table
 from pages.triplets.values import singular_values
 from pages.visit.page_jobs import watch
 from pages.visit.session import session
+from pages.widgets.code import of_explained, page_code_button
 from pages.widgets.explained import Explained, choose
 from pages.widgets.heading import heading
 from pages.widgets.tabs import tabs
 from pages.widgets.token_choice import choose_token
+from pages.worker.analysis import KEPT_TRIPLETS
 
 through_app(__file__)
 
@@ -29,7 +31,7 @@ def page() -> None:
         return
 
     assert state.shown is not None
-    heading(
+    beside = heading(
         "How simple is it?",
         "Each token's matrix is a sum of triplets: σ says how strong one is, its right vector v what it looks for, "
         "its left vector u what it writes towards the next token.",
@@ -50,6 +52,7 @@ def page() -> None:
     if not early:
         parts["All tokens together"] = partial(joint_triplets, state.shown, run)
     tabs("triplets_of", parts)
+    page_code_button(beside, "spectra", state.shown, token=token, k=KEPT_TRIPLETS, **of_explained(explained))
 
 
 def _once_there(

@@ -23,6 +23,7 @@ from pages.frame.entry import through_app
 from pages.visit.page_jobs import watch
 from pages.visit.session import session
 from pages.widgets.charts import numbers_of
+from pages.widgets.code import of_explained, page_code_button
 from pages.widgets.explained import as_kind, choose
 from pages.widgets.heading import heading
 from pages.widgets.nothing_yet import nothing_yet
@@ -46,7 +47,7 @@ def page() -> None:
         nothing_yet("the contributions")
         return
 
-    heading(
+    beside = heading(
         "Who adds what?",
         "At this prompt the model is a linear map, so the prediction is exactly a sum of one term per input token. "
         "There is more than one such map, and all are exact; how well one foretells what the model does without a "
@@ -69,6 +70,8 @@ def page() -> None:
     watch()
     with numbers_of(run.key):
         parts(state.shown, run, split, explained, choices.apart)
+    by = state.shown.by(split.convention)
+    page_code_button(beside, "tokens", by, baseline=run.baseline, **of_explained(explained))
 
 
 def parts(request: Request, run: TokenRun, split: Split, explained: Explained, apart: bool) -> None:

@@ -92,8 +92,8 @@ def _map(view: View) -> list[str]:
     return [f"lin = eq.linearize(lm, prompt{_dials(view)})", "print(lin.exactness())"]
 
 
-def _dials(view: View) -> str:
-    keywords = Convention(view.gated_path, view.attention).keywords
+def _dials(view: View, by: Convention | None = None) -> str:
+    keywords = (by or Convention(view.gated_path, view.attention)).keywords
     standard = Convention().keywords
     return "".join(f", {name}={value!r}" for name, value in keywords.items() if standard.get(name) != value)
 
@@ -223,12 +223,13 @@ def _matrix(view: View) -> Iterator[Cell]:
 
 def _layers(view: View) -> Iterator[Cell]:
     dials = _dials(view)
+    place = f"{None if view.joint else view.token}, {view.triplet}"
     yield (
         "The maps to every layer",
         [
             f"sweep = eq.layer_sweep(lm, token_ids=lin.token_ids, mode={view.mode!r}, k=8{dials})",
             "print(sweep.triplets.S.shape, sweep.exact)  # layers, kinds, tokens, triplets",
-            f"reads = sweep.read_u({view.layer}, {view.part!r}, {view.token})",
+            f"reads = sweep.read_u({view.layer}, {view.part!r}, {place})",
             "print(reads)",
         ],
     )
@@ -238,8 +239,11 @@ def _layers(view: View) -> Iterator[Cell]:
             *_explained(view),
             "import torch",
             "",
-            "directions = torch.from_numpy(w)[None].to(lin.output)",
-            f"parts = eq.direct_contributions(lin, directions, baseline={view.baseline!r})",
+            f"by = eq.linearize(lm, token_ids=lin.token_ids{_dials(view, view.heads_by)})"
+            if view.heads_by
+            else "by = lin",
+            "directions = torch.from_numpy(w)[None].to(by.output)",
+            f"parts = eq.direct_contributions(by, directions, baseline={view.baseline!r})",
             "heads = parts.heads[0]  # layers, heads, tokens",
             "print(heads.sum(-1))",
         ],

@@ -21,9 +21,10 @@ class View:
 
     ``begin``: the begin-of-text token before the prompt. ``target`` and ``versus`` are token ids, None for the most
     likely one and for none. ``token`` is a position of the prompt, ``k`` how many triplets are kept; ``frozen`` the
-    rules that page Matrix reconstructs with; ``mode``, ``layer`` and ``part`` ("layer", "attn" or "mlp") are those of
-    page Layers; what follows is page Steering's, ``strengths`` numbers or pairs. Raises EqlinError for a page or a
-    choice that does not exist.
+    rules that page Matrix reconstructs with. ``mode``, ``layer`` and ``part`` ("layer", "attn" or "mlp") are those of
+    page Layers, with ``joint`` in place of ``token`` for the cell of all tokens together, ``triplet`` from 0, and
+    ``heads_by`` for the map that splits the logit, None for the same one. What follows is page Steering's,
+    ``strengths`` numbers or pairs. Raises EqlinError for a page or a choice that does not exist.
     """
 
     page: str
@@ -43,6 +44,9 @@ class View:
     mode: str = "cumulative"
     layer: int = 0
     part: str = "layer"
+    joint: bool = False
+    triplet: int = 0
+    heads_by: Convention | None = None
     concept: str = ""
     second: str = ""
     layers: int | None = None
@@ -68,9 +72,9 @@ class View:
             arguments.choice(name, getattr(self, name), known)
         for name in ("prompt", "model", "concept", "second"):
             arguments.text(name, getattr(self, name))
-        for name in ("begin", "final_norm", "chat"):
+        for name in ("begin", "joint", "final_norm", "chat"):
             object.__setattr__(self, name, arguments.flag(name, getattr(self, name)))
-        for name, least in (("token", 0), ("k", 1), ("layer", 0), ("max_new_tokens", 1), ("seed", 0)):
+        for name, least in (("token", 0), ("k", 1), ("layer", 0), ("triplet", 0), ("max_new_tokens", 1), ("seed", 0)):
             object.__setattr__(self, name, arguments.whole(name, getattr(self, name), least))
         for name in ("target", "versus", "layers", "block"):
             if getattr(self, name) is not None:
@@ -80,6 +84,8 @@ class View:
         for rule in arguments.several("frozen", self.frozen, "some of the rules attention, norms and gates"):
             arguments.choice("a rule of frozen", rule, RULES)
         object.__setattr__(self, "strengths", tuple(map(_strength, _several(self.strengths))))
+        if self.heads_by is not None:
+            arguments.instance("heads_by", self.heads_by, Convention, "a Convention")
         dials = Convention(self.gated_path, self.attention)
         object.__setattr__(self, "gated_path", dials.gated_path)
         object.__setattr__(self, "attention", dials.attention)

@@ -29,8 +29,8 @@ LEAKS_SHOWN = 5
 DETACHED, ORDINARY = "detached: every rule on", "ordinary: every rule off"
 
 
-def draw_reconstruction(request: Request, run: TokenRun) -> None:
-    """The switches with their badge, the scatter plot of output and reconstruction, and the error histogram."""
+def draw_reconstruction(request: Request, run: TokenRun) -> tuple[str, ...]:
+    """The switches with their badge, the scatter plot and the error histogram; gives the rules that are on."""
     st.header("What freezing is for: does Σ Jᵢxᵢ give the output?")
     st.caption(
         "Frozen, the network is linear and the sum of all Jᵢxᵢ is its output. Switch a rule off and Jᵢ becomes the "
@@ -54,7 +54,7 @@ def draw_reconstruction(request: Request, run: TokenRun) -> None:
             named[name] = one
     if not named:
         waiting(_name(on), "the reconstruction")
-        return
+        return on
     sums = {name: one.reconstructed for name, one in named.items()}
     left, right = st.columns(2, gap="medium")
     with left:
@@ -70,6 +70,7 @@ def draw_reconstruction(request: Request, run: TokenRun) -> None:
             "reconstruction-errors",
             f"Relative errors: {errors} ({run.key.dtype}).",
         )
+    return on
 
 
 def _switch(rule: str, label: str, help: str) -> bool:

@@ -113,6 +113,18 @@ def test_layers(lm: eq.LanguageModel) -> None:
     np.testing.assert_allclose(made["heads"].numpy(), heads.heads[0], rtol=1e-4, atol=1e-5)
 
 
+def test_layers_by_another_map_and_of_all_tokens(lm: eq.LanguageModel) -> None:
+    dials = eq.Convention("half", "half")
+    made = run(eq.page_code(eq.View("layers", PROMPT, joint=True, triplet=1, heads_by=dials)))
+    lin = eq.linearize(lm, PROMPT)
+    place = (0, sweep_run(lin, "cumulative", 8).kinds.index("layer"), -1, 1)
+    assert made["reads"] == made["sweep"].read_u(0, "layer", None, 1)
+    assert made["sweep"].joint.S[place[:2]][1] == pytest.approx(sweep_run(lin, "cumulative", 8).S[place], rel=1e-4)
+    target = token_run(lin, PROMPT).targets[0].token_id
+    heads = heads_run(eq.linearize(lm, PROMPT, **dials.keywords), [target])
+    np.testing.assert_allclose(made["heads"].numpy(), heads.heads[0], rtol=1e-4, atol=1e-5)
+
+
 def test_steering(lm: eq.LanguageModel) -> None:
     page = eq.View(
         "steering", "I went to", concept="The Golden Gate Bridge", layers=2, strengths=(0.0, 1.5), max_new_tokens=4

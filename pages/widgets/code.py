@@ -1,0 +1,70 @@
+"""The code of a page: lines of Python that compute what it shows, to copy, and as a script or a notebook."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from pages.widgets.downloads import download_link
+
+if TYPE_CHECKING:
+    from eqlin_core.reports.view import View
+    from pages.widgets.explained import Explained
+    from pages.worker.request import Request
+
+WIDTH, HEIGHT = 720, 420
+
+
+def page_code_button(beside: DeltaGenerator, page: str, request: Request, **choices: Any) -> None:
+    """A button ``beside`` a page's heading that opens its code; ``choices`` are those of `View`."""
+    with beside:
+        popover = st.popover(
+            "Code",
+            key="code",
+            type="tertiary",
+            icon=":material/code:",
+            on_change="rerun",
+            help="The lines of Python that compute the numbers on this page.",
+        )
+        if popover.open:
+            with popover:
+                _code(partial(_view, page, request, choices))
+
+
+def of_explained(explained: Explained) -> dict[str, Any]:
+    """What `View` calls the choice of the explained token."""
+    second = explained.second_id
+    return {"kind": explained.kind if second is None else "logit", "target": explained.first.token_id, "versus": second}
+
+
+def _view(page: str, request: Request, choices: dict[str, Any]) -> View:
+    from eqlin_core.reports.view import View  # noqa: PLC0415 - nobody waits for it who does not open it
+
+    asked = {"prompt": request.prompt, "model": request.model, "dtype": request.dtype, "begin": request.begin}
+    return View(page, **{**asked, **request.convention.keywords, **choices})
+
+
+def _code(make: Callable[[], View]) -> None:
+    from eqlin_core.reports.code import page_code, page_notebook  # noqa: PLC0415
+
+    view = make()
+    code = page_code(view)
+    st.code(code, language="python", width=WIDTH, height=HEIGHT)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        for label, data, suffix, mime in (
+            ("Script", lambda: code, "py", "text/x-python"),
+            ("Notebook", lambda: page_notebook(view), "ipynb", "application/x-ipynb+json"),
+        ):
+            download_link(
+                label,
+                data,
+                f"eqlin-{view.page}.{suffix}",
+                mime=mime,
+                key=f"code-{suffix}",
+                help=f"As a .{suffix} file.",
+            )
+        st.caption("Needs eqlin alone. The model is loaded as it is here.")
