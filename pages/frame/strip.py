@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from eqlin_core.figures import visible_token
+from pages.frame.address import address_button
 from pages.frame.badge import badge
 from pages.visit.polling import poll
 from pages.visit.progress_line import progress_line
@@ -72,14 +73,19 @@ def _facts(state: Session, run: TokenRun) -> None:
     )
     cells = [fact(name, value, _MEANING.get(name, "")) for name, value in facts]
     with st.container(key="strip"):
-        wide, narrow = st.columns([12, 5], vertical_alignment="center")
+        wide, narrow = st.columns([2, 1], vertical_alignment="center")
         wide.html(strip_of(*cells, fact("next token", beside=predicted)))
         exactness = exact_now(state)
-        with narrow, st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="right"):
+        with (
+            narrow,
+            st.container(horizontal=True, gap="small", vertical_alignment="center", horizontal_alignment="right"),
+        ):
             if exactness is not None:
                 badge(exactness, run)
             else:
                 st.caption("exactness follows")
+            if state.shown is not None:
+                address_button(state.shown)
             st.button(
                 "Pin",
                 key="pin",

@@ -129,6 +129,14 @@ class Keeping:
             return None
         return replace(found, saved=True) if isinstance(found, TokenRun) else found
 
+    def link_of(self, request: Request) -> str:
+        """The id of this request's run for an address; empty where it is not kept, or for this tab alone."""
+        if not isinstance(self.place, Shelf):
+            return ""
+        id = id_of(_unanswered(request, None))
+        there = any(asked == request for asked, _ in self._noted) or any(e.id == id for e in self.place.entries())
+        return id if there else ""
+
 
 def written() -> None:
     """Wait until everything that was noted is in its file."""

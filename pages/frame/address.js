@@ -1,0 +1,62 @@
+// The address of what is shown: a step of the browser's history for every analysis, and a button that copies it.
+const ASKED = ["prompt", "model", "dtype", "gated_path", "attention", "begin"];
+const TOGETHER = 800; // milliseconds in which changes of the address belong to one step
+const RETURNING = 3000; // and after a step back in which the address only follows the page
+
+const asked = url => ASKED.map(name => url.searchParams.get(name) ?? "").join("\n");
+
+function tidied(url, world) {
+  const prompt = url.searchParams.get("prompt");
+  if (prompt === null) return url;
+  if (world.run && prompt === world.prompt) {
+    url.searchParams.delete("prompt");
+    url.searchParams.set("run", world.run);
+  } else url.searchParams.delete("run");
+  return url;
+}
+
+function watch(world) {
+  const replace = history.replaceState.bind(history), push = history.pushState.bind(history);
+  const write = (how, state, title, address) => {
+    if (address === undefined || address === null) return how(state, title, address);
+    const here = tidied(new URL(location.href), world), next = tidied(new URL(address, location.href), world);
+    const another = next.pathname === here.pathname && asked(next) !== asked(here), now = performance.now();
+    const step = another && now - world.stepped > TOGETHER && now - world.returned > RETURNING;
+    if (step) world.stepped = now;
+    return (step ? push : next.pathname === here.pathname ? replace : how)(state, title, next);
+  };
+  history.replaceState = (...all) => write(replace, ...all);
+  history.pushState = (...all) => write(push, ...all);
+  addEventListener("popstate", () => {
+    world.returned = performance.now();
+    setTimeout(() => world.send("went", location.search || "?"), 150);
+  });
+}
+
+async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch { // a server without a certificate has no clipboard
+    const area = document.body.appendChild(Object.assign(document.createElement("textarea"), { value: text }));
+    area.select();
+    document.execCommand("copy");
+    area.remove();
+  }
+}
+
+export default function ({ data, parentElement, setTriggerValue }) {
+  const first = window.eqlinAddress === undefined;
+  const world = (window.eqlinAddress ??= { stepped: -TOGETHER, returned: -RETURNING });
+  Object.assign(world, { run: data.run, prompt: data.prompt });
+  world.send = setTriggerValue;
+  if (first) watch(world);
+  history.replaceState(history.state, "", location.href); // which tidies it
+  const button = parentElement.querySelector("button");
+  button.disabled = data.unlinked;
+  button.title = data.help;
+  button.onclick = async () => {
+    await copy(location.href);
+    button.textContent = "✓";
+    setTimeout(() => { button.textContent = "Link"; }, 1500);
+  };
+}

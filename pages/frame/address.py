@@ -1,0 +1,76 @@
+"""The address of what is shown: copied by a button, and one step of the browser's history for every analysis."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import parse_qs
+
+import streamlit as st
+
+from eqlin_core.errors import EqlinError
+from eqlin_core.runs.convention import Convention, share_text
+from pages.visit.session import session
+from pages.visit.shelf import keeping
+from pages.widgets.dials import ASK_AGAIN
+from pages.widgets.opening import open_run
+from pages.worker.request import DEFAULT_MODEL, EXAMPLES, PRECISIONS, Request
+
+LONGEST = 1500  # characters of a prompt in an address; longer ones are linked by their run
+_KEY = "address"
+_STYLE = """
+button { border: none; background: none; padding: 0.25rem 0.1rem; font: inherit; color: inherit; cursor: pointer;
+         min-width: 2.2rem; font-size: 0.875rem; white-space: nowrap; }
+button:hover { color: var(--st-primary-color); }
+button:focus-visible { outline: 2px solid var(--st-primary-color); border-radius: 4px; }
+button:disabled { opacity: 0.5; cursor: default; }
+"""
+_component = st.components.v2.component(
+    "eqlin_address",
+    html="<button type='button'>Link</button>",
+    css=_STYLE,
+    js=Path(__file__).with_suffix(".js").read_text(encoding="utf-8"),
+)
+
+
+def address_button(shown: Request) -> None:
+    """The button, and what follows Back and Forward."""
+    long = len(shown.prompt) > LONGEST
+    run = keeping().link_of(shown) if long else ""
+    said = "Copies the address of this view: who opens it sees the same prompt with the same choices."
+    if long:
+        said = (
+            "The prompt is too long for an address, which names the kept run: it opens where the run is kept."
+            if run
+            else "The prompt is too long for an address, and nothing is kept here: send the report, or the run's file."
+        )
+    data = {"run": run, "prompt": shown.prompt if run else "", "unlinked": long and not run, "help": said}
+    _component(data=data, key=_KEY, on_went_change=_went, height="content", width="content")
+
+
+def asked_in(query: str) -> Request | str | None:
+    """What an address asks for: a request, or the id of a kept run; None for what no address of eqlin says."""
+    said = {name: values[-1] for name, values in parse_qs(query.removeprefix("?"), keep_blank_values=True).items()}
+    if "run" in said and "prompt" not in said:
+        return said["run"]
+    try:
+        dials = Convention(said.get("gated_path", "up"), said.get("attention", "held"))
+    except EqlinError:
+        return None
+    dtype = said.get("dtype", PRECISIONS[0])
+    if dtype not in PRECISIONS:
+        return None
+    begin = said.get("begin", "false") == "true"
+    prompt, model = said.get("prompt", EXAMPLES[0]), said.get("model", DEFAULT_MODEL)
+    return Request(prompt, model, dtype, begin=begin, **dials.keywords)
+
+
+def _went() -> None:
+    """Show the analysis of the address that the browser went to; called before the page is drawn."""
+    wanted = asked_in(st.session_state[_KEY].get("went") or "")
+    if isinstance(wanted, str):
+        open_run(wanted)
+    elif wanted is not None and wanted != session().asked:
+        state = st.session_state
+        state["prompt"], state["model"], state["dtype"] = wanted.prompt, wanted.model, wanted.dtype
+        state["gated_path"], state["attention"] = share_text(wanted.gated_path), share_text(wanted.attention)
+        state["begin"], state[ASK_AGAIN] = wanted.begin, True
