@@ -23,8 +23,8 @@ def page() -> None:
     """Draw the page, or what to do while there is nothing to draw."""
     heading(
         "What changed, and by which tokens?",
-        "Two prompts, two maps, two precisions or two models: the difference of two logits is exactly the sum of what "
-        "each aligned token changed by.",
+        "Two prompts, two maps, two precisions or two models: the difference of what A and B explain is exactly the "
+        "sum of what each aligned token changed by.",
     )
     state = session()
     if state.tokens is None or state.shown is None:

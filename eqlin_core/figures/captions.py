@@ -7,10 +7,10 @@ DRAWN = {
     "compared-spectra": "Singular values of the aligned tokens' matrices in two runs.",
     "compared-terms": "Terms of two runs, and the change of each on the way from one prediction to the other.",
     "deletion-curves": "What is left of the prediction as tokens are deleted.",
-    "direct-layers": "What the attention and the MLP of each layer write of the logit directly.",
+    "direct-layers": "What the attention and the MLP of each layer write directly of what is explained.",
     "first-layers": "The first layer at which each token's map writes a token.",
-    "head-tokens": "What one head writes of the logit, by input token.",
-    "heads": "What every attention head writes of the logit.",
+    "head-tokens": "What one head writes of what is explained, by input token.",
+    "heads": "What every attention head writes of what is explained.",
     "hidden-effects": "The effect of each token's deletion, by the exact map and by what freezing holds fixed.",
     "insertion-curves": "What of the prediction is there as tokens are kept.",
     "joint-spectrum": "Singular values of all tokens' matrices together.",
@@ -35,7 +35,7 @@ DRAWN = {
     "target-effects": "What a singular triplet adds to the logits of likely next tokens.",
     "token-target-heatmap": "What each input token adds to the logits of the likely next tokens.",
     "top-tokens": "The most likely next tokens by rank.",
-    "triplet-effect": "What each singular triplet of one token adds to the logit.",
+    "triplet-effect": "What each singular triplet of one token adds to what is explained.",
     "waterfall": "The prediction as an exact sum of one term for each input token.",
 }
 

@@ -23,7 +23,7 @@ def chips_html(
 ) -> str:
     """The tokens as one HTML block of chips that wraps; a chip's colour is its value on the scale -limit..limit.
 
-    `limit` defaults to the largest size. The tooltip has token, position, and the value as a share of `explained`.
+    `limit` defaults to the largest size. The tooltip has token, position, and the value as a part of `explained`.
     """
     if len(values) != len(tokens):
         raise ValueError(f"{len(values)} values for {len(tokens)} tokens.")

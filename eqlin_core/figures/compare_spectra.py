@@ -11,9 +11,9 @@ from .chart import Chart
 from .compare_panels import mark
 from .compare_rows import pair_label
 from .labels import printed, text_label
-from .layout import HOVER_WIDTH, base_layout, legend_above, value_axis
+from .layout import HOVER_WIDTH, base_layout, legend_above, log_axis, value_axis
 from .palette import Theme, other_colours, pair_colours
-from .spectra import index_ticks, log_scale
+from .spectra import index_ticks
 
 FAINT = 0.5  # opacity of the lines beside a highlighted pair, or of many
 DASHES = ("solid", "dash")
@@ -59,7 +59,7 @@ def compared_spectra(
             theme,
             "σₖ / σ₁" if normalised else "singular value σₖ",
             uirevision=f"log {log}, normalised {normalised}",
-            **(log_scale(drawn) if log else {"rangemode": "tozero"}),
+            **(log_axis(drawn) if log else {"rangemode": "tozero"}),
         ),
     }
     table: dict[str, list[Any]] = {

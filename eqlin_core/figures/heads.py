@@ -11,7 +11,7 @@ from .chart import Chart
 from .labels import Explained, logit_label, printed
 from .layout import BAR, base_layout, colour_bar, hover_tokens, token_axis, token_labels, value_axis
 from .palette import MONO, Theme, diverging_scale, look, signed_colours
-from .tokens import symmetric_range
+from .tokens import clipped_at, symmetric_range
 
 ROW_HEIGHT = 18
 NUMBERS = 400  # cells up to which the numbers are printed
@@ -25,6 +25,8 @@ def heads_table(
     theme: Theme = "light",
 ) -> Chart:
     """What each head writes directly of the explained logit; each cell carries a marker to be clicked.
+
+    Where one head dwarfs the others the colours end below it, and the colour bar says so.
 
     The markers' customdata begins with layer and head; ``chosen`` is the framed cell.
     """
@@ -42,7 +44,7 @@ def heads_table(
         "xgap": 1,
         "ygap": 1,
         "hoverinfo": "skip",
-        "colorbar": colour_bar(theme, f"share of the<br>{logit_label(explained)}"),
+        "colorbar": colour_bar(theme, f"part of the<br>{logit_label(explained)}{clipped_at(values, reach)}"),
     }
     place = [(layer, head) for layer in range(L) for head in range(H)]
     markers: dict[str, Any] = {
@@ -84,7 +86,7 @@ def heads_table(
     table: dict[str, list[Any]] = {
         "layer": [layer for layer, _ in place],
         "head": [head for _, head in place],
-        "share": [float(values[p]) for p in place],
+        "term": [float(values[p]) for p in place],
     }
     return Chart("heads", go.Figure(data=[cells, markers], layout=layout), table)
 
@@ -98,7 +100,7 @@ def head_tokens(
     explained: Explained,
     theme: Theme = "light",
 ) -> Chart:
-    """From which input tokens one head's share of the explained logit comes."""
+    """From which input tokens one head's part of the explained logit comes."""
     values = np.asarray(terms, dtype=np.float64)
     hover = hover_tokens(tokens)
     bars = {
@@ -109,18 +111,18 @@ def head_tokens(
         "marker": {"color": signed_colours(values.tolist(), theme), "line": {"width": 0}},
         "customdata": [[hover[i], i, printed(v, signed=True)] for i, v in enumerate(values)],
         "hovertemplate": "%{customdata[0]}  position %{customdata[1]}<br>%{customdata[2]}<extra></extra>",
-        "name": "share",
+        "name": "part",
     }
     layout = base_layout(theme, "head-tokens", [*tokens, str(explained)], 300, token_labels(tokens)) | {
         "xaxis": token_axis(theme, tokens),
-        "yaxis": value_axis(theme, f"share of the<br>{logit_label(explained)}"),
+        "yaxis": value_axis(theme, f"part of the<br>{logit_label(explained)}"),
     }
     table: dict[str, list[Any]] = {
         "layer": [layer] * len(values),
         "head": [head] * len(values),
         "position": list(range(len(values))),
         "token": list(tokens),
-        "share": values.tolist(),
+        "term": values.tolist(),
     }
     return Chart("head-tokens", go.Figure(data=[bars], layout=layout), table)
 
@@ -155,12 +157,12 @@ def direct_layers(
         "showlegend": True,
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
         "xaxis": value_axis(theme, "layer", zeroline=False, range=[-0.7, L - 0.3]),
-        "yaxis": value_axis(theme, f"share of the<br>{logit_label(explained)}"),
+        "yaxis": value_axis(theme, f"part of the<br>{logit_label(explained)}"),
         "barmode": "overlay",
     }
     table: dict[str, list[Any]] = {
         "part": ["embedding and constants", *["attention"] * L, *["mlp"] * L],
         "layer": ["", *range(L), *range(L)],
-        "share": [float(rest), *a.tolist(), *m.tolist()],
+        "term": [float(rest), *a.tolist(), *m.tolist()],
     }
     return Chart("direct-layers", go.Figure(data=data, layout=layout), table)

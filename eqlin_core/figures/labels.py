@@ -64,8 +64,10 @@ class LogProbability(str):
     __slots__ = ()
 
 
-def target_name(explained: str) -> str:
-    """What is explained of one token: the logit, or along a log-probability what it has above the mean logit."""
+def target_name(explained: Explained) -> str:
+    """What is explained: a token's logit, what it has above the mean logit along a log-probability, or a difference."""
+    if not isinstance(explained, str):
+        return "difference"
     return "logit above the mean" if isinstance(explained, LogProbability) else "logit"
 
 

@@ -9,11 +9,12 @@ from jaxtyping import Float, Int
 
 from .chart import Chart
 from .labels import printed, token_label
-from .layout import BAR, base_layout, colour_bar, hover_tokens, label_axis, token_labels, value_axis
+from .layout import BAR, base_layout, colour_bar, hover_tokens, label_axis, log_axis, token_labels, value_axis
 from .palette import MONO, Theme, look, sequential_colour, sequential_scale, token_colours
 
 KIND_NAMES = {"layer": "block output", "attn": "attention", "mlp": "MLP"}
 LABELLED = 0.3  # from the centre of the path on: closer to it the layers' numbers lie over one another
+LABEL_ROOM = (0.1, 0.11)  # across and upwards, of one number on the path: others keep so far away
 FAINTEST = 0.22  # of the layers' ramp: the first layer is still seen on the page
 
 
@@ -53,7 +54,7 @@ def layer_spectra(
             theme,
             "singular value σₖ",
             uirevision=f"log {log}",
-            **({"type": "log", "dtick": "D2", "exponentformat": "none"} if log else {"rangemode": "tozero"}),
+            **(log_axis(values) if log else {"rangemode": "tozero"}),
         ),
     }
     table: dict[str, list[Any]] = {
@@ -109,7 +110,7 @@ def layer_stable_ranks(
             theme,
             "stable rank",
             uirevision=f"log {log}",
-            **({"type": "log", "dtick": "D2", "exponentformat": "none"} if log else {"rangemode": "tozero"}),
+            **(log_axis(np.array(table["stable_rank"])) if log else {"rangemode": "tozero"}),
         ),
     }
     return Chart("layer-stable-ranks", go.Figure(data=data, layout=layout), table)
@@ -119,6 +120,7 @@ def layer_path(path: Float[np.ndarray, "layers 2 2"], *, name: str, theme: Theme
     """u_1 and u_2 of every layer, projected on u_1 (across) and u_2 (upwards) of the last layer, where they end."""
     points = np.asarray(path, dtype=np.float64)
     L = len(points)
+    labelled = _apart(points)
     colours = layer_colours(L, theme)
     data: list[dict[str, Any]] = []
     for k, symbol in ((0, "circle"), (1, "diamond")):
@@ -130,7 +132,7 @@ def layer_path(path: Float[np.ndarray, "layers 2 2"], *, name: str, theme: Theme
                 "y": points[:, k, 1],
                 "line": {"color": look(theme).muted, "width": 0.8},
                 "marker": {"size": 9, "symbol": symbol, "color": colours, "line": {"width": 0}},
-                "text": [str(i) if np.hypot(*points[i, k]) > LABELLED else "" for i in range(L)],
+                "text": [str(i) if (i, k) in labelled else "" for i in range(L)],
                 "textposition": "top center",
                 "textfont": {"family": MONO, "size": 10, "color": look(theme).muted},
                 "name": f"u{'₁₂'[k]}",
@@ -153,6 +155,18 @@ def layer_path(path: Float[np.ndarray, "layers 2 2"], *, name: str, theme: Theme
         "with_last_u2": points[..., 1].ravel().tolist(),
     }
     return Chart("layer-path", go.Figure(data=data, layout=layout), table)
+
+
+def _apart(points: np.ndarray) -> set[tuple[int, int]]:
+    """(layer, u) of the points whose labels lie over no other one: the last layer's first, then the first's, fives."""
+    L = len(points)
+    order = sorted(range(L), key=lambda i: (i != L - 1, i != 0, i % 5 != 0, -i))
+    kept: dict[tuple[int, int], np.ndarray] = {}
+    for i, k in ((i, k) for i in order for k in (0, 1)):
+        steps = (np.abs(points[i, k] - other) for other in kept.values())
+        if np.hypot(*points[i, k]) > LABELLED and not any((step < LABEL_ROOM).all() for step in steps):
+            kept[i, k] = points[i, k]
+    return set(kept)
 
 
 def first_layers(

@@ -1,10 +1,13 @@
 """What all figures share: the layout of a theme, the axis that runs over tokens, and value axes."""
 
+import math
 import re
 import zlib
 from collections.abc import Sequence
 from html import unescape
 from typing import Any
+
+import numpy as np
 
 from .labels import token_label
 from .palette import MONO, SANS, Theme, look
@@ -16,6 +19,8 @@ CHARACTER = 7.3  # pixels of a monospace character of size 12
 HOVER_WIDTH = 60  # and in hover text
 FEWEST_SLOTS = 6
 BAR = 0.72  # width of a bar in slots
+EVEN_TICKS = 0.7  # decades up to which the ticks of a logarithmic axis are evenly spaced
+SMALL_PANEL = 1.8  # decades that a panel of a hundred pixels or two has room for, ticks at 1, 2 and 5
 
 
 def base_layout(
@@ -119,6 +124,24 @@ def value_axis(theme: Theme, title: str, **changes: Any) -> dict[str, Any]:
         "automargin": True,
         "exponentformat": "power",
     } | changes
+
+
+def log_axis(values: np.ndarray, *, decades: float = 3.0) -> dict[str, Any]:
+    """A logarithmic axis of these values, every tick labelled with its whole number, never with its last digit alone.
+
+    Ticks are at 1, 2 and 5 of every power of ten up to so many `decades`, which have room for them, beyond at powers of
+    ten alone, as many as have room; within few of them they are evenly spaced.
+    """
+    positive = values[np.isfinite(values) & (values > 0)]
+    least, most = (float(positive.min()), float(positive.max())) if positive.size else (1.0, 1.0)
+    span = math.log10(most) - math.log10(least)
+    plain = least > 1e-4 and most < 1e6
+    axis: dict[str, Any] = {"type": "log", "exponentformat": "none" if plain else "power"}
+    if span < EVEN_TICKS:
+        return axis | {"nticks": 6, "tickformat": "~g" if plain else "~e"}
+    if span <= decades:
+        return axis | {"dtick": "D2", "tickformat": "~g" if plain else "~e"}
+    return axis | {"dtick": math.ceil(span / (2 * decades))}
 
 
 def legend_above(theme: Theme) -> dict[str, Any]:

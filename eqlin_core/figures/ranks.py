@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from .chart import Chart
 from .labels import printed, token_label
-from .layout import base_layout, colour_bar, hover_tokens, token_axis, token_labels, value_axis
+from .layout import SMALL_PANEL, base_layout, colour_bar, hover_tokens, log_axis, token_axis, token_labels, value_axis
 from .palette import MONO, Theme, diverging_scale, look
 
 SMALLEST = 1e-9  # nats; below this the divergence of a rank is rounding
@@ -79,14 +79,14 @@ def rank_dial(
         "xaxis": value_axis(
             theme,
             "rank r kept of every matrix",
-            type="log",
+            **log_axis(r[1:]),
             range=[-0.03 * top, 1.03 * top + 0.01],
-            dtick="D2",
             anchor="y2",
             zeroline=False,
-            exponentformat="none",
         ),
-        "yaxis": value_axis(theme, "KL (nats)", domain=[0.54, 1.0], type="log", zeroline=False, nticks=5),
+        "yaxis": value_axis(
+            theme, "KL (nats)", domain=[0.54, 1.0], zeroline=False, **log_axis(shown, decades=SMALL_PANEL)
+        ),
         "yaxis2": value_axis(theme, f"probability<br>of {name}", domain=[0.0, 0.44], rangemode="tozero"),
         "shapes": shapes,
     }
@@ -145,11 +145,10 @@ def joint_spectrum(
         },
     ]
     labels = token_labels(tokens)
-    wide = sigma.min(initial=np.inf) <= 0 or sigma.max(initial=0.0) / sigma.min(initial=np.inf) > 20
     layout = base_layout(theme, "joint-spectrum", tokens, 18 * k + 130, labels) | {
         "xaxis": token_axis(theme, tokens, domain=[0.36, 1.0]),
-        "xaxis2": value_axis(theme, "singular value σₖ", domain=[0.0, 0.31], type="log", anchor="y")
-        | {"exponentformat": "none", "dtick": 1 if wide else "D2"},
+        "xaxis2": value_axis(theme, "singular value σₖ", domain=[0.0, 0.31], anchor="y")
+        | log_axis(sigma, decades=SMALL_PANEL),
         "yaxis": value_axis(
             theme,
             "joint triplet k",

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from .chart import Chart
 from .labels import format_error, plotly_text
-from .layout import base_layout, value_axis
+from .layout import base_layout, log_axis, value_axis
 from .palette import SANS, Theme, look
 
 HEIGHT = 400
@@ -103,9 +103,8 @@ def error_histogram(
         "xaxis": value_axis(
             theme,
             "error of a dimension, |Σ Jᵢxᵢ + b − y|",
-            type="log",
-            nticks=9,
             zeroline=False,
+            **log_axis(positive),
         ),
         "yaxis": value_axis(theme, "dimensions"),
         "annotations": [_zero(none, theme)] if any((e == 0).any() for e in errors.values()) else [],

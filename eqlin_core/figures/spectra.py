@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from .chart import Chart
 from .labels import printed
-from .layout import BAR, base_layout, colour_bar, hover_tokens, token_axis, token_labels, value_axis
+from .layout import BAR, base_layout, colour_bar, hover_tokens, log_axis, token_axis, token_labels, value_axis
 from .palette import FADED, MONO, Theme, highlighted, look, token_colours, token_scale
 from .results import Spectra, as_array, tokens_of
 
@@ -56,7 +56,7 @@ def singular_values(
             theme,
             "σₖ / σ₁" if normalised else "singular value σₖ",
             uirevision=f"log {log}, normalised {normalised}",  # another scale needs another range
-            **(log_scale(drawn) if log else {"rangemode": "tozero"}),
+            **(log_axis(drawn) if log else {"rangemode": "tozero"}),
         ),
     }
     table: dict[str, list[Any]] = {
@@ -118,7 +118,7 @@ def stable_ranks(
             theme,
             "stable rank",
             uirevision=f"log {log}",
-            **(log_scale(np.append(ranks, 1.0)) | {"range": _log_range(ranks)} if log else {"rangemode": "tozero"}),
+            **(log_axis(np.append(ranks, 1.0)) | {"range": _log_range(ranks)} if log else {"rangemode": "tozero"}),
         ),
         "shapes": [
             {
@@ -182,17 +182,6 @@ def index_ticks(k: int) -> dict[str, Any]:
     ticks = [1, *range(step, k + 1, step)] if step > 1 else list(range(1, k + 1))
     margin = max(0.5, 0.02 * k)
     return {"tickmode": "array", "tickvals": ticks, "range": [1 - margin, k + margin]}
-
-
-def log_scale(values: np.ndarray) -> dict[str, Any]:
-    """A logarithmic axis: plain numbers, ticks at 1, 2 and 5 where it spans too few powers of ten."""
-    positive = values[np.isfinite(values) & (values > 0)]
-    least, most = (float(positive.min()), float(positive.max())) if positive.size else (1.0, 1.0)
-    return {
-        "type": "log",
-        "dtick": "D2" if most / least < 30 else 1 if most / least < 1e10 else None,
-        "exponentformat": "none" if least > 1e-4 and most < 1e6 else "power",
-    }
 
 
 def _log_range(ranks: np.ndarray) -> list[float]:

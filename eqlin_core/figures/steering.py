@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from .chart import Chart
 from .labels import plotly_text, printed, token_label
-from .layout import base_layout, value_axis
+from .layout import SMALL_PANEL, base_layout, log_axis, value_axis
 from .palette import MONO, Theme, look
 
 PANEL = 132  # pixels of one of several charts above one another
@@ -103,8 +103,7 @@ def _metric_axis(theme: Theme, panel: int, values: np.ndarray) -> dict[str, Any]
         title,
         domain=[max(0.0, top - height), top],
         zeroline=False,
-        nticks=4,
-        **(_log_axis(values) if panel == panels - 1 else {}),
+        **(log_axis(values, decades=SMALL_PANEL) if panel == panels - 1 else {"nticks": 4}),
     ) | {"title": {"text": title, "font": {"size": 11, "color": look(theme).muted}, "standoff": 8}}
 
 
@@ -315,9 +314,3 @@ def _legend_above(theme: Theme) -> dict[str, Any]:
         "font": {"size": 12, "color": look(theme).text},
         "bgcolor": "rgba(0,0,0,0)",
     }
-
-
-def _log_axis(values: np.ndarray) -> dict[str, Any]:
-    positive = values[np.isfinite(values) & (values > 0)]
-    spans = bool(positive.size) and float(positive.max() / positive.min()) > 20
-    return {"type": "log", "dtick": 1 if spans else "D2", "exponentformat": "none"}

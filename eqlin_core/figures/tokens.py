@@ -8,14 +8,14 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 
 from .chart import Chart
-from .labels import printed
+from .labels import printed, target_name
 from .layout import BAR, base_layout, colour_bar, hover_tokens, token_axis, token_labels, value_axis
 from .palette import MONO, Theme, diverging_colour, diverging_scale, look, token_colours
 from .results import ExactMap, Vectors, vectors_of
 
 CELL_NUMBERS = 12  # input tokens up to which a heat map prints the numbers into its cells
 ROW_HEIGHT = 26  # pixels of a predicted token
-CLIP_PERCENTILE = 99.0  # the colour range ends here, so that one huge share does not pale all others
+CLIP_PERCENTILE = 99.0  # the colour range ends here, so that one huge term does not pale all others
 
 
 def token_target_heatmap(
@@ -28,9 +28,10 @@ def token_target_heatmap(
     limit: float | None = None,
     theme: Theme = "light",
 ) -> Chart:
-    """The signed shares w_j . J_i x_i of input token i in the logit of predicted token j.
+    """The signed parts w_j . J_i x_i of input token i in the logit of predicted token j.
 
-    `explained` is the index in `targets` of the row that is marked. Colours run from -limit to limit, by default the
+    `explained` is the index in `targets` of the row that is marked; a `LogProbability` there says that the logits are
+    those above the mean. Colours run from -limit to limit, by default the
     largest size, or the 99th percentile where a few are much larger; the colour bar says so where they end early.
     """
     values = np.asarray(shares, dtype=np.float64)
@@ -47,11 +48,13 @@ def token_target_heatmap(
         rows = [f"{row}  {100 * float(p):.1f}%" for row, p in zip(rows, probabilities, strict=True)]
     if explained is not None:
         rows[explained] = f"<b>{rows[explained]}</b>"
-    title = "share of the logit"
+    part = f"part of the {target_name(targets[0]) if targets else 'logit'}"
+    title = part
     if percentile:
-        title += f"<br>(colours end at the {CLIP_PERCENTILE:.0f}th<br>percentile, ±{printed(reach)})"
-    elif np.abs(values[np.isfinite(values)]).max(initial=0.0) > reach:
-        title += f"<br>(colours end at ±{printed(reach)})"
+        title += f"<br>(colours end at the {CLIP_PERCENTILE:.0f}th<br>percentile, ±{printed(reach)};"
+        title += f"<br>the largest size is {printed(np.nanmax(np.abs(values)))})"
+    else:
+        title += clipped_at(values, reach)
     cells = {
         "type": "heatmap",
         "z": values.T,
@@ -66,7 +69,7 @@ def token_target_heatmap(
             [[hover[i], i, target_hover[j], printed(values[i, j], signed=True)] for i in range(T)] for j in range(n)
         ],
         "hovertemplate": "input %{customdata[0]}  position %{customdata[1]}<br>predicted %{customdata[2]}"
-        "<br>share of the logit %{customdata[3]}<extra></extra>",
+        f"<br>{part} %{{customdata[3]}}<extra></extra>",
         "colorbar": colour_bar(theme, title),
     }
     data = [cells, cell_numbers(values, reach, theme)] if T <= CELL_NUMBERS else [cells]
@@ -92,7 +95,7 @@ def token_target_heatmap(
         "token": [tokens[i] for i in range(T) for _ in range(n)],
         "target_rank": [j + 1 for _ in range(T) for j in range(n)],
         "target": [targets[j] for _ in range(T) for j in range(n)],
-        "share": values.ravel().tolist(),
+        "term": values.ravel().tolist(),
     }
     return Chart("token-target-heatmap", go.Figure(data=data, layout=layout), table)
 
@@ -155,6 +158,14 @@ def symmetric_range(values: Float[np.ndarray, "..."]) -> tuple[float, bool]:
     robust = float(np.percentile(sizes, CLIP_PERCENTILE))
     # a range that one outlier stretches by less than a half needs no clipping
     return (robust, True) if 0 < robust * 1.5 < largest else (largest, False)
+
+
+def clipped_at(values: np.ndarray, reach: float) -> str:
+    """Lines for the title of a colour bar that ends at -reach and reach: how far the values go; empty if no farther."""
+    largest = float(np.abs(values[np.isfinite(values)]).max(initial=0.0))
+    if largest <= reach:
+        return ""
+    return f"<br>(colours end at ±{printed(reach)};<br>the largest size is {printed(largest)})"
 
 
 def cell_numbers(

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 
 from .chart import Chart
-from .labels import Explained, logit_label, printed, token_label
+from .labels import Explained, logit_label, printed, target_name, token_label
 from .layout import BAR, HOVER_WIDTH, base_layout, slots, value_axis
 from .palette import MONO, Theme, highlighted, look, readable_text, signed_colours
 
@@ -26,14 +26,14 @@ def triplet_effect(
     highlight: int | None = None,
     theme: Theme = "light",
 ) -> Chart:
-    """Above, sigma_k (v_k . x_i): how much of u_k token i writes; below, its share w . u_k sigma_k (v_k . x_i).
+    """Above, sigma_k (v_k . x_i): how much of u_k token i writes; below, its part w . u_k sigma_k (v_k . x_i).
 
-    `projections` are the v_k . x_i, `shares` the signed shares in the explained logit. With `term` = w . J_i x_i a last
-    bar "rest" holds what the triplets after k add, so that the shares sum to it. `highlight` counts k from 1.
+    `projections` are the v_k . x_i, `shares` the signed parts of the explained logit. With `term` = w . J_i x_i a last
+    bar "rest" holds what the triplets after k add, so that the parts sum to it. `highlight` counts k from 1.
     """
     s, p, w = (np.asarray(values, dtype=np.float64) for values in (sigma, projections, shares))
     if not len(s) == len(p) == len(w):
-        raise ValueError(f"{len(s)} singular values, {len(p)} projections and {len(w)} shares.")
+        raise ValueError(f"{len(s)} singular values, {len(p)} projections and {len(w)} parts.")
     k = len(s)
     effects = (s * p).tolist()
     rest = [] if term is None else [float(term) - math.fsum(w.tolist())]
@@ -57,8 +57,9 @@ def triplet_effect(
                 [f"k = {j}" if j <= k else f"all triplets after k = {k}", printed(value, signed=True)]
                 for j, value in zip(index, drawn, strict=True)
             ],
-            "hovertemplate": "%{customdata[0]}<br>share of the logit %{customdata[1]}<extra></extra>",
-            "name": "share",
+            "hovertemplate": f"%{{customdata[0]}}<br>part of the {target_name(explained)} %{{customdata[1]}}"
+            "<extra></extra>",
+            "name": "part",
             "yaxis": "y2",
         },
     ]
@@ -79,7 +80,7 @@ def triplet_effect(
             zeroline=False,
         ),
         "yaxis": value_axis(theme, "effect σₖ (vₖ·xᵢ)", domain=[0.55, 1.0]),
-        "yaxis2": value_axis(theme, f"share of the<br>{logit_label(explained)}", domain=[0.0, 0.45]),
+        "yaxis2": value_axis(theme, f"part of the<br>{logit_label(explained)}", domain=[0.0, 0.45]),
     }
     blank = [""] * len(rest)
     table: dict[str, list[Any]] = {
@@ -87,7 +88,7 @@ def triplet_effect(
         "sigma": [*s.tolist(), *blank],
         "projection": [*p.tolist(), *blank],
         "effect": [*effects, *blank],
-        "share": drawn,
+        "term": drawn,
     }
     return Chart("triplet-effect", go.Figure(data=data, layout=layout), table)
 

@@ -103,7 +103,7 @@ def _names(explained: Explained | None, target: str | None) -> tuple[str, str]:
     if target is not None:
         return text_label(target.split(" of ")[0], NAME_WIDTH), text_label(target)
     assert explained is not None
-    return target_name(explained) if isinstance(explained, str) else "difference", logit_label(explained)
+    return target_name(explained), logit_label(explained)
 
 
 def _check_sum(bias: float, terms: np.ndarray, total: float, tolerance: float, name: str) -> None:

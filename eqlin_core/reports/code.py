@@ -161,7 +161,7 @@ def _spectra(view: View) -> Iterator[Cell]:
         ],
     )
     yield (
-        "One token's triplets: what they write and read, and their shares of what is explained",
+        "One token's triplets: what they write and read, and their parts of what is explained",
         [
             f"token = {view.token}",
             *_explained(view),

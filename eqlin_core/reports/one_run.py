@@ -46,7 +46,7 @@ def pieces_of_run(report: Report) -> Mapping[str, str]:
         return figures.token_target_heatmap(
             run.contributions @ rows.T,
             run.tokens,
-            [t.token for t in run.targets],
+            [t.token if kind == "logit" else LogProbability(t.token) for t in run.targets],
             explained=marked,
             probabilities=[t.probability for t in run.targets],
             theme=theme,

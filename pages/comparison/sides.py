@@ -96,12 +96,12 @@ def _card(side: ComparedRun, name: str, colour: str) -> str:
     chance = "" if side.probability is None else f' <span class="eq-p">{side.probability:.1%}</span>'
     facts = strip_of(
         fact("model", side.key.model),
-        fact("dtype", side.key.dtype),
+        fact("precision", side.key.dtype),
         fact("split", side.split.words),
         fact(f"{side.split.target} of", f"{visible_token(side.explained)} {side.total:.4g}", beside=chance),
     )
     prompt = escape(side.prompt if len(side.prompt) <= 160 else side.prompt[:160] + "…")
     return (
         f'<div style="border-left:4px solid {colour};padding:0.1rem 0 0.1rem 0.8rem">'
-        f'<div style="margin-bottom:0.3rem"><b style="color:{colour}">{name}</b>&ensp;{prompt}</div>{facts}</div>'
+        f'<div style="margin-bottom:0.3rem"><b>{name}</b>&ensp;{prompt}</div>{facts}</div>'
     )

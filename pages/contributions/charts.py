@@ -55,7 +55,7 @@ def next_tokens(run: TokenRun, explained: Explained) -> None:
         figures.token_target_heatmap(
             run.contributions @ (rows - run.expected if likely else rows).T,
             run.tokens,
-            [target.token for target in run.targets],
+            [figures.LogProbability(t.token) if likely else t.token for t in run.targets],
             explained=marked,
             probabilities=[target.probability for target in run.targets],
             theme=theme(),
@@ -67,6 +67,7 @@ def next_tokens(run: TokenRun, explained: Explained) -> None:
 
 def _difference(parts: float, total: float, dtype: str, explained: Explained) -> str:
     what = "the logit is" if explained.kind == "logit" else "w · y, the logit less the mean of all logits, is"
+    what = what if explained.second is None else "the difference of the two logits is"
     return (
         f"Bias and tokens sum to {parts:.6g}, {what} {total:.6g}; they differ by "
         f"{format_error(abs(parts - total))} ({dtype})."

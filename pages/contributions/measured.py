@@ -157,10 +157,11 @@ def freezing_hides(request: Request, run: TokenRun, split: Split, explained: Exp
     if found is None:
         waiting("hidden", "what freezing hides")
         return
+    along = "log-probability" if explained.second is None else "difference of the two logits"
     show(
         figures.hidden_effects(found.parts, found.measured, run.tokens, measure=_measure(explained), theme=theme()),
         "hidden",
-        f"By the map {run.key.convention.words}, along the log-probability, against the mean embedding; softmax: what "
+        f"By the map {run.key.convention.words}, along the {along}, against the mean embedding; softmax: what "
         f"the normaliser adds ({run.key.dtype}).",
     )
 

@@ -31,7 +31,7 @@ def badge(exactness: Exactness, run: TokenRun) -> None:
         _errors(exactness, run.bounds)
         st.caption(
             "Reconstruction compares the linear map with the frozen network; forward compares the frozen network with "
-            "the untouched model, which computes its norms and its softmax in float32 whatever the dtype."
+            "the untouched model, which computes its norms and its softmax in float32 whatever the precision."
         )
         if run.key.dtype != "float64":
             check_in_float64()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from eqlin_core.runs.prompt import TokenRun
 
 _MEANING = {
-    "dtype": "The precision of every number on this page.",
+    "precision": "The precision of every number on this page.",
     "map": "Which of the exact maps this is: the linear path of gated MLPs, and of attention where it is not held.",
     "saved": "Computed then, on this machine, by this version of eqlin. Analyse computes it again.",
     "example": "Computed by eqlin before it was shipped, and compared by a test. Analyse computes it on this machine.",
@@ -58,7 +58,7 @@ def _facts(state: Session, run: TokenRun) -> None:
     count = f"{len(run.tokens)} token" + ("s" if len(run.tokens) != 1 else "")
     facts = [
         ("model", run.key.model),
-        ("dtype", run.key.dtype),
+        ("precision", run.key.dtype),
         ("device", run.device),
         ("map", _map(run)),
         ("prompt", count),

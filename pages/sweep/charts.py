@@ -73,10 +73,10 @@ def first_read(chosen: Chosen, run: TokenRun) -> None:
         )
     token_id = options[token]
     first, valued = sweep.first_layers(token_id, chosen.kind, chosen.triplet, int(within or 1))
-    logit_lens = "never" if valued < 0 else f"at layer {valued}"
+    logit_lens = "never reads as it" if valued < 0 else f"first reads as it at layer {valued}"
     show(
         figures.first_layers(first, sweep.columns, token=known[token_id], n_layers=sweep.U.shape[0], theme=theme()),
         "first-layers",
-        f"The first layer whose {subscripted('u', chosen.triplet + 1)} reads as it. The value at the "
-        f"{KIND_NAMES[chosen.kind]} itself reads as it first: {logit_lens} ({sweep.key.dtype}).",
+        f"The first layer at which each map's {subscripted('u', chosen.triplet + 1)} reads as this token. What the "
+        f"model itself has at the {KIND_NAMES[chosen.kind]} {logit_lens} ({sweep.key.dtype}).",
     )

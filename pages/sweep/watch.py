@@ -1,4 +1,4 @@
-"""How the page Layers follows its jobs: progress, a working Stop, and what went wrong."""
+"""How the page Layers follows its jobs: progress, a working Cancel, and what went wrong."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ AT_ONCE = 4_000_000_000_000
 
 
 def watch(state: Layers) -> None:
-    """Draw the progress of what is under way, then a sentence on what failed or was stopped."""
+    """Draw the progress of what is under way, then a sentence on what failed or was cancelled."""
     poll(_follow, going_on=lambda: layers().jobs.busy)
     with st.container():  # there without a sentence, too, so that none moves the charts below
         if state.error:
@@ -28,7 +28,7 @@ def watch(state: Layers) -> None:
         missing = [mode for mode in MODES if mode not in state.sweeps]
         if missing and not state.jobs.busy:
             with st.container(horizontal=True, vertical_alignment="center"):
-                said = "Stopped. " if state.stopped else ""
+                said = "Cancelled. " if state.stopped else ""
                 live = state.request is not None and state.request.convention.weight_share > 0
                 why = " Where attention is not held they go by reverse passes, which take minutes." if live else ""
                 st.caption(f"{said}Still to be computed: the {' and the '.join(missing)} maps.{why}")
@@ -41,7 +41,7 @@ def _follow(active: bool) -> None:
         st.rerun(scope="app")
     current = now.jobs.current
     if current is not None:
-        progress_line(current, "Stop", now.jobs.cancel, key="layers_progress", button="stop_layers")
+        progress_line(current, "Cancel", now.jobs.cancel, key="layers_progress", button="stop_layers")
 
 
 def affordable(run: TokenRun) -> bool:

@@ -8,6 +8,7 @@ import streamlit as st
 
 from eqlin_core import figures
 from eqlin_core.figures import visible_token
+from eqlin_core.figures.labels import target_name
 from pages.widgets.charts import show
 from pages.widgets.explained import Explained
 from pages.widgets.inspector import cosine, triplet_inspector
@@ -25,6 +26,7 @@ def triplet_table(run: TokenRun, spectra: SpectrumRun, token: int, explained: Ex
     """Sigma, read-outs and effect of every triplet of ``token``; a chosen row opens its whole read-out below."""
     shares = spectra.shares(token, explained.direction)
     effects = spectra.S[token] * spectra.projections[token]
+    part = f"part of the {target_name(explained.name)}"
     st.header(f"Singular triplets of {visible_token(run.tokens[token])}")
     k = chosen_row(_CHOICE, len(shares))
     choice_table(
@@ -34,7 +36,7 @@ def triplet_table(run: TokenRun, spectra: SpectrumRun, token: int, explained: Ex
             "u reads as": [words(row) for row in spectra.reads_u[token]],
             "v reads as": [words(row) for row in spectra.reads_v[token]],
             "σ (v · x)": effects,
-            "share of the logit": shares,
+            part: shares,
         },
         {
             "k": st.column_config.NumberColumn(width=40),
@@ -42,7 +44,7 @@ def triplet_table(run: TokenRun, spectra: SpectrumRun, token: int, explained: Ex
             "u reads as": st.column_config.TextColumn(width=260, help="What the triplet writes: u · W_U"),
             "v reads as": st.column_config.TextColumn(width=260, help="What it looks for: cosine with embeddings"),
             "σ (v · x)": st.column_config.NumberColumn(format="%.3g", width=80, help="How strongly it writes here"),
-            "share of the logit": st.column_config.NumberColumn(
+            part: st.column_config.NumberColumn(
                 format="%+.3g", width=110, help=f"w · u σ (v · x), its part of the {explained.text}"
             ),
         },
@@ -83,6 +85,6 @@ def triplet_effects(run: TokenRun, spectra: SpectrumRun, token: int, explained: 
             theme=theme(),
         ),
         "effect",
-        f"The shares shown sum to {figures.format_number(float(shares.sum()))} of the token's "
+        f"The parts shown sum to {figures.format_number(float(shares.sum()))} of the token's "
         f"{figures.format_number(term)} ({run.key.dtype}).",
     )

@@ -73,7 +73,7 @@ def test_the_page_shows_a_finished_analysis_without_doing_anything(first_page: P
 
 def test_the_strip_says_what_ran_what_is_predicted_and_that_it_is_exact(first_page: Page) -> None:
     strip = facts(first_page)
-    assert (strip["model"], strip["dtype"], strip["prompt"]) == ("smollm2-135m", "float32", "7 tokens")
+    assert (strip["model"], strip["precision"], strip["prompt"]) == ("smollm2-135m", "float32", "7 tokens")
     assert re.fullmatch(r"cpu|mps|cuda(:\d+)?", strip["device"])
     likely = predictions(first_page)
     shares = [share for _, share in likely]
@@ -190,7 +190,7 @@ def test_the_data_of_a_chart_downloads_as_a_table_of_exact_numbers(first_page: P
     assert float(rows[-1]["term"]) == pytest.approx(sum(float(row["term"]) for row in rows[:-1]), rel=1e-5)
 
     heat = downloaded_csv(first_page, "heatmap", tmp_path)
-    assert list(heat[0]) == ["position", "token", "target_rank", "target", "share"]
+    assert list(heat[0]) == ["position", "token", "target_rank", "target", "term"]
     assert len(heat) == 7 * 20
     open_tab(first_page, "Size and direction")
     norms = downloaded_csv(first_page, "norms", tmp_path)

@@ -111,10 +111,27 @@ def test_heads_can_be_clicked_and_small_ones_are_not_numbered():
     cells, markers = chart.figure.data
     assert [list(row) for row in cells.text] == [["1.00", ""], ["−0.500", "0.200"]]
     assert [list(entry[:2]) for entry in markers.customdata] == [[0, 0], [0, 1], [1, 0], [1, 1]]
-    assert chart.table["share"] == [1.0, 0.001, -0.5, 0.2]
+    assert chart.table["term"] == [1.0, 0.001, -0.5, 0.2]
 
 
 def test_attention_and_mlp_stand_beside_one_another_with_the_rest_in_the_data():
     chart = figures.direct_layers(np.array([1.0, 2.0]), np.array([-1.0, 0.5]), 0.25, explained=" Golden")
-    assert chart.table["share"] == [0.25, 1.0, 2.0, -1.0, 0.5]
+    assert chart.table["term"] == [0.25, 1.0, 2.0, -1.0, 0.5]
     assert chart.table["part"][0] == "embedding and constants"
+
+
+def test_a_head_beyond_the_colours_is_said_in_their_bar_with_its_size():
+    values = np.full((10, 10), 0.1)
+    assert "colours end" not in figures.heads_table(values, explained=" a").figure.data[0].colorbar.title.text
+    values[3, 4] = -0.4
+    title = figures.heads_table(values, explained=(" a", " b")).figure.data[0].colorbar.title.text
+    assert "<br>(colours end at ±0.103;" in title
+    assert title.endswith("<br>the largest size is 0.400)")
+
+
+def test_no_two_layers_are_numbered_in_the_same_place_of_the_path():
+    close = np.stack([np.linspace([1.0, 0.0], [0.8, 0.02], 27), np.linspace([0.0, 1.0], [0.0, -1.0], 27)], axis=1)
+    first, second, _ = figures.layer_path(close, name="a").figure.data
+    assert [text for text in first.text if text] == ["0", "26"]
+    assert "26" in second.text
+    assert 4 < sum(map(bool, second.text)) < 20

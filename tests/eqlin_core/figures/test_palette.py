@@ -1,5 +1,7 @@
 import itertools
 import math
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -95,6 +97,17 @@ def test_text_and_muted_text_read_on_the_page(theme):
     look = LOOKS[theme]
     assert contrast_ratio(look.text, look.background) >= 7
     assert contrast_ratio(look.muted, look.background) >= 4.5
+    assert min(contrast_ratio(c, look.background) for c in (look.accent, look.positive, look.negative)) >= 4.5
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_text_reads_on_every_ground_of_the_pages_too(theme):
+    with (Path(__file__).parents[3] / ".streamlit" / "config.toml").open("rb") as file:
+        page = tomllib.load(file)["theme"][theme]
+    look = LOOKS[theme]
+    assert (page["backgroundColor"], page["textColor"]) == (look.background, look.text)
+    for ground in (page["backgroundColor"], page["secondaryBackgroundColor"]):
+        assert min(contrast_ratio(colour, ground) for colour in (look.text, look.muted)) >= 4.5
 
 
 @pytest.mark.parametrize("blindness", BLINDNESS)

@@ -21,17 +21,17 @@ def test_the_heat_map_shows_every_share_where_its_tokens_are():
     chart = token_target_heatmap(values, MARIN, TARGETS)
     np.testing.assert_array_equal(np.array(chart.figure.data[0].z), values.T)
     row = 3 * len(TARGETS) + 2
-    assert [chart.table[c][row] for c in ("position", "token", "target_rank", "target", "share")] == [
+    assert [chart.table[c][row] for c in ("position", "token", "target_rank", "target", "term")] == [
         3,
         " of",
         3,
         TARGETS[2],
         values[3, 2],
     ]
-    assert chart.table["share"] == values.ravel().tolist()
+    assert chart.table["term"] == values.ravel().tolist()
 
 
-def test_one_huge_share_is_clipped_and_the_colour_bar_says_so():
+def test_one_huge_term_is_clipped_and_the_colour_bar_says_so():
     values = shares(40)
     plain = token_target_heatmap(values, prompt(40), TARGETS).figure.data[0]
     values[0, 0] = 1000.0

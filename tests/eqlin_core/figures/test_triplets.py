@@ -24,8 +24,8 @@ def test_the_effect_of_a_triplet_is_sigma_times_projection():
 def test_with_the_whole_term_the_shares_sum_to_it():
     chart = effect(term=2.0)
     assert chart.table["k"] == ["1", "2", "rest"]
-    assert sum(chart.table["share"]) == 2.0
-    assert chart.table["share"][-1] == 0.625
+    assert sum(chart.table["term"]) == 2.0
+    assert chart.table["term"][-1] == 0.625
     assert list(chart.figure.data[1].y) == [1.5, -0.125, 0.625]
     assert chart.figure.layout.xaxis.ticktext[-1] == "rest"
 

@@ -329,9 +329,9 @@ def test_a_cell_of_an_earlier_prompt_is_forgotten() -> None:
 def test_when_a_chosen_token_becomes_the_read_out_is_said() -> None:
     app = drawn(reads="·w31")
     assert app.selectbox(key="reads").value == "·w31"
-    assert any("itself reads as it first: never" in caption.value for caption in app.caption)
+    assert any("has at the block output never reads as it" in caption.value for caption in app.caption)
     app = drawn(reads="·w20")
-    assert any("itself reads as it first: at layer 0" in caption.value for caption in app.caption)
+    assert any("has at the block output first reads as it at layer 0" in caption.value for caption in app.caption)
 
 
 def draw_heads(run, state, explained, head):

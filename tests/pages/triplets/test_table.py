@@ -30,20 +30,20 @@ def drawn(token: int = 1, row: int = 0, explained: int = 0) -> AppTest:
 
 def test_the_table_has_one_row_a_triplet_with_what_it_does_to_the_explained_logit() -> None:
     (table,) = drawn().dataframe
-    assert list(table.value.columns) == ["k", "σ", "u reads as", "v reads as", "σ (v · x)", "share of the logit"]
+    assert list(table.value.columns) == ["k", "σ", "u reads as", "v reads as", "σ (v · x)", "part of the logit"]
     assert table.value["k"].tolist() == [1, 2]
     assert table.value["σ"].tolist() == [2.0, 1.0]
     assert table.value["σ (v · x)"].tolist() == [2.0, 1.0]
-    assert table.value["share of the logit"].tolist() == [2.0, 0.0]
+    assert table.value["part of the logit"].tolist() == [2.0, 0.0]
 
 
-def test_another_explained_token_moves_the_shares() -> None:
+def test_another_explained_token_moves_the_parts() -> None:
     (table,) = drawn(explained=1).dataframe
-    assert table.value["share of the logit"].tolist() == [0.0, 1.0]
+    assert table.value["part of the logit"].tolist() == [0.0, 1.0]
 
 
-def test_what_the_shares_leave_of_the_token_s_term_is_said() -> None:
-    assert any("The shares shown sum to 2.00 of the token's 3.00" in text.value for text in drawn().caption)
+def test_what_the_parts_leave_of_the_token_s_term_is_said() -> None:
+    assert any("The parts shown sum to 2.00 of the token's 3.00" in text.value for text in drawn().caption)
 
 
 @pytest.mark.parametrize(("row", "shown"), [(0, 1), (1, 2), (23, K)])
