@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import plotly.graph_objects as go
 
+from .alternative import alternative_of
 from .captions import caption_of
 from .provenance import Provenance, file_stem
 
@@ -30,6 +31,11 @@ class Chart:
     def caption(self) -> str:
         """What it shows, and of which run where that is known."""
         return caption_of(self.name, self.provenance)
+
+    @property
+    def alternative(self) -> str:
+        """What it shows in words, with its main numbers, for people who do not see it."""
+        return alternative_of(self.name, self.figure, self.table)
 
     def file_name(self, suffix: str) -> str:
         """A name for its downloads with this suffix, "csv" or "svg", that is safe on every system."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from eqlin_core.figures.palette import MONO, look
+from pages.frame.announce import KEY
 from pages.widgets.theme import theme
 
 
@@ -41,6 +42,9 @@ def apply() -> None:
         .st-key-strip {{ border-bottom: 1px solid {colours.grid}; padding-bottom: 0.5rem; }}
         [data-testid="stLayoutWrapper"]:has(> [data-testid="stVerticalBlock"]:empty) {{ display: none; }}
         .st-key-theme_watch, .st-key-present_keys {{ position: absolute; }}
+        [data-testid="stLayoutWrapper"]:has(> .st-key-{KEY}) {{ position: absolute; width: 1px; height: 1px;
+                                                               overflow: hidden; clip-path: inset(50%); }}
+        [data-testid="stCaptionContainer"] {{ color: {colours.muted}; }}
         h1 {{ font-size: 1.5rem !important; font-weight: 600 !important; padding: 0 !important; }}
         h2 {{ font-size: 1.15rem !important; font-weight: 600 !important; padding-bottom: 0 !important; }}
         </style>"""

@@ -10,6 +10,7 @@ import streamlit as st
 
 from eqlin_core.figures import visible_token
 from pages.frame.address import address_button
+from pages.frame.announce import announce
 from pages.frame.badge import badge
 from pages.visit.polling import poll
 from pages.visit.progress_line import progress_line
@@ -45,6 +46,7 @@ def strip() -> None:
     poll(_follow, going_on=lambda: session().busy)
     with st.container():
         _ended(state)
+    announce()
 
 
 def exact_now(state: Session) -> Exactness | None:

@@ -140,7 +140,7 @@ def _heatmap(place: int, run: TokenRun, one: MatrixRun, view: MatrixView, limit:
             key=drawn,
             on_select=partial(_take_box, drawn, run.width),
             selection_mode="box",
-            alt="matrix",
+            alt=chart.alternative,
         )
     _under(place, run, view, chart)
 

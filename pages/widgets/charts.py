@@ -30,7 +30,7 @@ def show(chart: Chart, key: str, note: str = "", on_click: Callable[[], None] | 
         theme=None,
         config=chart.config(),
         key=key,
-        alt=chart.name.replace("-", " "),
+        alt=chart.alternative,
         on_select="ignore" if on_click is None else on_click,
         selection_mode="points",
     )

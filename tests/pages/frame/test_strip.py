@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 from streamlit.testing.v1 import AppTest
 
 from eqlin_core.runs.exactness import Exactness
@@ -87,3 +89,38 @@ def test_a_cancelled_matrix_can_be_asked_for_again() -> None:
 def test_no_sentence_moves_what_stands_below_the_strip() -> None:
     places = [len(app.main.children) for app in (drawn(None), drawn(), drawn(error="Failed."), drawn(cancelled=True))]
     assert len(set(places)) == 1
+
+
+def draw_finished():
+    from types import SimpleNamespace
+    from typing import Any, cast
+
+    import streamlit as st
+
+    from pages.frame.announce import announce
+    from pages.visit.session import Session
+
+    state = Session()
+    state.jobs = cast("Any", SimpleNamespace(snapshots=st.session_state["states"]))
+    st.session_state["eqlin"] = state
+    announce()
+
+
+def test_what_finishes_is_said_once_in_a_line_for_screen_readers_alone() -> None:
+    def job(key: int, state: str) -> SimpleNamespace:
+        return SimpleNamespace(key=key, state=state, label=f"the answer <{key}>")
+
+    app = AppTest.from_function(draw_finished)
+    app.session_state["states"] = {"tokens": job(1, "running")}
+    app.run(timeout=30)
+    assert html(app) == '<div role="status" aria-live="polite"></div>'
+    for states, said in (
+        ({"tokens": job(1, "done"), "spectra": job(2, "running")}, "Finished: the answer &lt;1&gt;."),
+        ({"tokens": job(1, "done"), "spectra": job(2, "running")}, "Finished: the answer &lt;1&gt;."),
+        ({"tokens": job(1, "done"), "spectra": job(2, "done")}, "Finished: the answer &lt;2&gt;."),
+        ({"tokens": job(3, "failed"), "spectra": job(2, "done")}, "Finished: the answer &lt;2&gt;."),
+    ):
+        app.session_state["states"] = states
+        app.run()
+        assert not app.exception
+        assert said in html(app)
