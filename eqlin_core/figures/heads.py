@@ -1,5 +1,6 @@
 """Charts of direct contributions: layers by heads, one head's input tokens, and attention beside MLP in every layer."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from .tokens import clipped_at, symmetric_range
 
 ROW_HEIGHT = 18
 NUMBERS = 400  # cells up to which the numbers are printed
+MOST_DECIMALS = 4
 
 
 def heads_table(
@@ -33,6 +35,7 @@ def heads_table(
     values = np.asarray(heads, dtype=np.float64)
     L, H = values.shape
     reach, _ = symmetric_range(values)
+    what = logit_label(explained).replace(" − ", "<br>− ")  # the bar stands beside the cells, which need its room
     cells: dict[str, Any] = {
         "type": "heatmap",
         "z": values,
@@ -44,7 +47,7 @@ def heads_table(
         "xgap": 1,
         "ygap": 1,
         "hoverinfo": "skip",
-        "colorbar": colour_bar(theme, f"part of the<br>{logit_label(explained)}{clipped_at(values, reach)}"),
+        "colorbar": colour_bar(theme, f"part of the<br>{what}{clipped_at(values, reach)}"),
     }
     place = [(layer, head) for layer in range(L) for head in range(H)]
     markers: dict[str, Any] = {
@@ -60,7 +63,7 @@ def heads_table(
         "name": "heads",
     }
     if L * H <= NUMBERS:
-        cells["text"] = [[printed(v) if abs(v) >= reach / 20 else "" for v in row] for row in values]
+        cells["text"] = [[_short(v, reach) if abs(v) >= reach / 20 else "" for v in row] for row in values]
         cells["texttemplate"] = "%{text}"  # in the heat map, which a click does not dim
         cells["textfont"] = {"family": MONO, "size": 10}
     step = 1 if H <= 40 else 5
@@ -89,6 +92,12 @@ def heads_table(
         "term": [float(values[p]) for p in place],
     }
     return Chart("heads", go.Figure(data=[cells, markers], layout=layout), table)
+
+
+def _short(value: float, reach: float) -> str:
+    """A number for a narrow cell: as many decimals as tell two digits of the largest colour."""
+    decimals = max(0, 1 - math.floor(math.log10(reach)))
+    return printed(value) if decimals > MOST_DECIMALS else f"{value:.{decimals}f}".replace("-", "−")
 
 
 def head_tokens(

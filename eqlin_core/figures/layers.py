@@ -15,6 +15,7 @@ from .palette import MONO, Theme, look, sequential_colour, sequential_scale, tok
 KIND_NAMES = {"layer": "block output", "attn": "attention", "mlp": "MLP"}
 LABELLED = 0.3  # from the centre of the path on: closer to it the layers' numbers lie over one another
 LABEL_ROOM = (0.1, 0.11)  # across and upwards, of one number on the path: others keep so far away
+WIDE = 2.0  # pixels across for one upwards, of the same step on the path
 FAINTEST = 0.22  # of the layers' ramp: the first layer is still seen on the page
 
 
@@ -133,7 +134,7 @@ def layer_path(path: Float[np.ndarray, "layers 2 2"], *, name: str, theme: Theme
                 "line": {"color": look(theme).muted, "width": 0.8},
                 "marker": {"size": 9, "symbol": symbol, "color": colours, "line": {"width": 0}},
                 "text": [str(i) if (i, k) in labelled else "" for i in range(L)],
-                "textposition": "top center",
+                "textposition": ["middle right" if upright else "top center" for upright in _upright(points[:, k])],
                 "textfont": {"family": MONO, "size": 10, "color": look(theme).muted},
                 "name": f"u{'₁₂'[k]}",
                 "customdata": [[i, printed(points[i, k, 0]), printed(points[i, k, 1])] for i in range(L)],
@@ -155,6 +156,12 @@ def layer_path(path: Float[np.ndarray, "layers 2 2"], *, name: str, theme: Theme
         "with_last_u2": points[..., 1].ravel().tolist(),
     }
     return Chart("layer-path", go.Figure(data=data, layout=layout), table)
+
+
+def _upright(points: np.ndarray) -> list[bool]:
+    """Whether a path runs rather upwards than across at each of its points, on a chart that is wide."""
+    across, upwards = np.abs(np.gradient(points, axis=0)).T if len(points) > 1 else np.zeros((2, len(points)))
+    return (upwards > WIDE * across).tolist()
 
 
 def _apart(points: np.ndarray) -> set[tuple[int, int]]:

@@ -51,8 +51,10 @@ def token_target_heatmap(
     part = f"part of the {target_name(targets[0]) if targets else 'logit'}"
     title = part
     if percentile:
-        title += f"<br>(colours end at the {CLIP_PERCENTILE:.0f}th<br>percentile, ±{printed(reach)};"
-        title += f"<br>the largest size is {printed(np.nanmax(np.abs(values)))})"
+        largest = printed(np.abs(values[np.isfinite(values)]).max())
+        title += (
+            f"<br>(colours end at the<br>{CLIP_PERCENTILE:.0f}th percentile,<br>±{printed(reach)}; largest: {largest})"
+        )
     else:
         title += clipped_at(values, reach)
     cells = {
@@ -165,7 +167,7 @@ def clipped_at(values: np.ndarray, reach: float) -> str:
     largest = float(np.abs(values[np.isfinite(values)]).max(initial=0.0))
     if largest <= reach:
         return ""
-    return f"<br>(colours end at ±{printed(reach)};<br>the largest size is {printed(largest)})"
+    return f"<br>(colours end<br>at ±{printed(reach)};<br>largest: {printed(largest)})"
 
 
 def cell_numbers(

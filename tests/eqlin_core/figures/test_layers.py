@@ -109,7 +109,7 @@ def test_a_column_that_never_reads_the_token_says_so():
 def test_heads_can_be_clicked_and_small_ones_are_not_numbered():
     chart = figures.heads_table(np.array([[1.0, 0.001], [-0.5, 0.2]]), explained=" Golden", chosen=(1, 0))
     cells, markers = chart.figure.data
-    assert [list(row) for row in cells.text] == [["1.00", ""], ["−0.500", "0.200"]]
+    assert [list(row) for row in cells.text] == [["1.0", ""], ["−0.5", "0.2"]]
     assert [list(entry[:2]) for entry in markers.customdata] == [[0, 0], [0, 1], [1, 0], [1, 1]]
     assert chart.table["term"] == [1.0, 0.001, -0.5, 0.2]
 
@@ -125,8 +125,8 @@ def test_a_head_beyond_the_colours_is_said_in_their_bar_with_its_size():
     assert "colours end" not in figures.heads_table(values, explained=" a").figure.data[0].colorbar.title.text
     values[3, 4] = -0.4
     title = figures.heads_table(values, explained=(" a", " b")).figure.data[0].colorbar.title.text
-    assert "<br>(colours end at ±0.103;" in title
-    assert title.endswith("<br>the largest size is 0.400)")
+    assert "<br>(colours end<br>at ±0.103;" in title
+    assert title.endswith("<br>largest: 0.400)")
 
 
 def test_no_two_layers_are_numbered_in_the_same_place_of_the_path():
