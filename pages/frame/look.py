@@ -44,7 +44,7 @@ def apply() -> None:
         .st-key-theme_watch, .st-key-present_keys {{ position: absolute; }}
         [data-testid="stLayoutWrapper"]:has(> .st-key-{KEY}) {{ position: absolute; width: 1px; height: 1px;
                                                                overflow: hidden; clip-path: inset(50%); }}
-        [data-testid="stCaptionContainer"] {{ color: {colours.muted}; }}
+        [data-testid="stCaptionContainer"] {{ color: {colours.muted}; opacity: 1; }}
         h1 {{ font-size: 1.5rem !important; font-weight: 600 !important; padding: 0 !important; }}
         h2 {{ font-size: 1.15rem !important; font-weight: 600 !important; padding-bottom: 0 !important; }}
         </style>"""
