@@ -7,7 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 
-from .chart import Chart
+from .chart import Chart, in_any_theme
 from .labels import printed, text_label
 from .layout import base_layout, colour_bar, hover_tokens, token_axis, token_labels, value_axis
 from .palette import Theme, diverging_scale, look
@@ -18,6 +18,7 @@ ROW_HEIGHT = 30
 NAME_WIDTH = 36  # characters of a map's name
 
 
+@in_any_theme
 def agreement(
     rows: Sequence[tuple[str, Float[np.ndarray, " tokens"]]],
     tokens: Sequence[str],

@@ -3,15 +3,20 @@
 import csv
 import io
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import wraps
+from inspect import signature
+from typing import Any, Literal, ParamSpec
 
 import plotly.graph_objects as go
 
 from .alternative import alternative_of
 from .captions import caption_of
+from .palette import Theme
 from .provenance import Provenance, file_stem
+
+Arguments = ParamSpec("Arguments")
 
 
 @dataclass(frozen=True)
@@ -22,10 +27,17 @@ class Chart:
     figure: go.Figure
     table: Mapping[str, Sequence[Any]]
     provenance: Provenance | None = None
+    again: Callable[[Theme], "Chart"] | None = field(default=None, repr=False, compare=False)
 
     def of(self, provenance: Provenance) -> "Chart":
         """The same chart, whose downloads and caption say where its numbers come from."""
         return replace(self, provenance=provenance)
+
+    def in_theme(self, theme: Theme) -> "Chart":
+        """The chart as its builder draws it in this theme. Raises ValueError for a chart that no builder made."""
+        if self.again is None:
+            raise ValueError("Only a chart that a builder of eqlin_core.figures made is drawn in another theme.")
+        return replace(self.again(theme), provenance=self.provenance)
 
     @property
     def caption(self) -> str:
@@ -59,6 +71,23 @@ class Chart:
     def config(self, image: Literal["png", "svg"] = "png") -> dict[str, Any]:
         """Plotly's `config` for this chart: see `plot_config`."""
         return plot_config(self.file_name("").rstrip("."), image)
+
+
+def in_any_theme(build: Callable[Arguments, Chart]) -> Callable[Arguments, Chart]:
+    """The builder, whose charts can be drawn in another theme."""
+    takes = signature(build)
+
+    @wraps(build)
+    def built(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Chart:
+        given = takes.bind(*args, **kwargs)
+
+        def again(theme: Theme) -> Chart:
+            given.arguments["theme"] = theme
+            return built(*given.args, **given.kwargs)
+
+        return replace(build(*args, **kwargs), again=again)
+
+    return built
 
 
 def plot_config(name: str, image: Literal["png", "svg"] = "png") -> dict[str, Any]:

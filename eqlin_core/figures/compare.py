@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 
-from .chart import Chart
+from .chart import Chart, in_any_theme
 from .compare_panels import beyond, marks, steps
 from .compare_rows import NOTHING, Line, far_out, lines_of_parts, positions
 from .labels import Explained, logit_label
@@ -24,6 +24,7 @@ ROOM = 0.2  # of the way's extent, for the numbers beyond its bars
 Tokens = Sequence[tuple[str | None, str | None]]
 
 
+@in_any_theme
 def compared_terms(
     terms_a: Float[np.ndarray, " rows"],
     terms_b: Float[np.ndarray, " rows"],

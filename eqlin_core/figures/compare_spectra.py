@@ -7,7 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 
-from .chart import Chart
+from .chart import Chart, in_any_theme
 from .compare_panels import mark
 from .compare_rows import pair_label
 from .labels import printed, text_label
@@ -21,6 +21,7 @@ SYMBOLS = ("circle", "square", "triangle-up", "x")
 MOST_SUBSPACES = 4  # that colours tell apart
 
 
+@in_any_theme
 def compared_spectra(
     S_a: Float[np.ndarray, "tokens k"],
     S_b: Float[np.ndarray, "tokens k"],
@@ -72,6 +73,7 @@ def compared_spectra(
     return Chart("compared-spectra", go.Figure(data=data, layout=layout), table)
 
 
+@in_any_theme
 def subspace_angles(angles: Mapping[str, Float[np.ndarray, " k"]], *, name: str = "", theme: Theme = "light") -> Chart:
     """The principal angles between a leading subspace of A and that of B, by index: one line for each named pair.
 

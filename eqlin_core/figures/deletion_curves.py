@@ -7,7 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float, Int
 
-from .chart import Chart
+from .chart import Chart, in_any_theme
 from .labels import printed, text_label
 from .layout import base_layout, value_axis
 from .palette import Theme, kind_colours, look
@@ -19,6 +19,7 @@ NAME_WIDTH, CHARACTER, LINE = 28, 6.6, 17  # a label: at most so many characters
 HEIGHT, PLOT = 400, 310  # pixels of the figure, and about so many of them between the ends of its y axis
 
 
+@in_any_theme
 def deletion_curves(
     curves: Mapping[str, Float[np.ndarray, " points"]],
     points: Sequence[int] | Int[np.ndarray, " points"],

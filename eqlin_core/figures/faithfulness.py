@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 
 from .apart import APART, FEWEST_TOKENS, OWN_SCALE, apart_range, panels
-from .chart import Chart
+from .chart import Chart, in_any_theme
 from .labels import printed, text_label
 from .layout import BAR, base_layout, hover_tokens, label_axis, token_axis, token_labels, value_axis
 from .palette import MONO, Theme, kind_colours, look, signed_colours
@@ -19,6 +19,7 @@ BESIDE = 0.43  # slots from the middle of a bar to its marker, out of the way of
 ROOM = 0.1  # of an axis, beyond its largest value, for numbers
 
 
+@in_any_theme
 def leave_one_out(
     falls: Float[np.ndarray, " tokens"],
     tokens: Sequence[str],
@@ -80,6 +81,7 @@ def leave_one_out(
     return Chart("leave-one-out", go.Figure(data=data, layout=layout), table)
 
 
+@in_any_theme
 def hidden_effects(
     parts: Mapping[str, Float[np.ndarray, " tokens"]],
     measured: Float[np.ndarray, " tokens"],

@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 
-from .chart import Chart
+from .chart import Chart, in_any_theme
 from .labels import Explained, logit_label, printed
 from .layout import BAR, base_layout, colour_bar, hover_tokens, token_axis, token_labels, value_axis
 from .palette import MONO, Theme, diverging_scale, look, signed_colours
@@ -19,6 +19,7 @@ NUMBERS = 400  # cells up to which the numbers are printed
 MOST_DECIMALS = 4
 
 
+@in_any_theme
 def heads_table(
     heads: Float[np.ndarray, "layers heads"],
     *,
@@ -100,6 +101,7 @@ def _short(value: float, reach: float) -> str:
     return printed(value) if decimals > MOST_DECIMALS else f"{value:.{decimals}f}".replace("-", "−")
 
 
+@in_any_theme
 def head_tokens(
     terms: Float[np.ndarray, " tokens"],
     tokens: Sequence[str],
@@ -136,6 +138,7 @@ def head_tokens(
     return Chart("head-tokens", go.Figure(data=[bars], layout=layout), table)
 
 
+@in_any_theme
 def direct_layers(
     attn: Float[np.ndarray, " layers"],
     mlp: Float[np.ndarray, " layers"],

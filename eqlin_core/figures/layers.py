@@ -7,7 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float, Int
 
-from .chart import Chart
+from .chart import Chart, in_any_theme
 from .labels import printed, token_label
 from .layout import BAR, base_layout, colour_bar, hover_tokens, label_axis, log_axis, token_labels, value_axis
 from .palette import MONO, Theme, look, sequential_colour, sequential_scale, token_colours
@@ -24,6 +24,7 @@ def layer_colours(L: int, theme: Theme = "light") -> list[str]:
     return [sequential_colour(FAINTEST + (1 - FAINTEST) * i / max(1, L - 1), theme)[0] for i in range(L)]
 
 
+@in_any_theme
 def layer_spectra(
     S: Float[np.ndarray, "layers k"], *, name: str, log: bool = True, chosen: int | None = None, theme: Theme = "light"
 ) -> Chart:
@@ -66,6 +67,7 @@ def layer_spectra(
     return Chart("layer-spectra", go.Figure(data=data, layout=layout), table)
 
 
+@in_any_theme
 def layer_stable_ranks(
     ranks: Mapping[str, Float[np.ndarray, "layers kinds"]],
     kinds: Sequence[str],
@@ -117,6 +119,7 @@ def layer_stable_ranks(
     return Chart("layer-stable-ranks", go.Figure(data=data, layout=layout), table)
 
 
+@in_any_theme
 def layer_path(path: Float[np.ndarray, "layers 2 2"], *, name: str, theme: Theme = "light") -> Chart:
     """u_1 and u_2 of every layer, projected on u_1 (across) and u_2 (upwards) of the last layer, where they end."""
     points = np.asarray(path, dtype=np.float64)
@@ -176,6 +179,7 @@ def _apart(points: np.ndarray) -> set[tuple[int, int]]:
     return set(kept)
 
 
+@in_any_theme
 def first_layers(
     layers: Int[np.ndarray, " columns"], columns: Sequence[str], *, token: str, n_layers: int, theme: Theme = "light"
 ) -> Chart:

@@ -7,7 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 
-from .chart import Chart
+from .chart import Chart, in_any_theme
 from .labels import printed, token_label
 from .layout import base_layout, colour_bar, value_axis
 from .palette import MONO, Theme, diverging_scale, look
@@ -18,6 +18,7 @@ INSET = ((0.66, 0.985), (0.7, 0.965))  # of the plotting area, in x and y
 NAMED = 4  # of the largest columns and rows, those whose index is printed beside the marker
 
 
+@in_any_theme
 def matrix_heatmap(
     cells: Float[np.ndarray, "m n"],
     *,
@@ -82,6 +83,7 @@ def matrix_heatmap(
     return Chart("matrix", go.Figure(data=data, layout=layout), table)
 
 
+@in_any_theme
 def line_norms(
     columns: Float[np.ndarray, " d_in"],
     rows: Float[np.ndarray, " d_out"],

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from .chart import Chart
+from .chart import Chart, in_any_theme
 from .labels import printed, text_label
 from .layout import base_layout, value_axis
 from .palette import Theme, kind_colours, look
@@ -18,6 +18,7 @@ NAME_WIDTH = 60
 Mean = tuple[float, float, float]  # with the ends of its interval
 
 
+@in_any_theme
 def method_means(
     lists: Mapping[str, Mapping[str, Mean]],
     *,

@@ -7,7 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 
-from .chart import Chart
+from .chart import Chart, in_any_theme
 from .labels import printed, token_label
 from .layout import SMALL_PANEL, base_layout, colour_bar, hover_tokens, log_axis, token_axis, token_labels, value_axis
 from .palette import MONO, Theme, diverging_scale, look
@@ -15,6 +15,7 @@ from .palette import MONO, Theme, diverging_scale, look
 SMALLEST = 1e-9  # nats; below this the divergence of a rank is rounding
 
 
+@in_any_theme
 def rank_dial(
     divergence: Float[np.ndarray, " ranks"],
     chance: Float[np.ndarray, " ranks"],
@@ -94,6 +95,7 @@ def rank_dial(
     return Chart("rank", go.Figure(data=data, layout=layout), table)
 
 
+@in_any_theme
 def joint_spectrum(
     S: Float[np.ndarray, " k"],
     weights: Float[np.ndarray, "k tokens"],
@@ -170,6 +172,7 @@ def joint_spectrum(
     return Chart("joint-spectrum", go.Figure(data=data, layout=layout), table)
 
 
+@in_any_theme
 def top_tokens(
     rows: Sequence[tuple[str, float]], true: str, title: str, *, most: float = 1.0, theme: Theme = "light"
 ) -> Chart:

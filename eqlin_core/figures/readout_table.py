@@ -7,7 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 
-from .chart import Chart
+from .chart import Chart, in_any_theme
 from .labels import printed, token_label, visible_token
 from .layout import base_layout, colour_bar, hover_tokens, label_axis, token_labels, value_axis
 from .palette import MONO, Theme, diverging_scale, look, sequential_scale
@@ -21,6 +21,7 @@ PALE = 0.6  # of the colour scales' reach, so that the theme's own text is reada
 Reads = Sequence[Sequence[Sequence[str]]]  # layer, column, the tokens read, best first
 
 
+@in_any_theme
 def readout_table(
     reads: Reads,
     values: Float[np.ndarray, "layers columns"],

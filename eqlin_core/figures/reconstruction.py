@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 
-from .chart import Chart
+from .chart import Chart, in_any_theme
 from .labels import format_error, plotly_text
 from .layout import base_layout, log_axis, value_axis
 from .palette import SANS, Theme, look
@@ -17,6 +17,7 @@ HEIGHT = 400
 BINS = 48  # of the error histogram, over all powers of ten that occur
 
 
+@in_any_theme
 def reconstruction_scatter(
     output: Float[np.ndarray, " d"],
     reconstructed: Mapping[str, Float[np.ndarray, " d"]],
@@ -65,6 +66,7 @@ def reconstruction_scatter(
     return Chart("reconstruction", go.Figure(data=data, layout=layout), table)
 
 
+@in_any_theme
 def error_histogram(
     output: Float[np.ndarray, " d"],
     reconstructed: Mapping[str, Float[np.ndarray, " d"]],

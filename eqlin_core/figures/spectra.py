@@ -7,7 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 
-from .chart import Chart
+from .chart import Chart, in_any_theme
 from .labels import printed
 from .layout import BAR, base_layout, colour_bar, hover_tokens, log_axis, token_axis, token_labels, value_axis
 from .palette import FADED, MONO, Theme, highlighted, look, token_colours, token_scale
@@ -17,6 +17,7 @@ VALUE_LABELS = 20  # up to so many bars carry their number
 LEGEND_TOKENS = 18  # more lines than this are not told apart by a legend: a colour bar of positions replaces it
 
 
+@in_any_theme
 def singular_values(
     S: Float[np.ndarray, "tokens k"] | Spectra,
     tokens: Sequence[str] | None = None,
@@ -69,6 +70,7 @@ def singular_values(
     return Chart("singular-values", go.Figure(data=data, layout=layout), table)
 
 
+@in_any_theme
 def stable_ranks(
     values: Float[np.ndarray, " tokens"] | Spectra,
     tokens: Sequence[str] | None = None,

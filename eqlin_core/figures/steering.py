@@ -7,7 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 
-from .chart import Chart
+from .chart import Chart, in_any_theme
 from .labels import plotly_text, printed, token_label
 from .layout import SMALL_PANEL, base_layout, log_axis, value_axis
 from .palette import MONO, Theme, look
@@ -22,6 +22,7 @@ PANEL_TITLES = (
 NAME_ROOM = 74  # pixels left of the plotting area
 
 
+@in_any_theme
 def steering_metrics(
     strengths: Float[np.ndarray, " S"],
     concept: Float[np.ndarray, " S"],
@@ -107,6 +108,7 @@ def _metric_axis(theme: Theme, panel: int, values: np.ndarray) -> dict[str, Any]
     ) | {"title": {"text": title, "font": {"size": 11, "color": look(theme).muted}, "standoff": 8}}
 
 
+@in_any_theme
 def steering_forecast(
     strengths: Float[np.ndarray, " S"],
     tokens: Sequence[str],
@@ -173,6 +175,7 @@ def steering_forecast(
     return Chart("steering-forecast", go.Figure(data=data, layout=layout), table)
 
 
+@in_any_theme
 def depth_guide(
     log_probability: Sequence[float],
     reads: Sequence[Sequence[tuple[str, float]]],

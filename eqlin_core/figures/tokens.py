@@ -7,7 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 
-from .chart import Chart
+from .chart import Chart, in_any_theme
 from .labels import printed, target_name
 from .layout import BAR, base_layout, colour_bar, hover_tokens, token_axis, token_labels, value_axis
 from .palette import MONO, Theme, diverging_colour, diverging_scale, look, token_colours
@@ -18,6 +18,7 @@ ROW_HEIGHT = 26  # pixels of a predicted token
 CLIP_PERCENTILE = 99.0  # the colour range ends here, so that one huge term does not pale all others
 
 
+@in_any_theme
 def token_target_heatmap(
     shares: Float[np.ndarray, "tokens targets"],
     tokens: Sequence[str],
@@ -102,6 +103,7 @@ def token_target_heatmap(
     return Chart("token-target-heatmap", go.Figure(data=data, layout=layout), table)
 
 
+@in_any_theme
 def norms_and_cosines(
     norms: Float[np.ndarray, " tokens"] | ExactMap | Vectors,
     cosines: Float[np.ndarray, " tokens"] | None = None,

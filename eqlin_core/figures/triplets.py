@@ -8,12 +8,13 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 
-from .chart import Chart
+from .chart import Chart, in_any_theme
 from .labels import Explained, logit_label, printed, target_name, token_label
 from .layout import BAR, HOVER_WIDTH, base_layout, slots, value_axis
 from .palette import MONO, Theme, highlighted, look, readable_text, signed_colours
 
 
+@in_any_theme
 def triplet_effect(
     sigma: Float[np.ndarray, " k"],
     projections: Float[np.ndarray, " k"],
@@ -103,6 +104,7 @@ def _signed_bars(x: list[int], y: list[float], chosen: int | None, theme: Theme)
     }
 
 
+@in_any_theme
 def readout_bars(
     u: Sequence[tuple[str, float]],
     v: Sequence[tuple[str, float]] = (),
@@ -151,6 +153,7 @@ def readout_bars(
     return Chart("read-out", go.Figure(data=data, layout=layout), table)
 
 
+@in_any_theme
 def target_effects(targets: Sequence[str], effects: Float[np.ndarray, " n"], *, theme: Theme = "light") -> Chart:
     """What one triplet adds to the logits of some next tokens, w . u sigma (v . x), as signed horizontal bars."""
     values = [float(effect) for effect in effects]

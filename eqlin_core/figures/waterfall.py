@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 
 from .apart import APART, FEWEST_TOKENS, OWN_SCALE, apart_range, panels
-from .chart import Chart
+from .chart import Chart, in_any_theme
 from .labels import Explained, logit_label, target_name, text_label
 from .layout import CHARACTER, base_layout, label_axis, value_axis
 from .palette import Theme, look
@@ -30,6 +30,7 @@ VALUE_LABELS = 16  # up to so many bars carry their number; beyond, only the hov
 NAME_WIDTH = 20  # characters of the total's name at its bar
 
 
+@in_any_theme
 def waterfall(
     bias: SupportsFloat | ExactMap,
     terms: Float[np.ndarray, " tokens"] | str | int,

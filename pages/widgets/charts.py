@@ -14,6 +14,7 @@ from eqlin_core.runs.prompt import RunKey
 from eqlin_core.version import __version__
 from pages.visit.session import session
 from pages.widgets.downloads import download_link
+from pages.widgets.paper import paper_button
 from pages.widgets.present import enlarged
 
 _SOURCE: ContextVar[RunKey | Provenance | None] = ContextVar("source", default=None)
@@ -36,7 +37,9 @@ def show(chart: Chart, key: str, note: str = "", on_click: Callable[[], None] | 
     )
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.caption(note or " ")
-        download(chart, key)
+        with st.container(horizontal=True, width="content", gap="small"):
+            download(chart, key)
+            paper_button(chart, key)
 
 
 def known(chart: Chart) -> Chart:

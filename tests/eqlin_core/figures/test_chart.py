@@ -111,3 +111,12 @@ def test_tokens_in_the_tables_are_the_prompts_own():
     T = 60
     assert charts(T)["stable_ranks"].table["token"] == prompt(T)
     assert charts(T)["waterfall"].table["token"][1:-1] == prompt(T)
+
+
+@pytest.mark.parametrize("name", charts(1))
+def test_a_chart_is_drawn_again_in_the_other_theme(name):
+    light, dark = (charts(7, theme)[name] for theme in ("light", "dark"))
+    assert dark.in_theme("light").figure == light.figure
+    assert dark.in_theme("light").in_theme("dark").figure == dark.figure
+    with pytest.raises(ValueError, match="builder"):
+        Chart("made-by-hand", light.figure, light.table).in_theme("dark")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+import pytest
 from streamlit.testing.v1 import AppTest
 
 PAGES = Path(__file__).resolve().parents[3] / "pages"
@@ -34,3 +35,21 @@ def test_no_page_draws_a_chart_without_its_text_alternative() -> None:
     ]
     assert len(drawn) >= 2
     assert all(call.get("alt") == "chart.alternative" for call in drawn)
+
+
+def test_a_figure_for_a_paper_is_offered_once_it_is_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program = tmp_path / "chromium"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("EQLIN_CHROMIUM", str(program))
+    app = AppTest.from_function(draw_chart).run(timeout=30)
+    assert not app.get("code")
+    app.session_state["read-out-paper"] = True
+    app.run()
+    assert not app.exception
+    assert app.get("code")[0].value.startswith("What a singular triplet writes")
+    assert len(app.get("download_button")) == 3
+    monkeypatch.setenv("EQLIN_CHROMIUM", str(tmp_path / "none"))
+    app.run()
+    assert "install Chromium" in app.caption[-1].value
+    assert len(app.get("download_button")) == 1
