@@ -33,6 +33,7 @@ else:
             st.Page("pages/steering.py", title="Steering", url_path="steering"),
             st.Page("pages/compare.py", title="Compare", url_path="compare"),
             st.Page("pages/runs.py", title="Runs", url_path="runs"),
+            st.Page("pages/models.py", title="Models", url_path="models"),
         ],
         position="hidden" if gate.closed() else "sidebar",
     )

@@ -37,9 +37,12 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "analysis": ("spectra", "layers", "steering", "audit", "attribution"),
     "command": ("analysis", "reports"),
 }
-# Rooms that load no torch, and files outside them whose constants the pages read.
+# Rooms that load no torch, and files outside them that load none either, whose constants and facts the pages read.
 WITHOUT_TORCH = ("errors", "arguments", "disk", "version", "reprs", "progress", "cache", "figures", "runs", "reports")
-CONSTANTS = ("models.presets", "models.bundled", "layers.cost", "steering.presets")
+CONSTANTS = (
+    *("models.presets", "models.bundled", "models.files", "models.names", "models.on_disk"),
+    *("layers.cost", "steering.presets"),
+)
 PAGE_ROOMS: dict[str, tuple[str, ...]] = {
     "worker": (),
     "door": ("worker",),
@@ -53,6 +56,7 @@ PAGE_ROOMS: dict[str, tuple[str, ...]] = {
     "steered": ("widgets", "door"),
     "comparison": ("contributions",),
     "kept": ("widgets",),
+    "catalogue": ("widgets",),
     "story": ("contributions", "matrices", "steered"),
 }
 # The only places of the pages that import more of the engine than runs, figures and constants, and late.

@@ -44,7 +44,7 @@ def bundled_directory(progress: Progress | None = None) -> Path:
     Raises EqlinError where it cannot be built (no pip, no package index, wrong contents, full disk), and whatever
     `progress` raises, `Cancelled` above all; either way the download has stopped and nothing half-built stays.
     """
-    final = _final_directory()
+    final = final_directory()
     if is_intact(final):
         return final
     cache = final.parent
@@ -63,7 +63,7 @@ def bundled_directory(progress: Progress | None = None) -> Path:
 def discard_bundled() -> None:
     """Withdraws trust from the cached copy, so that the next start builds it again."""
     with contextlib.suppress(OSError):
-        (_final_directory() / sealed.MANIFEST).unlink()
+        (final_directory() / sealed.MANIFEST).unlink()
 
 
 def is_intact(directory: Path) -> bool:
@@ -75,7 +75,8 @@ def _contents() -> dict[str, object]:
     return {"layout": LAYOUT, "gguf_sha256": default_wheel.GGUF_SHA256}
 
 
-def _final_directory() -> Path:
+def final_directory() -> Path:
+    """Where the copy stands, or will."""
     return cache_directory() / f"{NAME}-{REVISION}-v{LAYOUT}"
 
 

@@ -7,10 +7,7 @@ Only safetensors and GGUF are read, and no code that comes with a model is run.
 import contextlib
 import hashlib
 import json
-import math
-import operator
 import re
-import struct
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +22,16 @@ from eqlin_core.disk import read_file
 from eqlin_core.dtypes import dtype_name
 from eqlin_core.errors import EqlinError
 from eqlin_core.models import four_bit
+from eqlin_core.models.files import (
+    MOST_TEXT,
+    DamagedModelError,
+    configuration_file,
+    listed,
+    needed_bytes,
+    parameters_in,
+    size_text,
+    weight_files,
+)
 from eqlin_core.progress import Progress, report
 
 if TYPE_CHECKING:
@@ -33,18 +40,8 @@ else:  # importing these takes seconds, and names that exist only for a type che
     PreTrainedConfig = PreTrainedModel = PreTrainedTokenizerBase = Any
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-# What the computation needs beside the weights before anything is measured: buffers, activations of one prompt.
-MEMORY_MARGIN = 1.05
-
-
 # Of what others say of an error, in a sentence of ours.
 _LONGEST_LINE = 200
-# Bytes of a configuration, of an index and of a header; no model has as many.
-_MOST_TEXT = 100 << 20
-
-
-class DamagedModelError(EqlinError):
-    """The model's files cannot be read; fetching them again mends it."""
 
 
 class NoRoomError(EqlinError):
@@ -69,7 +66,7 @@ def from_directory(
     """The model and, where there is one, the tokenizer of a folder. Raises EqlinError with one sentence."""
     report(progress, None, f"Checking {wanted.name}")
     config = _config(directory, wanted.name)
-    parameters = sum(_parameters(file) for file in weight_files(directory, wanted.name))
+    parameters = sum(parameters_in(file) for file in weight_files(directory, wanted.name))
     quantise: dict[str, Any] = {}
     wanted.found()
     if getattr(config, "quantization_config", None) is None:
@@ -97,11 +94,9 @@ def fingerprint(path: Path) -> str:
 def _config(directory: Path, name: str) -> PreTrainedConfig:
     from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, __version__  # noqa: PLC0415
 
-    file = directory / "config.json"
-    if not file.is_file():
-        raise EqlinError(f"{directory} has no config.json: choose a folder as save_pretrained writes it.")
+    file = configuration_file(directory)
     try:
-        raw = json.loads(read_file(file, "The configuration", _MOST_TEXT))
+        raw = json.loads(read_file(file, "The configuration", MOST_TEXT))
         kind, architectures = raw.get("model_type"), raw.get("architectures") or []
         if not all(isinstance(word, str) for word in (kind or "", *architectures)):
             raise TypeError("names")
@@ -124,48 +119,6 @@ def _config(directory: Path, name: str) -> PreTrainedConfig:
         what = architectures[0] if architectures else kind
         raise EqlinError(f"{name} is no causal language model ({what}): choose a decoder such as Llama, Qwen or Gemma.")
     return config
-
-
-def weight_files(directory: Path, name: str) -> list[Path]:
-    """The safetensors files of a folder's model. Raises EqlinError where there are none, or some are missing."""
-    single, index = directory / "model.safetensors", directory / "model.safetensors.index.json"
-    if single.is_file():
-        return [single]
-    if index.is_file():
-        try:
-            named = json.loads(read_file(index, "The index", _MOST_TEXT))["weight_map"].values()
-            files = [directory / file for file in sorted(set(named))]
-            if not files or any(file.parent != directory for file in files):
-                raise ValueError("files of other folders")
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise DamagedModelError(f"{index} is damaged: fetch the model again.") from error
-        if missing := [file.name for file in files if not file.is_file()]:
-            raise DamagedModelError(f"{name} lacks {listed(missing)}: fetch the model again.")
-        return files
-    if any(directory.glob("*.bin")) or any(directory.glob("*.pt*")):
-        raise EqlinError(
-            f"{name} has only pickled weights, which can hide programs: save it as safetensors and load that."
-        )
-    raise EqlinError(
-        f"{name} has no weights: a model.safetensors, or its parts with their index, must lie in {directory}."
-    )
-
-
-def _parameters(file: Path) -> int:
-    """The number of weights in a safetensors file, whose header must agree with its size."""
-    try:
-        with file.open("rb") as opened:
-            (length,) = struct.unpack("<Q", opened.read(8))
-            if length > min(file.stat().st_size, _MOST_TEXT):
-                raise ValueError("the header is longer than the file, or than any")
-            tensors = json.loads(opened.read(length))
-        tensors.pop("__metadata__", None)
-        end = max((tensor["data_offsets"][1] for tensor in tensors.values()), default=0)
-        if 8 + length + end != file.stat().st_size:
-            raise ValueError("the file ends before its data")
-        return sum(math.prod(map(operator.index, tensor["shape"])) for tensor in tensors.values())
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, struct.error) as error:
-        raise DamagedModelError(f"{file} is damaged or cut short: fetch the model again.") from error
 
 
 def read_model(directory: Path, wanted: Wanted, **options: Any) -> PreTrainedModel:
@@ -224,7 +177,7 @@ def require_memory(parameters: int, wanted: Wanted, beside: int = 0) -> None:
         free, where = float(psutil.virtual_memory().available), "in memory"
 
     def needed(dtype: torch.dtype) -> float:
-        return parameters * (dtype.itemsize + beside) * MEMORY_MARGIN
+        return needed_bytes(parameters, dtype.itemsize + beside)
 
     if wanted.four_bit and parameters * four_bit.BYTES_PER_WEIGHT > free:
         takes, room = size_text(parameters * four_bit.BYTES_PER_WEIGHT), size_text(free)
@@ -234,16 +187,6 @@ def require_memory(parameters: int, wanted: Wanted, beside: int = 0) -> None:
         takes, asked = size_text(needed(wanted.dtype)), dtype_name(wanted.dtype)
         way_out = f"choose {fitting[0]}" if fitting else "choose a smaller model or a larger machine"
         raise NoRoomError(f"{wanted.name} takes {takes} in {asked}; {size_text(free)} is free {where}: {way_out}.")
-
-
-def size_text(size: float | int) -> str:
-    """So many bytes in MB or GB, as people read it."""
-    return f"{size / 1e9:.3g} GB" if size >= 1e9 else f"{size / 1e6:.3g} MB"
-
-
-def listed(words: Any) -> str:
-    """The words with commas between them."""
-    return ", ".join(str(word) for word in words)
 
 
 def _first_line(error: BaseException) -> str:

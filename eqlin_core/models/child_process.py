@@ -42,7 +42,9 @@ def run_child(
         while True:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 return child.wait(POLL_SECONDS)
+            asked = time.monotonic()
             done = on_poll()
+            since += time.monotonic() - asked  # in there the caller may wait for others
             if done is None or done != seen:
                 seen, since = done, time.monotonic()
             elif time.monotonic() - since > STALL_SECONDS:

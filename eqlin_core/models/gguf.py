@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from eqlin_core.errors import EqlinError
 from eqlin_core.models import four_bit
 from eqlin_core.models.checkpoints import Wanted, read_model, read_tokenizer, require_memory
+from eqlin_core.models.names import require_file
 from eqlin_core.progress import Progress, report
 
 if TYPE_CHECKING:
@@ -32,8 +33,7 @@ def from_gguf(
     path: Path, wanted: Wanted, progress: Progress | None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase | None]:
     """The model and the tokenizer of a GGUF file. Raises EqlinError with one sentence."""
-    if not path.is_file():
-        raise EqlinError(f"There is no file {path}: check the path.")
+    require_file(path)
     if wanted.four_bit:
         raise EqlinError(f"{path} is quantised already: choose float32 in place of {four_bit.NAME}.")
     with path.open("rb") as file:

@@ -15,8 +15,10 @@ from typing import Any, TypeVar
 
 from eqlin_core.errors import EqlinError
 from eqlin_core.models import bundled
-from eqlin_core.models.checkpoints import Wanted, require_memory, size_text, weight_files
+from eqlin_core.models.checkpoints import Wanted, require_memory
 from eqlin_core.models.child_process import POLL_SECONDS, run_child
+from eqlin_core.models.files import size_text, weight_files
+from eqlin_core.models.names import require_hub_id
 from eqlin_core.progress import Progress, report
 
 # A lookup on the hub that takes longer counts as no network; the hub's own retries would take half a minute.
@@ -27,16 +29,23 @@ T = TypeVar("T")
 
 
 def hub_directory(
-    hub_id: str, wanted: Wanted, revision: str | None, hint: str, progress: Progress | None
+    hub_id: str,
+    wanted: Wanted,
+    revision: str | None,
+    hint: str,
+    progress: Progress | None,
+    *,
+    to_load: bool = True,
 ) -> tuple[Path, str]:
     """The folder that holds the hub's model, downloaded if need be, and its commit; `hint` guesses at a typo.
+
+    What is fetched `to_load` it now must fit into the memory.
 
     Without a network what was downloaded before is used. Raises EqlinError with one sentence.
     """
     from huggingface_hub import HfApi, errors  # noqa: PLC0415
 
-    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", hub_id):
-        raise EqlinError(f"There is no model or folder {wanted.name[:80]!r}{hint}: check the spelling.")
+    require_hub_id(hub_id, wanted.name)
 
     def ask() -> Any:
         return HfApi().model_info(hub_id, revision=revision, files_metadata=True, timeout=HUB_SECONDS)
@@ -62,7 +71,7 @@ def hub_directory(
         ) from error
     sizes = {file.rfilename: int(file.size or 0) for file in info.siblings}
     needed = _needed_files(sizes, hub_id)
-    if not (info.config or {}).get("quantization_config"):
+    if to_load and not (info.config or {}).get("quantization_config"):
         # Four bytes a weight at most: a bound that never refuses what would fit.
         stored = sum(size for file, size in needed.items() if file.endswith(".safetensors")) // 4
         require_memory(info.safetensors.total if info.safetensors else stored, wanted)

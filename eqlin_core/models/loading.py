@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import difflib
 import errno
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,11 +13,12 @@ from eqlin_core import arguments
 from eqlin_core.cache import cache_directory
 from eqlin_core.errors import EqlinError, InvalidValue
 from eqlin_core.models import bundled, four_bit
-from eqlin_core.models.checkpoints import DTYPES, DamagedModelError, Wanted, fingerprint, from_directory, listed
+from eqlin_core.models.checkpoints import DTYPES, Wanted, fingerprint, from_directory
+from eqlin_core.models.files import DamagedModelError, listed
 from eqlin_core.models.gguf import from_gguf
 from eqlin_core.models.hub import hub_directory
 from eqlin_core.models.language_model import LanguageModel
-from eqlin_core.models.presets import PRESETS
+from eqlin_core.models.names import hint, hub_id_of, local
 from eqlin_core.progress import Progress, shown
 
 if TYPE_CHECKING:
@@ -68,9 +67,23 @@ def load_model(
         return _load(wanted, revision, told)
 
 
+def fetch_model(name: str, progress: Progress | None = None) -> None:
+    """Download the model of this name, so that the next load finds it here; nothing is loaded, nothing has to fit.
+
+    Whole files that a fetch which broke off or was cancelled has left are not fetched again. Raises EqlinError.
+    """
+    if name == bundled.NAME:
+        bundled.bundled_directory(progress)
+    elif local(name) is not None:
+        raise EqlinError(f"{arguments.short(name, 200)} lies on this machine: there is nothing to fetch.")
+    else:
+        wanted = Wanted(name, torch.float32, torch.device("cpu"))
+        hub_directory(hub_id_of(name), wanted, None, hint(name), progress, to_load=False)
+
+
 def _load(wanted: Wanted, revision: str | None, progress: Progress | None) -> LanguageModel:
     bits = f"-{four_bit.NAME}" if wanted.four_bit else ""
-    path = None if wanted.name == bundled.NAME else _local(wanted.name)
+    path = None if wanted.name == bundled.NAME else local(wanted.name)
     if revision is not None and (path or wanted.name == bundled.NAME):
         raise EqlinError(f"{wanted.name} has no revisions, only models of the hub have: leave revision out.")
     try:
@@ -80,7 +93,7 @@ def _load(wanted: Wanted, revision: str | None, progress: Progress | None) -> La
             return LanguageModel.wrap(*from_directory(path, wanted, progress), wanted.name, fingerprint(path) + bits)
         if path:
             return LanguageModel.wrap(*from_gguf(path, wanted, progress), wanted.name, fingerprint(path))
-        path, commit = hub_directory(_hub_id(wanted.name), wanted, revision, _hint(wanted.name), progress)
+        path, commit = hub_directory(hub_id_of(wanted.name), wanted, revision, hint(wanted.name), progress)
         return LanguageModel.wrap(*from_directory(path, wanted, progress), wanted.name, commit + bits)
     except OSError as error:
         if error.errno == errno.ENOSPC:
@@ -149,24 +162,6 @@ def _spread(device_map: Any, max_memory: Mapping[int | str, int | str] | None) -
     folder = cache_directory() / "offload"
     folder.mkdir(parents=True, exist_ok=True)
     return {"device_map": device_map, "max_memory": max_memory and dict(max_memory), "offload_folder": str(folder)}
-
-
-def _hub_id(name: str) -> str:
-    return PRESETS[name].hub_id if name in PRESETS else name
-
-
-def _hint(name: str) -> str:
-    close = difflib.get_close_matches(name, [bundled.NAME, *PRESETS], n=1)
-    return f" (did you mean {close[0]!r}?)" if close and name not in PRESETS else ""
-
-
-def _local(name: str) -> Path | None:
-    """The folder or GGUF file that the name means; None where it means neither (a pasted prompt, say)."""
-    with contextlib.suppress(OSError, RuntimeError, ValueError):
-        path = Path(name).expanduser()
-        if path.suffix == ".gguf" or path.is_dir():
-            return path
-    return None
 
 
 def _from_bundled(wanted: Wanted, progress: Progress | None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase | None]:

@@ -30,6 +30,11 @@ def too_long(*texts: str) -> str:
     )
 
 
+def manages_models() -> bool:
+    """Whether a visitor may fetch, unload and delete models: on a public server only its operator does."""
+    return not settings().public
+
+
 def listed_models() -> tuple[str, ...] | None:
     """The models of the list where there are no others; None where any name may be typed."""
     return offered(settings()) if settings().public else None

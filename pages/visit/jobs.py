@@ -103,9 +103,10 @@ class Jobs:
         """Give up everything."""
         self.leave(*list(self._jobs))
 
-    def take_others_off(self) -> None:
-        """Give up whatever else this visitor waits for, on all pages."""
-        engine().worker.keep_only(self.visitor, [job.key for job in self._jobs.values()])
+    def take_others_off(self, *but: Jobs) -> None:
+        """Give up whatever else this visitor waits for, on all pages, ``but`` these."""
+        keys = [job.key for jobs in (self, *but) for job in jobs._jobs.values()]
+        engine().worker.keep_only(self.visitor, keys)
 
     @property
     def snapshots(self) -> dict[Hashable, Snapshot]:

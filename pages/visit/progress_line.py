@@ -26,7 +26,7 @@ def describe(snapshot: Snapshot) -> str:
     text = snapshot.message or f"Computing {snapshot.label}"
     if snapshot.fraction:
         text += f", {snapshot.fraction:.0%}"
-    if snapshot.state == "paused":
+    if snapshot.state == "paused" and not snapshot.beside:
         return f"{text}; gives way to {snapshot.behind or 'others'}, then goes on"
     if snapshot.seconds_left is not None:
         text += f", about {_duration(snapshot.seconds_left)} left"

@@ -51,9 +51,10 @@ class Session:
     fresh: bool = False  # whether what was asked for is computed although it is saved
     jobs: Jobs = field(init=False)  # of the analysis: "tokens", "split", "spectra", and "fetched"
     lookups: Jobs = field(init=False)  # of typed next tokens, by their text, and of other maps, by theirs
+    fetches: Jobs = field(init=False)  # of models, by their names; an analysis gives none of them up
 
     def __post_init__(self) -> None:
-        self.jobs, self.lookups = Jobs(self.visitor), Jobs(self.visitor)
+        self.jobs, self.lookups, self.fetches = Jobs(self.visitor), Jobs(self.visitor), Jobs(self.visitor)
 
     def ask(self, request: Request) -> None:
         """Start the analysis of ``request``; what is on the screen stays until its contributions are there."""
@@ -71,7 +72,7 @@ class Session:
         self.jobs.start("split", self._question(request))
         self.jobs.start("spectra", analysis.spectra(request, again), shipped=not again)
         self.lookups.leave_all()
-        self.jobs.take_others_off()
+        self.jobs.take_others_off(self.fetches)
         if self.jobs.wait("tokens"):
             run = self.jobs.snapshots["tokens"].result
             if run is not None and run.saved:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from pages.worker.models import Models
+from pages.worker.models import InMemory, Models, Room
 from pages.worker.presence import connected
 from pages.worker.question import Question
 from pages.worker.request import Request
@@ -16,32 +16,38 @@ from pages.worker.worker import Job, Reporter, Worker
 if TYPE_CHECKING:
     from eqlin_core import LanguageModel, LinearMap
 
-_MODELS = "the models"
+MODELS = "the models"
 
 
 class Engine:
     """One worker, and the models with their linear maps, which only the work of a question touches, on its thread.
 
-    Only ``submit``, ``shipped`` and ``damage`` are for the pages.
+    Only ``submit``, ``shipped``, ``damage``, ``loaded``, ``room`` and ``fetches`` are for the pages.
     """
 
     def __init__(self) -> None:
         self.models = Models()
         self.worker = Worker(connected=connected, on_loss=self.models.let_all_go)
         self.saved = SavedAnalyses()
+        self.fetches = 0  # how often a model was fetched or deleted here: until then, who asks for it gets one answer
 
     def submit(self, question: Question[Any], visitor: str) -> Job:
         """The job that ends in the answer; whoever asks the same question gets the same job."""
 
         def work(progress: Reporter) -> Any:
-            if question.interactive:
+            if question.interactive or question.beside:
                 return question.work(self, progress)
             # Long work on one prompt makes the same matrix: one after the other, it is made once.
             with progress.alone_with(("long work about", question.about)):
                 return question.work(self, progress)
 
         return self.worker.submit(
-            question.key, work, label=question.label, visitor=visitor, interactive=question.interactive
+            question.key,
+            work,
+            label=question.label,
+            visitor=visitor,
+            interactive=question.interactive,
+            beside=question.beside,
         )
 
     def shipped(self, question: Question[Any], visitor: str) -> Job | None:
@@ -78,13 +84,21 @@ class Engine:
         """The model of the request in its precision. Raises EqlinError where the name leads nowhere."""
         found = self.models.find(request)
         if found is None:
-            with progress.alone_with(_MODELS):  # nobody else loads meanwhile, the same model least of all
+            with progress.alone_with(MODELS):  # nobody else loads meanwhile, the same model least of all
                 found = self.models.find(request) or self.models.load(request, progress)
         return found
 
     def damage(self, request: Request) -> str:
         """What is wrong with the weights of the request's model on the disk; empty for nothing. For the pages, too."""
         return self.models.damage(request)
+
+    def loaded(self) -> list[InMemory]:
+        """What is loaded now, the last used first."""
+        return self.models.in_memory()
+
+    def room(self) -> Room:
+        """What memory is free for another model now. Of a GPU it is known once a model was loaded on it."""
+        return self.models.room()
 
     def kept(self, request: Request, name: str) -> Any:
         """What work keeps beside the request's model, which is loaded: an empty ordered dictionary at first."""

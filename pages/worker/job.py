@@ -34,6 +34,7 @@ class Snapshot:
     result: Any
     partial: Mapping[str, Any]  # what the job has published so far
     error: str  # one sentence; empty unless failed
+    beside: bool = False  # it goes on while others compute
 
     @property
     def finished(self) -> bool:

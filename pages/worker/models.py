@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pages.worker.request import Request
@@ -41,6 +43,35 @@ class Loaded:
     check: WeightsCheck | None = None  # of its weights on the disk, once it was begun
     maps: OrderedDict[Request, KeptMap] = field(default_factory=OrderedDict)
     beside: dict[str, OrderedDict[Any, Any]] = field(default_factory=dict)
+    nbytes: int = 0  # of its weights
+    device: str = ""
+    since: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """A model that is loaded, for people: ``nbytes`` of its weights, and how many ``maps`` are kept of it."""
+
+    name: str
+    dtype: str
+    device: str
+    nbytes: int
+    maps: int
+    since: float  # seconds since 1970
+
+
+@dataclass(frozen=True)
+class Room:
+    """The bytes that are ``free`` where models live, and those of the models there, which go for another one."""
+
+    free: int
+    loaded: int
+    where: str
+
+    @property
+    def bytes(self) -> int:
+        """What one model may take."""
+        return self.free + self.loaded
 
 
 class Models:
@@ -73,7 +104,7 @@ class Models:
                 if not self._let_oldest_go():
                     raise
         self._went.discard(_key(request))
-        self.loaded[_key(request)] = Loaded(model)
+        self.loaded[_key(request)] = Loaded(model, nbytes=_weight_bytes(model), device=str(model.device))
         self._leave_room(model)
         # A model is some hundred thousand objects, which every full collection would walk through, at any moment.
         gc.collect()
@@ -139,6 +170,42 @@ class Models:
             self._let_oldest_go()
             self._went.discard(_key(request))
 
+    def in_memory(self) -> list[InMemory]:
+        """What is loaded, the last used first; for any thread."""
+        return [
+            InMemory(*key, loaded.device, loaded.nbytes, len(loaded.maps), loaded.since)
+            for key, loaded in reversed(list(self.loaded.items()))
+        ]
+
+    def room(self) -> Room:
+        """The memory of the device of the model used last, of main memory while none was loaded; for any thread."""
+        import psutil  # noqa: PLC0415
+
+        found = self.in_memory()
+        if not found or not found[0].device.startswith("cuda"):
+            return Room(psutil.virtual_memory().available, sum(model.nbytes for model in found), "in main memory")
+        import torch  # noqa: PLC0415 - a model is loaded, and so is torch
+
+        from eqlin_core.resources.budget import free_bytes  # noqa: PLC0415
+
+        device = found[0].device
+        there = sum(model.nbytes for model in found if model.device == device)
+        return Room(free_bytes(torch.device(device)), there, f"on {device}")
+
+    def reads_from(self, folder: Path) -> bool:
+        """Whether a loaded model was read from files in this folder."""
+        from eqlin_core.models.weights import folder_of  # noqa: PLC0415
+
+        places = [folder_of(loaded.model) for loaded in self.loaded.values()]
+        return any(place is not None and place.resolve().is_relative_to(folder.resolve()) for place in places)
+
+    def let_go(self, name: str) -> None:
+        """The model of this name is not loaded after this, in any precision."""
+        for key in [key for key in self.loaded if key[0] == name]:
+            self.loaded.move_to_end(key, last=False)
+            self._let_oldest_go()
+            self._went.discard(key)
+
     def let_all_go(self) -> None:
         """Nothing is loaded after this."""
         while self._let_oldest_go():
@@ -173,6 +240,10 @@ class Models:
 
             torch.cuda.empty_cache()
         return True
+
+
+def _weight_bytes(model: LanguageModel) -> int:
+    return sum(tensor.nbytes for tensor in (*model.model.parameters(), *model.model.buffers()))
 
 
 def _key(request: Request) -> tuple[str, str]:

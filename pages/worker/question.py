@@ -20,7 +20,8 @@ Asked = ParamSpec("Asked")
 class Question(Generic[Answer]):
     """One computation: ``work`` runs on the worker's thread, for everybody whose question has the same ``key``.
 
-    ``label`` names the work to people ("the token's matrix"). An ``interactive`` question goes before the others.
+    ``label`` names the work to people ("the token's matrix"). An ``interactive`` question goes before the others; what
+    is done ``beside`` computes nothing itself, as a download, and is in nobody's way.
     ``about``: what was asked for first, the request as a rule; long work about the same thing is done one by one.
     ``gives`` is the name of the answer's class.
     """
@@ -31,10 +32,11 @@ class Question(Generic[Answer]):
     work: Callable[[Engine, Reporter], Answer]
     about: Hashable = ""
     gives: str = ""
+    beside: bool = False
 
 
 def question(
-    label: str, *, interactive: bool = False
+    label: str, *, interactive: bool = False, beside: bool = False
 ) -> Callable[[Callable[Concatenate[Engine, Reporter, Asked], Answer]], Callable[Asked, Question[Answer]]]:
     """Turn the function that does some work into the one that asks for it.
 
@@ -58,6 +60,7 @@ def question(
                 work=lambda engine, progress: work(engine, progress, *args, **kwargs),
                 about=next(iter(asked.args[2:]), name),
                 gives=str(signature.return_annotation),
+                beside=beside,
             )
 
         return ask

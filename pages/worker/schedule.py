@@ -31,6 +31,7 @@ class Ticket:
     turn: float = 0.0  # when its turn began, while it has one
     patient: bool = False  # it has its turn because it had waited for so long
     waits_for: Hashable = None  # what another job holds
+    beside: bool = False  # it computes nothing itself, as a download, and goes on while it stands aside
     stopping: bool = False  # it only has to be told that it was cancelled
 
     def quick(self, running_for: float = 0.0) -> bool:
@@ -49,10 +50,10 @@ class Schedule:
     _count: int = 0
     _long_served: float = float("-inf")  # when long work last had a turn
 
-    def enter(self, visitors: set[str], interactive: bool) -> Ticket:
+    def enter(self, visitors: set[str], interactive: bool, beside: bool = False) -> Ticket:
         """The ticket of a new job."""
         self._count += 1
-        ticket = Ticket(self._count, visitors, interactive, self.clock())
+        ticket = Ticket(self._count, visitors, interactive, self.clock(), beside=beside)
         self.tickets.append(ticket)
         return ticket
 
@@ -76,7 +77,7 @@ class Schedule:
         took = now - ticket.turn
         ticket.served += took
         ticket.since = now
-        if not ticket.quick():
+        if not ticket.quick() and not ticket.beside:
             self._long_served = now
         for visitor in ticket.visitors:
             self._had[visitor] = self._had.get(visitor, 0.0) + took / len(ticket.visitors)
@@ -100,7 +101,7 @@ class Schedule:
         if other is None:
             return False
         turn = self.clock() - ticket.turn
-        if other.stopping:
+        if other.stopping or (ticket.beside and not other.beside):
             return True
         if ticket.patient and turn < TURN_SECONDS:
             return False
@@ -127,9 +128,9 @@ class Schedule:
             return True
         if ticket.waits_for is not None and ticket.waits_for in self.held:
             return False
-        if ticket.quick() or (ticket.begun and ticket.waits_for is None):
+        if ticket.beside or ticket.quick() or (ticket.begun and ticket.waits_for is None):
             return True
-        long = [t for t in self.tickets if t.begun and not t.quick()]
+        long = [t for t in self.tickets if t.begun and not t.quick() and not t.beside]
         # One that waits for what another holds computes nothing meanwhile, and keeps nobody else from it.
         at_work = [t for t in long if t.waits_for is None]
         if len(at_work) >= LONG_AT_ONCE:

@@ -66,14 +66,20 @@ class Job:
     """A computation asked for by one or more visitors. Made by `Worker.submit` and `Worker.ended` only."""
 
     def __init__(
-        self, worker: Worker, key: Hashable, function: Callable[[Reporter], Any] | None, label: str, interactive: bool
+        self,
+        worker: Worker,
+        key: Hashable,
+        function: Callable[[Reporter], Any] | None,
+        label: str,
+        interactive: bool,
+        beside: bool = False,
     ) -> None:
         self.key, self.label = key, label
         self._worker = worker
         self._function = function
         self._visitors: set[str] = set()
         self._left: set[str] = set()
-        self._ticket = worker._schedule.enter(self._visitors, interactive)
+        self._ticket = worker._schedule.enter(self._visitors, interactive, beside)
         self._go_on = threading.Event()
         self._thread: threading.Thread | None = None
         self._state: State = "queued"
@@ -146,10 +152,12 @@ class Worker:
         label: str,
         visitor: str,
         interactive: bool = False,
+        beside: bool = False,
     ) -> Job:
         """The job of this key: the one that waits, runs or is done already, else a new one.
 
-        `label` names the job to people ("the matrix of 7 tokens"). Raises EqlinError after `shutdown`.
+        `label` names the job to people ("the matrix of 7 tokens"). `beside`: it computes nothing itself, and is in
+        nobody's way. Raises EqlinError after `shutdown`.
         """
         with self._lock:
             if self._closed:
@@ -163,7 +171,7 @@ class Worker:
                 job = self._wanted[key]
                 job._ticket.interactive = job.interactive or interactive
             else:
-                job = Job(self, key, function, label, interactive)
+                job = Job(self, key, function, label, interactive, beside)
                 self._unfinished[job._ticket.order] = job
                 self._wanted[key] = job
             job._left.discard(visitor)
@@ -439,6 +447,7 @@ class Worker:
                 result=None if left else job._result,
                 partial=dict(job._partial),
                 error=job._error,
+                beside=job._ticket.beside,
             )
 
     def _served(self, job: Job, now: float) -> float:
