@@ -64,7 +64,7 @@ def entry(name: str) -> Entry:
 def _entry(name: str, copies: dict[str, Copy]) -> Entry:
     if name == DEFAULT_MODEL:
         return Entry(name, "", presets.DEFAULT_PARAMETERS, presets.DEFAULT_LICENCE, gated=False, copy=copies.get(name))
-    preset = PRESETS.get(name)
+    preset = next((preset for known, preset in PRESETS.items() if name in (known, preset.hub_id)), None)
     path = None if preset else local(name)
     if path is not None:
         return Entry(name, "", parameters_of(path), UNKNOWN, gated=False, copy=None, is_local=True)

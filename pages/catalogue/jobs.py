@@ -9,9 +9,9 @@ from pages.worker.question import question
 from pages.worker.worker import Reporter
 
 
-@question("{name}", beside=True)
-def fetched(engine: Engine, progress: Reporter, name: str, turn: int) -> None:
-    """Nothing, once the model is here; ``turn``: the engine's count of fetches, so that it can be fetched again."""
+@question("the download of {name}", beside=True)
+def fetched(engine: Engine, progress: Reporter, name: str, _turn: int) -> None:
+    """Nothing, once the model is here; ``_turn``: the engine's count of fetches, so that it can be fetched again."""
     from eqlin_core.models.loading import fetch_model  # noqa: PLC0415 - torch stays off the script thread
 
     with progress.alone_with(("files", hub_id_of(name))):
@@ -20,14 +20,14 @@ def fetched(engine: Engine, progress: Reporter, name: str, turn: int) -> None:
 
 
 @question("unloading {name}", interactive=True)
-def unloaded(engine: Engine, progress: Reporter, name: str, since: float) -> None:
-    """Nothing, once the model that is loaded ``since`` then is not."""
+def unloaded(engine: Engine, progress: Reporter, name: str, _since: float) -> None:
+    """Nothing, once the model that is loaded ``_since`` then is not."""
     with progress.alone_with(MODELS):
         engine.models.let_go(name)
 
 
 @question("deleting {name}", interactive=True)
-def deleted(engine: Engine, progress: Reporter, name: str, turn: int) -> None:
+def deleted(engine: Engine, progress: Reporter, name: str, _turn: int) -> None:
     """Nothing, once the model is gone from its cache. Raises EqlinError for one that is loaded."""
     from eqlin_core.models.on_disk import delete, on_disk  # noqa: PLC0415
 

@@ -10,9 +10,9 @@ import streamlit as st
 
 from eqlin_core.errors import EqlinError
 from eqlin_core.models.files import size_text
-from eqlin_core.models.names import check_name
+from eqlin_core.models.names import check_name, hub_id_of
 from pages.catalogue import jobs
-from pages.catalogue.entries import Entry, entries, entry
+from pages.catalogue.entries import Entry, entry
 from pages.door.admission import listed_models, manages_models, refusal
 from pages.visit.session import session
 from pages.widgets.dials import ASK_AGAIN
@@ -32,57 +32,57 @@ _SIXTEEN = ("bfloat16", "float16")
 _GB = {"float32": "float32, GB", "float64": "float64, GB", "bfloat16": "16 bit, GB"}
 
 
-def answer() -> None:
-    """Say what is loaded, what is free, and how many of the models fit."""
-    loaded, room = engine().loaded(), engine().room()
-    here = "  \n".join(_in_memory(model) for model in loaded) or "No model is loaded now."
-    fitting = [_fits(one, "float32", room) for one in entries(listed_models())]
+def answer(found: list[Entry], room: Room) -> None:
+    """Say what is loaded, what is free, and how many of the models fit in the sidebar's precision."""
+    here = "  \n".join(_in_memory(model) for model in engine().loaded()) or "No model is loaded now."
+    dtype = st.session_state.get("dtype") or PRECISIONS[0]
+    fitting = [_fits(one, dtype, room) for one in found]
     also = f", with the {size_text(room.loaded)} of what is loaded, which goes for another" if room.loaded else ""
     st.markdown(
-        f"{here}  \n**{size_text(room.free)}** is free {room.where}: in float32 **{sum(fitting)} of {len(fitting)}** "
+        f"{here}  \n**{size_text(room.free)}** is free {room.where}: in {dtype} **{sum(fitting)} of {len(fitting)}** "
         f"models fit{also}."
     )
 
 
-def table() -> None:
+def table(found: list[Entry], room: Room) -> None:
     """Draw all models; a click in a row looks at that one."""
-    found, room = entries(listed_models()), engine().room()
-    loaded = {model.name for model in engine().loaded()}
+    loaded = _loaded_ids()
     columns: dict[str, list[Any]] = {
         "Model": [one.name for one in found],
-        "Parameters, 10⁹": [None if one.parameters is None else one.parameters / 1e9 for one in found],
+        "10⁹ weights": [None if one.parameters is None else one.parameters / 1e9 for one in found],
         **{title: [_gigabytes(one.needed(dtype)) for one in found] for dtype, title in _GB.items()},
         "Fits now in": [_fitting(one, room) for one in found],
         "On this disk": [_disk(one, loaded) for one in found],
         "Licence": [one.licence + (", gated" if one.gated else "") for one in found],
     }
-    number = st.column_config.NumberColumn(format="%.3g", width="small")
+    number = st.column_config.NumberColumn(format="%.3g", width=84)
+    wide = {"Model": 190, "Fits now in": 112, "On this disk": 124, "Licence": 214}
     st.dataframe(
         columns,
         hide_index=True,
         on_select=partial(_choose, [one.name for one in found]),
-        selection_mode=["single-row", "single-cell"],
+        selection_mode="single-cell",
         key=_TABLE,
         row_height=ROW,
         height=HEADER + min(IN_VIEW, len(found)) * ROW,
         column_config={
-            **dict.fromkeys(["Parameters, 10⁹", *_GB.values()], number),
-            "Model": st.column_config.TextColumn(width="medium"),
-            "Licence": st.column_config.TextColumn(width="medium"),
+            **dict.fromkeys(["10⁹ weights", *_GB.values()], number),
+            **{title: st.column_config.TextColumn(width=width) for title, width in wide.items()},
         },
     )
     st.caption(
-        "Memory: the weights and the least that work needs beside them; a prompt's plan adds its own. Parameters are "
+        "Memory: the weights and the least that work needs beside them; a prompt's plan adds its own. Weights are "
         "counted in the files where these are here, else rounded as the model's card names them. The terms on the card "
         "count. 16 bit: bfloat16, float16."
     )
 
 
-def chosen() -> None:
+def chosen(found: list[Entry], room: Room) -> None:
     """Draw the model that is looked at: its facts, whether its name leads anywhere, and what to do with it."""
-    names = [one.name for one in entries(listed_models())]
+    names = [one.name for one in found]
     current = st.session_state.get("model") or DEFAULT_MODEL
-    options = names if current in names or listed_models() else [*names, current]
+    looked_at = st.session_state.get(LOOK) or current
+    options = names if listed_models() else list(dict.fromkeys([*names, current, looked_at]))
     name = st.selectbox(
         "Look at",
         options,
@@ -99,21 +99,23 @@ def chosen() -> None:
     if refused := _refusal(name):
         st.error(shortened(refused), icon=":material/error:")
         return
-    one, loaded = entry(name), [model for model in engine().loaded() if model.name == name]
-    _facts(one, engine().room())
+    one = next((one for one in found if one.name == name), None) or entry(name)
+    _facts(one, room)
     _said(name)
     st.markdown(_advice(one))
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button("Use this model", key="use-model", type="primary", on_click=_use, args=(name,))
         if manages_models():
-            _manage(one, loaded)
+            _manage(one)
         else:
             st.caption("The models of this server are fetched and deleted by its operator.")
 
 
-def _manage(one: Entry, loaded: list[InMemory]) -> None:
+def _manage(one: Entry) -> None:
+    loaded = [model for model in engine().loaded() if hub_id_of(model.name) == hub_id_of(one.name)]
     turn = engine().fetches
-    fetching = one.name in session().fetches.under_way
+    last = session().fetches.snapshots.get(one.name)
+    fetching = last is not None and not last.finished
     if not one.is_here:
         part = one.copy is not None and one.copy.nbytes > 0
         st.button(
@@ -130,7 +132,7 @@ def _manage(one: Entry, loaded: list[InMemory]) -> None:
             "Unload",
             key="unload-model",
             on_click=_start,
-            args=(one.name, jobs.unloaded(one.name, max(model.since for model in loaded))),
+            args=(one.name, jobs.unloaded(loaded[0].name, loaded[0].since)),
             help="Frees its memory. An analysis loads it again.",
         )
     if one.copy is not None:
@@ -159,13 +161,13 @@ def _refusal(name: str) -> str:
 
 def _facts(one: Entry, room: Room) -> None:
     where = one.hub_id or ("this machine" if one.is_local else "a Python package, once")
-    parameters = "unknown here" if one.parameters is None else f"{one.parameters / 1e9:.3g} × 10⁹"
+    weights = "unknown here" if one.parameters is None else f"{one.parameters / 1e9:.3g} × 10⁹"
     st.html(
         strip_of(
             fact("from", where),
-            fact("parameters", parameters),
+            fact("weights", weights),
             fact("licence", one.licence),
-            fact("on this disk", _disk(one, {model.name for model in engine().loaded()}) or "no"),
+            fact("on this disk", _disk(one, _loaded_ids()) or "no"),
             fact("fits now in", _fitting(one, room)),
         )
     )
@@ -179,12 +181,13 @@ def _advice(one: Entry) -> str:
     if one.copy is not None and one.copy.nbytes:
         begun = f" {size_text(one.copy.nbytes)} of it have arrived: files that are whole are not fetched again."
     gated = ""
-    if one.gated:
+    if one.gated and manages_models():
         gated = (
             "  \nIt is gated: accept its terms on its page of the hub, and log in with `hf auth login` in a terminal "
             "on this machine. eqlin neither shows nor keeps the token."
         )
-    return f"{plain(one.name)} is not on this machine: its first use, or *Fetch*, downloads it.{begun}{gated}"
+    by = "its first use, or *Fetch*, downloads it" if manages_models() else "its first use downloads it"
+    return f"{plain(one.name)} is not on this machine: {by}.{begun}{gated}"
 
 
 def _said(name: str) -> None:
@@ -210,10 +213,8 @@ def _start(name: str, question: Question[None]) -> None:
 
 
 def _choose(names: list[str]) -> None:
-    selection = st.session_state[_TABLE]["selection"]
-    rows = [cell[0] for cell in selection["cells"]] or selection["rows"]
-    if rows:
-        st.session_state[LOOK] = names[rows[0]]
+    for row, _ in st.session_state[_TABLE]["selection"]["cells"]:
+        st.session_state[LOOK] = names[row]
 
 
 def _in_memory(model: InMemory) -> str:
@@ -241,13 +242,18 @@ def _fitting(one: Entry, room: Room) -> str:
     return ", ".join(words) or "none"
 
 
+def _loaded_ids() -> set[str]:
+    return {hub_id_of(model.name) for model in engine().loaded()}
+
+
 def _disk(one: Entry, loaded: set[str]) -> str:
-    """How much of it lies here."""
+    """How much of it lies here, and whether it is loaded, by the ids of what is."""
+    is_loaded = hub_id_of(one.name) in loaded
     if one.is_local:
-        return "yes" + (", loaded" if one.name in loaded else "")
+        return "yes, loaded" if is_loaded else "yes"
     if one.copy is None or not one.copy.nbytes:
-        return "loaded" if one.name in loaded else ""
-    state = ", loaded" if one.name in loaded else "" if one.copy.whole else ", a part"
+        return "loaded" if is_loaded else ""
+    state = ", loaded" if is_loaded else "" if one.copy.whole else ", a part"
     return size_text(one.copy.nbytes) + state
 
 

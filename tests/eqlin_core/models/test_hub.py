@@ -16,9 +16,9 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from eqlin_core.errors import Cancelled
+from eqlin_core.errors import Cancelled, EqlinError
 from eqlin_core.models.hub import HUB_SECONDS
-from eqlin_core.models.loading import load_model
+from eqlin_core.models.loading import fetch_model, load_model
 from eqlin_core.models.presets import PRESETS
 from tests.eqlin_core.models.model_cases import refusal, tiny_llama
 
@@ -185,6 +185,50 @@ def test_a_hub_model_too_big_for_the_memory_is_not_downloaded(hub: Hub, tmp_path
     hub.total = 10**15
     assert "takes 4.2e+06 GB in float32" in refusal(HUB_ID)
     assert hub_files(tmp_path) == []
+
+
+def test_a_model_can_be_fetched_without_fitting_or_being_loaded(hub: Hub, tmp_path: Path) -> None:
+    hub.total = 10**15
+    fetch_model(HUB_ID)
+    assert "model.safetensors" in hub_files(tmp_path)
+    hub.close()
+    fetch_model(HUB_ID)  # it is here: no network is needed
+
+
+def test_a_fetch_that_was_cancelled_goes_on_with_the_files_that_are_missing(hub: Hub, tmp_path: Path) -> None:
+    add_padding(hub)
+    hub.gate.clear()
+
+    def cancel(fraction: float | None, message: str) -> None:
+        if fraction is not None and fraction > 0.2:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        fetch_model(HUB_ID, cancel)
+    arrived = hub_files(tmp_path)
+    assert "config.json" in arrived
+    hub.gate.set()
+    hub.requests.clear()
+    fetch_model(HUB_ID)
+    got = {request.rpartition("/")[2] for request in hub.requests if request.startswith("GET") and "resolve" in request}
+    assert got == {"model.safetensors"}
+
+
+def test_a_fetch_without_a_network_ends_in_a_sentence_and_loses_nothing(hub: Hub, tmp_path: Path) -> None:
+    hub.gate.clear()
+    with pytest.raises(Cancelled):
+        fetch_model(HUB_ID, lambda fraction, _message: fraction is None or fraction < 0.01)
+    hub.gate.set()
+    arrived = hub_files(tmp_path)
+    hub.close()
+    with pytest.raises(EqlinError, match="cannot be reached"):
+        fetch_model(HUB_ID)
+    assert hub_files(tmp_path) == arrived
+
+
+def test_there_is_nothing_to_fetch_of_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(EqlinError, match="there is nothing to fetch"):
+        fetch_model(str(tmp_path))
 
 
 def test_a_hub_model_too_big_for_the_disk_is_not_downloaded(

@@ -120,6 +120,23 @@ def test_a_child_s_exit_code_and_words_come_through(
     assert (tmp_path / "log").read_text() == "words\n"
 
 
+def test_the_time_in_which_the_caller_waits_for_others_is_no_standstill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child_process, "STALL_SECONDS", 1.0)
+    asked: list[float] = []
+
+    def waiting() -> int:
+        asked.append(time.monotonic())
+        time.sleep(1.5 if len(asked) == 2 else 0.0)
+        return 7  # as before
+
+    command = [sys.executable, "-c", "import time; time.sleep(2)"]
+    assert child_process.run_child(command, tmp_path / "log", waiting) == 0
+    with pytest.raises(TimeoutError, match="Nothing arrived"):
+        child_process.run_child(command, tmp_path / "log", lambda: 7)
+
+
 def test_a_child_that_is_stopped_ends_with_everything_below_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child_process, "_TOLD", False)
     began = time.monotonic()

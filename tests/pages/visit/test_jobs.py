@@ -166,3 +166,14 @@ def test_what_else_the_visitor_waits_for_is_given_up(jobs: Jobs, held: Gate) -> 
     assert page.advance()["page"].state == "cancelled"
     ended(jobs, "name")
     assert jobs.advance()["name"].result == 1
+
+
+def test_but_not_what_it_is_told_to_leave(jobs: Jobs, held: Gate) -> None:
+    fetches = Jobs("ada")
+    fetches.start("model", asking("model", held))
+    assert held.entered.wait(5)
+    jobs.start("name", asking("key", giving(1)))
+    jobs.take_others_off(fetches)
+    held.open.set()
+    ended(fetches, "model")
+    assert fetches.advance()["model"].state == "done"

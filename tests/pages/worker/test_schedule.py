@@ -161,3 +161,28 @@ def test_who_only_has_to_be_told_of_the_cancellation_goes_first(schedule: Schedu
     long.stopping = True
     assert schedule.gives_way(quick)
     assert schedule.next(but=quick) is long
+
+
+def test_what_computes_nothing_is_in_nobodys_way(schedule: Schedule, clock: Clock) -> None:
+    schedule.arrive("ada")
+    download = schedule.enter({"ada"}, interactive=False, beside=True)
+    serve(schedule, clock, download, 100.0)
+    schedule.begin_turn(download)
+    long = enter(schedule, "ada")
+    assert schedule.gives_way(download), "the same visitor's long work begins beside it"
+    schedule.end_turn(download)
+    serve(schedule, clock, long, 1.0)
+    others = [enter(schedule, f"visitor {n}") for n in range(LONG_AT_ONCE - 1)]
+    for other in others:
+        assert schedule._ready(other), "it takes nobody's place"
+        serve(schedule, clock, other, 1.0)
+    schedule.begin_turn(long)
+    clock.now += PATIENCE + 1
+    schedule.end_turn(long)
+    assert download in [t for t in schedule.tickets if schedule._ready(t)]
+
+
+def test_two_downloads_do_not_hand_the_turn_to_and_fro(schedule: Schedule, clock: Clock) -> None:
+    both = [schedule.enter({"ada"}, interactive=False, beside=True) for _ in range(2)]
+    schedule.begin_turn(both[0])
+    assert not schedule.gives_way(both[0])
