@@ -1,8 +1,9 @@
 """Who is served next: quick work before long work, visitors in turn, and nobody for ever last.
 
 Work that somebody waits for is quick until it has run for ``QUICK_SECONDS``. Quick work goes first; when no long work
-was served for ``PATIENCE`` seconds, one turn of it comes between. Among equals the visitor goes first who was served
-least, and of one visitor's work the one that took least time so far.
+was served for ``PATIENCE`` seconds, one turn of it comes between. What computes nothing, as a download, goes on while
+it stands aside: it makes room for everything else, and reports once in that time. Among equals the visitor goes first
+who was served least, and of one visitor's work the one that took least time so far.
 """
 
 from __future__ import annotations
@@ -101,8 +102,8 @@ class Schedule:
         if other is None:
             return False
         turn = self.clock() - ticket.turn
-        if other.stopping or (ticket.beside and not other.beside):
-            return True
+        if other.stopping or ticket.beside != other.beside:
+            return other.stopping or ticket.beside or (not ticket.quick(turn) and self._overdue(other, self.clock()))
         if ticket.patient and turn < TURN_SECONDS:
             return False
         quick = ticket.quick(turn)
@@ -112,12 +113,13 @@ class Schedule:
             return False
         return self._claim(other) <= self._claim(ticket) + turn / max(1, len(ticket.visitors))
 
-    def _rank(self, ticket: Ticket, now: float) -> tuple[bool, bool, bool, float, float, int]:
+    def _rank(self, ticket: Ticket, now: float) -> tuple[bool, bool, bool, bool, float, float, int]:
         overdue = self._overdue(ticket, now)
         return (
             not ticket.stopping,
             not overdue,
             not ticket.quick(),
+            ticket.beside,
             ticket.since if overdue else self._claim(ticket),
             ticket.served,
             ticket.order,
@@ -138,7 +140,8 @@ class Schedule:
         return ticket.begun or not any(t.visitors & ticket.visitors for t in long)
 
     def _overdue(self, ticket: Ticket, now: float) -> bool:
-        return not ticket.quick() and now - max(ticket.since, self._long_served) > PATIENCE
+        served = ticket.since if ticket.beside else max(ticket.since, self._long_served)
+        return not ticket.quick() and now - served > PATIENCE
 
     def _claim(self, ticket: Ticket) -> float:
         return min((self._had.get(visitor, 0.0) for visitor in ticket.visitors), default=float("inf"))

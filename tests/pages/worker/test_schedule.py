@@ -171,15 +171,24 @@ def test_what_computes_nothing_is_in_nobodys_way(schedule: Schedule, clock: Cloc
     long = enter(schedule, "ada")
     assert schedule.gives_way(download), "the same visitor's long work begins beside it"
     schedule.end_turn(download)
-    serve(schedule, clock, long, 1.0)
+    assert schedule.next() is long
+    serve(schedule, clock, long, 200.0)
+    assert schedule.next() is download, "so that it is told of what came meanwhile"
+    serve(schedule, clock, download, 0.1)
+    assert schedule.next() is long, "however much longer that was served"
+    schedule.begin_turn(long)
+    clock.now += TURN_SECONDS + 1
+    assert not schedule.gives_way(long)
+    clock.now += PATIENCE
+    assert schedule.gives_way(long), "for a report"
+    schedule.end_turn(long)
+    assert schedule.next() is download
+    serve(schedule, clock, download, 0.1)
     others = [enter(schedule, f"visitor {n}") for n in range(LONG_AT_ONCE - 1)]
     for other in others:
         assert schedule._ready(other), "it takes nobody's place"
         serve(schedule, clock, other, 1.0)
-    schedule.begin_turn(long)
-    clock.now += PATIENCE + 1
-    schedule.end_turn(long)
-    assert download in [t for t in schedule.tickets if schedule._ready(t)]
+    assert schedule._ready(download)
 
 
 def test_two_downloads_do_not_hand_the_turn_to_and_fro(schedule: Schedule, clock: Clock) -> None:
