@@ -49,14 +49,14 @@ def table(found: list[Entry], room: Room) -> None:
     loaded = _loaded_ids()
     columns: dict[str, list[Any]] = {
         "Model": [one.name for one in found],
+        "Fits now in": [_fitting(one, room) for one in found],
         "10⁹ weights": [None if one.parameters is None else one.parameters / 1e9 for one in found],
         **{title: [_gigabytes(one.needed(dtype)) for one in found] for dtype, title in _GB.items()},
-        "Fits now in": [_fitting(one, room) for one in found],
         "On this disk": [_disk(one, loaded) for one in found],
         "Licence": [one.licence + (", gated" if one.gated else "") for one in found],
     }
-    number = st.column_config.NumberColumn(format="%.3g", width=84)
-    wide = {"Model": 190, "Fits now in": 112, "On this disk": 124, "Licence": 214}
+    number = st.column_config.NumberColumn(format="%.3g", width=82)
+    wide = {"Model": 165, "Fits now in": 108, "On this disk": 116, "Licence": 216}
     st.dataframe(
         columns,
         hide_index=True,
