@@ -190,7 +190,11 @@ class Models:
 
         device = found[0].device
         there = sum(model.nbytes for model in found if model.device == device)
-        return Room(free_bytes(torch.device(device)), there, f"on {device}")
+        try:
+            free = free_bytes(torch.device(device))
+        except RuntimeError:  # it has failed, as the jobs say
+            free = there = 0
+        return Room(free, there, f"on {device}")
 
     def reads_from(self, folder: Path) -> bool:
         """Whether a loaded model was read from files in this folder."""
