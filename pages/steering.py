@@ -3,10 +3,10 @@
 import streamlit as st
 
 from pages.frame.entry import through_app
-from pages.steered.form import form, step_back
-from pages.steered.results import texts
+from pages.steered.form import current_plan, form, guide_line, step_back
+from pages.steered.results import old, texts
 from pages.steered.state import steering
-from pages.steered.watch import watch
+from pages.steered.watch import LINE, growing_texts, watch
 from pages.visit.session import session
 from pages.widgets.heading import heading
 from pages.widgets.nothing_yet import nothing_yet
@@ -32,10 +32,16 @@ def page() -> None:
     if plan is not None:
         state.ask(plan)
     state.advance()
-    watch(state)
-    if state.shown is not None and not state.streaming:
-        texts()
-    elif not state.busy and not state.error:
+    left, right = st.columns([4, 3], gap="medium", vertical_alignment="center")
+    with left, st.container(height=LINE, border=False, vertical_alignment="center", key="steering-guide"):
+        guide_line(state)
+    with right:
+        watch(state)
+    if state.shown is not None:
+        texts(old(state, current_plan()))
+        return
+    growing_texts()
+    if not state.busy and not state.error:
         st.info("Choose a preset, or type a concept and a prompt, and choose Steer.")
 
 

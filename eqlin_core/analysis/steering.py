@@ -23,18 +23,20 @@ from eqlin_core.models.sites import block_output, find_final_norm, find_layers
 from eqlin_core.progress import Progress, part
 from eqlin_core.runs.steering import (
     ForecastRun,
+    Guide,
     Measured,
+    NamedWord,
     OperatorFacts,
     SteeringGrid,
     SteeringPlan,
     Text,
 )
-from eqlin_core.runs.values import Row
 from eqlin_core.steering.flips import flip_strength
 from eqlin_core.steering.forecast import Forecast, steering_forecast
 from eqlin_core.steering.generation import Generation, Sampling, Settings, end_tokens, read_prompt, text_of
 from eqlin_core.steering.injection import Injection, RunningSum
-from eqlin_core.steering.metrics import concept_continuation, steering_metrics
+from eqlin_core.steering.metrics import concept_continuation, steering_metrics, word_log_probabilities
+from eqlin_core.steering.naming import naming_words
 from eqlin_core.steering.operators import SteeringOperator, check_block, check_depth, operator_angle, random_operator
 from eqlin_core.steering.steer import SteeringSweep, sweep_of
 
@@ -101,13 +103,20 @@ def steering_grid(
     said = concept_continuation(lm, operators[0])
     measured = trial.measured(made, operators, said, part(progress, 0.35, 0.45))
     grid = replace(grid, continuation=lm.token_strings(said), measured=measured)
-    grid = tell(replace(grid, operators=_facts(lm, read.prompt, operators)))
+    facts = _facts(lm, read.prompt, operators)
+    words = naming_words(lm, facts[0].concept, operators[0].token_ids, [token for token, _ in facts[0].push_reads])
+    grid = tell(replace(grid, operators=facts, named=trial.named(words, operators)))
     if len(operators) == 1:
         grid = tell(trial.with_forecast(grid, made, operators[0], progress))
     turned = [random_operator(one, seed=i) for i, one in enumerate(operators)]
     control = trial.sweep(turned, part(progress, 0.6, 0.9))
     against = trial.measured(control, turned, said, part(progress, 0.9, 1.0))
-    return replace(grid, control_texts=[_text(lm, g) for g in control], control=against, complete=True)
+    named = [
+        replace(word, control=other.log_probability)
+        for word, other in zip(grid.named, trial.named(words, turned), strict=True)
+    ]
+    texts = [_text(lm, g) for g in control]
+    return replace(grid, control_texts=texts, control=against, named=named, complete=True)
 
 
 @dataclass(frozen=True)
@@ -160,6 +169,18 @@ class _Trial:
             self.lm, made.generations, list(operators), said, form=self.plan.form, progress=progress
         )
         return Measured(*(to_numpy(a) for a in (metrics.concept, metrics.divergence, metrics.perplexity)))
+
+    def named(self, words: Sequence[tuple[str, list[int]]], operators: Sequence[SteeringOperator]) -> list[NamedWord]:
+        """How likely the words that name the concept come right after the prompt."""
+        values = word_log_probabilities(
+            self.lm,
+            self.read.prompt,
+            [ids for _, ids in words],
+            list(operators),
+            self.strengths(operators),
+            form=self.plan.form,
+        )
+        return [NamedWord(text, to_numpy(row)) for (text, _), row in zip(words, values, strict=True)]
 
     def with_forecast(
         self, grid: SteeringGrid, made: SteeringSweep, operator: SteeringOperator, progress: Progress | None
@@ -214,11 +235,12 @@ def _settings(plan: SteeringPlan) -> Settings:
 
 
 @torch.no_grad()
-def depth_guide(lm: LanguageModel, concept: str, k: int = 4) -> tuple[list[Row], list[float], str]:
+def depth_guide(lm: LanguageModel, concept: str, k: int = 4) -> Guide:
     """Where the concept lives: for each depth what the operator makes of its own concept, read out as tokens.
 
-    Returns the read-outs, the log-probability at each depth of what the model says in the end, and that token. An
-    operator applied to its own concept gives the concept's state after that block, so one pass serves all depths.
+    Beside the read-outs, the log-probability at each depth of what the model says in the end, and of the first tokens
+    of the concept's own words. An operator applied to its own concept gives the concept's state after that block, so
+    one pass serves all depths.
     """
     ids = read_prompt(lm, concept)
     decoder = lm.model.get_decoder()
@@ -236,8 +258,16 @@ def depth_guide(lm: LanguageModel, concept: str, k: int = 4) -> tuple[list[Row],
             handle.remove()
     states = torch.stack([norm(state[None])[0] for state in seen])
     final = int(logits.argmax())
-    log_p = (states @ lm.unembedding.T).double().log_softmax(-1)[:, final].tolist()
-    return read_output(lm, states, k), log_p, lm.token_strings([final])[0]
+    log_p = (states @ lm.unembedding.T).double().log_softmax(-1)
+    words = naming_words(lm, concept, ids)
+    return Guide(
+        concept,
+        read_output(lm, states, k),
+        log_p[:, final].tolist(),
+        lm.token_strings([final])[0],
+        [text for text, _ in words],
+        [log_p[:, of[0]].tolist() for _, of in words],
+    )
 
 
 def _favoured(plan: SteeringPlan, made: SteeringSweep) -> int:

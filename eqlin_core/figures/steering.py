@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 
 from .chart import Chart, in_any_theme
-from .labels import plotly_text, printed, token_label
+from .labels import printed, token_label, visible_token
 from .layout import SMALL_PANEL, base_layout, log_axis, value_axis
 from .palette import MONO, Theme, look
 
@@ -20,6 +20,9 @@ PANEL_TITLES = (
     "perplexity,<br>unsteered model",
 )
 NAME_ROOM = 74  # pixels left of the plotting area
+# Above the panels, in pixels: the legend, each row of names of changes, and the plotting area at its narrowest.
+LEGEND, CHANGE_ROW, NARROW = 26, 15, 640
+LETTER = 6.7  # pixels of one letter of a change's name
 
 
 @in_any_theme
@@ -31,14 +34,15 @@ def steering_metrics(
     *,
     control: tuple[Float[np.ndarray, " S"], Float[np.ndarray, " S"], Float[np.ndarray, " S"]] | None = None,
     position: float | None = None,
-    flip: float | None = None,
+    changes: Sequence[tuple[float, str]] = (),
+    word: str = "",
     breaks_down: float | None = None,
     theme: Theme = "light",
 ) -> Chart:
     """Three panels over the strength, with the control (the same three of a random operator) as a thin grey line.
 
-    `position` is marked by a line, the strength of the `flip` of the next token by a dotted one; from `breaks_down`
-    on, where the text is none any more, the ground is tinted.
+    `position` is marked by a line, each of the `changes` of the next token, (strength, new token), by a dotted one;
+    from `breaks_down` on, where the text is none any more, the ground is tinted. `word` names the concept.
     """
     colours = look(theme)
     steered = [np.asarray(v, dtype=np.float64) for v in (concept, divergence, perplexity)]
@@ -51,17 +55,22 @@ def steering_metrics(
         if random is not None:
             data.append(_metric_line(x, random[panel], panel, "random operator", colours.muted, width=1.25, size=3))
         data.append(_metric_line(x, steered[panel], panel, "steered", colours.accent, width=2.25, size=5))
-    layout = base_layout(theme, "steering-metrics", [], 3 * PANEL + 96) | {
+    notes, rows = _change_notes(theme, changes, _padded(x))
+    head = LEGEND + CHANGE_ROW * rows
+    layout = base_layout(theme, "steering-metrics", [], 3 * PANEL + 56 + head) | {
         "xaxis": value_axis(theme, "strength λ", zeroline=False, anchor="y3", range=_padded(x)),
         "showlegend": random is not None,
-        "legend": _legend_above(theme),
-        "margin": {"l": NAME_ROOM, "r": 16, "t": 40, "b": 48},
-        "shapes": [*_marks(theme, position, flip), *_tint(theme, breaks_down, float(x.max()))],
-        "annotations": _flip_note(theme, flip),
+        "legend": _legend_above(theme) | {"yref": "container", "y": 1, "yanchor": "top"},
+        "margin": {"l": NAME_ROOM, "r": 16, "t": head, "b": 48},
+        "shapes": [
+            *_marks(theme, position, [strength for strength, _ in changes]),
+            *_tint(theme, breaks_down, float(x.max())),
+        ],
+        "annotations": notes,
     }
     for panel in range(len(PANEL_TITLES)):
         values = steered[panel] if random is None else np.concatenate([steered[panel], random[panel]])
-        layout[f"yaxis{panel + 1}" if panel else "yaxis"] = _metric_axis(theme, panel, values)
+        layout[f"yaxis{panel + 1}" if panel else "yaxis"] = _metric_axis(theme, panel, values, word)
     table: dict[str, Any] = {
         "strength": x.tolist(),
         "concept_log_probability": steered[0].tolist(),
@@ -93,12 +102,14 @@ def _metric_line(
     }
 
 
-def _metric_axis(theme: Theme, panel: int, values: np.ndarray) -> dict[str, Any]:
+def _metric_axis(theme: Theme, panel: int, values: np.ndarray, word: str = "") -> dict[str, Any]:
     """The vertical axis of a panel, counted from the top; the last one, of perplexities, is logarithmic."""
     panels = len(PANEL_TITLES)
     height = (1 - (panels - 1) * PANEL_GAP) / panels
     top = 1 - panel * (height + PANEL_GAP)
-    title = PANEL_TITLES[panel]
+    title = (
+        f"log-probability of<br>{token_label(word, 14)} (nats a token)" if word and not panel else PANEL_TITLES[panel]
+    )
     return value_axis(
         theme,
         title,
@@ -160,7 +171,7 @@ def steering_forecast(
         "showlegend": True,
         "legend": _legend_above(theme),
         "margin": {"l": 64, "r": 110, "t": 36, "b": 48},
-        "shapes": [*_marks(theme, position, None), *_region(theme, linear_until)],
+        "shapes": [*_marks(theme, position), *_region(theme, linear_until)],
         "annotations": [
             _line_name(theme, token, float(x[-1]), real[-1, j], j, real[-1]) for j, token in enumerate(tokens)
         ],
@@ -179,12 +190,12 @@ def steering_forecast(
 def depth_guide(
     log_probability: Sequence[float],
     reads: Sequence[Sequence[tuple[str, float]]],
-    said: str,
+    word: str,
     *,
     depth: int | None = None,
     theme: Theme = "light",
 ) -> Chart:
-    """Over the depth of the map: the log-probability of what the concept leads to; the read-out is in the tooltip.
+    """Over the depth of the map: the log-probability of a word of the concept; the read-out is in the tooltip.
 
     `reads` holds (token, score) pairs for each depth from 1 on; `depth` marks the chosen one.
     """
@@ -207,10 +218,10 @@ def depth_guide(
             "name": "concept",
         }
     ]
-    layout = base_layout(theme, "depth-guide", [said], 240) | {
+    layout = base_layout(theme, "depth-guide", [word], 240) | {
         "xaxis": value_axis(theme, "depth of the map, in blocks", zeroline=False, range=[0.4, len(y) + 0.6]),
-        "yaxis": value_axis(theme, f"log p of {token_label(said)}", zeroline=False),
-        "shapes": _marks(theme, None if depth is None else float(depth), None),
+        "yaxis": value_axis(theme, f"log p of {token_label(word)}", zeroline=False),
+        "shapes": _marks(theme, None if depth is None else float(depth)),
         "margin": {"l": 64, "r": 16, "t": 12, "b": 48},
     }
     table = {
@@ -242,10 +253,10 @@ def _padded(x: np.ndarray) -> list[float]:
     return [float(x.min()) - 0.02 * width, float(x.max()) + 0.02 * width]
 
 
-def _marks(theme: Theme, position: float | None, flip: float | None) -> list[dict[str, Any]]:
-    """Upright lines over all panels: where the slider is, and where the next token flips."""
+def _marks(theme: Theme, position: float | None, changes: Sequence[float] = ()) -> list[dict[str, Any]]:
+    """Upright lines over all panels: where the slider is, and where the next token changes."""
     colours = look(theme)
-    lines = [(position, colours.text, "solid"), (flip, colours.negative, "dot")]
+    lines = [(position, colours.text, "solid"), *((at, colours.negative, "dot") for at in changes)]
     return [
         {
             "type": "line",
@@ -289,22 +300,36 @@ def _region(theme: Theme, until: float | None) -> list[dict[str, Any]]:
     ]
 
 
-def _flip_note(theme: Theme, flip: float | None) -> list[dict[str, Any]]:
-    if flip is None:
-        return []
-    colours = look(theme)
-    return [
-        {
-            "x": flip,
-            "y": 1,
-            "xref": "x",
-            "yref": "paper",
-            "yanchor": "bottom",
-            "showarrow": False,
-            "text": plotly_text(f"flips at {printed(flip)}"),
-            "font": {"family": MONO, "size": 11, "color": colours.negative},
-        }
-    ]
+def _change_notes(
+    theme: Theme, changes: Sequence[tuple[float, str]], span: Sequence[float]
+) -> tuple[list[dict[str, Any]], int]:
+    """The new tokens' names above their lines, in as many rows as they need so that none meets another."""
+    scale = NARROW / (span[1] - span[0])
+    notes: list[dict[str, Any]] = []
+    ends: list[float] = []  # of the rows, from the panels upwards, in pixels
+    for at, token in sorted(changes):
+        name = token_label(token, 12)
+        width = LETTER * len(visible_token(token, 12)) + 8
+        start = (at - span[0]) * scale
+        leftwards = start + width > NARROW
+        begin = start - width if leftwards else start
+        row = next((i for i, end in enumerate(ends) if end <= begin), len(ends))
+        ends[row : row + 1] = [begin + width]
+        notes.append(
+            {
+                "x": at,
+                "y": 1,
+                "xref": "x",
+                "yref": "paper",
+                "xanchor": "right" if leftwards else "left",
+                "yanchor": "bottom",
+                "yshift": CHANGE_ROW * row,
+                "showarrow": False,
+                "text": name,
+                "font": {"family": MONO, "size": 11, "color": look(theme).negative},
+            }
+        )
+    return notes, len(ends)
 
 
 def _legend_above(theme: Theme) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from eqlin_core.runs.steering import (
     ForecastRun,
     Guide,
     Measured,
+    NamedWord,
     OperatorFacts,
     OperatorFile,
     SteeringGrid,
@@ -32,7 +33,7 @@ OfMatrices = SpectrumRun | RankRun | JointRun | MatrixRun | MatrixView | Reconst
 Answer = Split | OfMatrices | SteeringGrid | Guide
 ANSWERS: tuple[type, ...] = get_args(Answer)
 _PARTS = (RunKey, Target, Exactness, Treatment, Convention, Line)
-_OF_STEERING = (SteeringPlan, OperatorFile, OperatorFacts, Text, Measured, ForecastRun, Flip)
+_OF_STEERING = (SteeringPlan, OperatorFile, OperatorFacts, Text, Measured, NamedWord, ForecastRun, Flip)
 CLASSES: dict[str, type] = {kind.__name__: kind for kind in (*ANSWERS, *_PARTS, *_OF_STEERING)}
 
 
@@ -128,11 +129,14 @@ def _grid(grid: SteeringGrid) -> Iterator[bool]:
     yield len(grid.texts) == rows
     yield len(grid.control_texts) in (0, rows)
     yield all(len(measured.concept) == rows for measured in (grid.measured, grid.control) if measured is not None)
+    yield all(len(word.log_probability) == rows for word in grid.named)
     yield grid.plan.convention is not None  # raises where there is no such one
 
 
 def _guide(guide: Guide) -> Iterator[bool]:
     yield len(guide.reads) == len(guide.log_probability)
+    yield len(guide.words) == len(guide.word_log_probability)
+    yield all(len(curve) == len(guide.reads) for curve in guide.word_log_probability)
 
 
 _AGREE: dict[type, Callable[[Any], Iterator[bool]]] = {

@@ -21,9 +21,10 @@ FormName = Literal["reference", "interpolation"]
 # The strength at which each form of the push leaves the model as it is.
 UNSTEERED: dict[FormName, float] = {"reference": 0.0, "interpolation": 1.0}
 
-# A text has broken down when fewer of its tokens are different ones, or when the unsteered model finds it less likely
-# than this perplexity; texts of fewer tokens are too short to tell.
+# A text has broken down when no more than this share of its tokens are different ones, or when the unsteered model
+# finds it less likely than this perplexity; texts of fewer tokens are too short to tell.
 REPEATED, UNLIKELY, SHORT = 0.5, 100.0, 8
+END = "∎"  # in place of a token, where a text ends
 
 
 @dataclass(frozen=True)
@@ -77,12 +78,17 @@ class SteeringPlan:
 
 @dataclass(frozen=True)
 class Guide:
-    """Where a concept lives: for each depth the read-out, and the log-probability of what the concept leads to."""
+    """Where a concept lives: for each depth the read-out, and the log-probability of what the concept leads to.
+
+    ``words`` name the concept; ``word_log_probability`` [words][depths] is of the first token of each.
+    """
 
     concept: str
     reads: list[Row]
     log_probability: list[float]
     said: str
+    words: list[str] = field(default_factory=list)
+    word_log_probability: list[list[float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -102,6 +108,26 @@ class Measured:
     concept: Float[np.ndarray, " S"]
     divergence: Float[np.ndarray, " S"]
     perplexity: Float[np.ndarray, " S"]
+
+
+@dataclass(frozen=True)
+class NamedWord:
+    """A word that names the concept: at each strength the mean log-probability of its tokens, right after the prompt.
+
+    ``control`` is the same with the random operators; None until they were applied.
+    """
+
+    word: str
+    log_probability: Float[np.ndarray, " S"]
+    control: Float[np.ndarray, " S"] | None = None
+
+
+@dataclass(frozen=True)
+class TokenChange:
+    """Where the next token becomes ``token``, which it was not at the strength of the grid before."""
+
+    strength: float
+    token: str
 
 
 @dataclass(frozen=True)
@@ -174,6 +200,7 @@ class SteeringGrid:
     forecast: ForecastRun | None = None
     flip: Flip | None = None
     complete: bool = False
+    named: list[NamedWord] = field(default_factory=list)
 
     @property
     def unsteered(self) -> int:
@@ -181,13 +208,64 @@ class SteeringGrid:
         return self.plan.unsteered
 
     @property
+    def changes(self) -> list[TokenChange]:
+        """Where the next token changes from one strength of the grid to the next, for one operator.
+
+        A change is given at the first strength of the grid that shows it, the one of ``flip`` where it was found. What
+        changes back between two strengths is missed. With a temperature tokens are drawn, and only ``flip`` is known.
+        """
+        flip, at = self.flip, (self.flip.strength if self.flip else None) or 0.0
+        if len(self.strengths[0]) != 1:
+            return []
+        if self.plan.temperature > 0:
+            return [TokenChange(at, flip.token)] if flip and at else []
+        found = []
+        for row in range(1, len(self.texts)):
+            before, here = self.texts[row - 1], self.texts[row]
+            if before.token_ids[:1] == here.token_ids[:1]:
+                continue
+            (low,), (high,) = self.strengths[row - 1 : row + 1]
+            exact = flip is not None and here.token_ids[:1] == [flip.token_id] and low < at <= high
+            found.append(TokenChange(at if exact else high, here.tokens[0] if here.tokens else END))
+        return found
+
+    @property
     def breaks_down(self) -> float | None:
-        """The strength from which on every text has broken down; None for two operators, and where none has."""
+        """The first of two neighbouring strengths whose texts have both broken down; None where there are none such.
+
+        One text alone that repeats itself is an accident of greedy choices. Where the unsteered text does, it cannot be
+        told: None, as for two operators.
+        """
+        row = self._breakdown()
+        return None if row is None else self.strengths[row][0]
+
+    @property
+    def suggested(self) -> float | None:
+        """The last strength of the sweep before the text breaks down, at which it is whole: the strongest useful push.
+
+        The strongest of the sweep where no text breaks down. None where the texts are too short to tell, where the
+        unsteered one already has broken down, and for two operators.
+        """
+        if len(self.strengths[0]) != 1 or self.plan.form != "reference" or not self.texts:
+            return None
+        if max(len(text.token_ids) for text in self.texts) < SHORT or self.repeats_unsteered:
+            return None
+        row = self._breakdown()
+        before = range(1, len(self.texts) if row is None else row)
+        return next((self.strengths[i][0] for i in reversed(before) if not self._broken(i)), None)
+
+    @property
+    def repeats_unsteered(self) -> bool:
+        """Whether the unsteered text repeats itself, so that it cannot be told where steering breaks it."""
+        return bool(self.texts) and self._broken(self.unsteered)
+
+    def _breakdown(self) -> int | None:
         if len(self.strengths[0]) != 1 or self.plan.form != "reference":
             return None
         broken = [self._broken(row) for row in range(len(self.texts))]
-        last_whole = max((row for row, bad in enumerate(broken) if not bad), default=-1)
-        return self.strengths[last_whole + 1][0] if last_whole + 1 < len(broken) else None
+        if not broken or broken[self.unsteered]:
+            return None
+        return next((row for row in range(len(broken)) if row + 1 < len(broken) and all(broken[row : row + 2])), None)
 
     def _broken(self, row: int) -> bool:
         """Whether a text repeats itself or is nothing that the unsteered model would say."""
@@ -195,4 +273,9 @@ class SteeringGrid:
         if len(ids) < SHORT:
             return False
         unlikely = self.measured is not None and self.measured.perplexity[row] > UNLIKELY
-        return len(set(ids)) < REPEATED * len(ids) or bool(unlikely)
+        return len(set(ids)) <= REPEATED * len(ids) or bool(unlikely)
+
+
+def is_word(text: str) -> bool:
+    """Whether a text holds a letter or a digit: punctuation and spaces name nothing."""
+    return any(c.isalnum() for c in text)

@@ -68,6 +68,34 @@ def steering_metrics(
     return SteeringMetrics(said.mean(-1), divergence.clamp_min(0.0), perplexities(lm, ids, generations, progress))
 
 
+def word_log_probabilities(
+    lm: LanguageModel,
+    ids: Sequence[int],
+    words: Sequence[Sequence[int]],
+    operator: Operators,
+    strengths: Sequence[Strength],
+    *,
+    form: FormName = "reference",
+    block: int | None = None,
+    progress: Progress | None = None,
+) -> Float[Tensor, "words S"]:
+    """Mean log-probability of a token of each word, given as token ids, right after the prompt, steered.
+
+    One pass serves all words of one token; a longer one needs its own. Raises EqlinError for an empty word.
+    """
+    if not all(words):
+        raise EqlinError("A word that names the concept needs at least one token.")
+    values: dict[tuple[int, ...], Tensor] = {}
+    following: Tensor | None = None
+    for word in sorted({tuple(word) for word in words}, key=len, reverse=True):
+        if len(word) > 1 or following is None:
+            said, following = _continued(lm, ids, word, operator, strengths, form, block, progress)
+            values[word] = said.mean(-1)
+        else:
+            values[word] = following[:, word[0]]
+    return torch.stack([values[tuple(word)] for word in words]) if words else torch.empty(0, len(strengths))
+
+
 def concept_continuation(lm: LanguageModel, operator: SteeringOperator, tokens: int = CONTINUATION) -> list[int]:
     """How the unsteered model goes on with the concept's prompt: up to ``tokens`` greedy token ids, without an end."""
     ends = end_tokens(lm)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import streamlit as st
 
 from eqlin_core.figures import visible_token
-from eqlin_core.runs.steering import OperatorFile, SteeringPlan
+from eqlin_core.runs.steering import OperatorFile, SteeringPlan, is_word
 from eqlin_core.steering.presets import STEERING_PRESETS
 from pages.steered.plans import FIRST
-from pages.steered.sliders import from_address
+from pages.steered.sliders import from_address, put
 from pages.steered.state import Steering, convention, source
 from pages.widgets.facts import code
 from pages.worker.request import DEFAULT_MODEL
@@ -16,28 +16,29 @@ from pages.worker.request import DEFAULT_MODEL
 FORMS = ("reference", "interpolation")
 _RUN, _UPLOADS = "steering_run", "steering_uploads"
 _OPENED = "opened"  # by which the page asks when it is opened, without a click
-_KEYS = ("concept", "onto", "depth", "norm")
 
 
 def form(state: Steering, blocks: int) -> SteeringPlan | None:
     """Draw the controls for a model with so many blocks; the plan when it was just asked for, else None."""
     _defaults(blocks)
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        st.pills(
-            "Presets, tried on the default model",
-            list(STEERING_PRESETS),
-            key="steering_preset",
-            on_change=_take_preset,
-            args=(blocks,),
-        )
+    presets = st.container()
     from_file = _file() is not None
-    left, right = st.columns(2, gap="medium")
+    left, middle, right = st.columns([4, 3, 5], gap="medium")
     left.text_input(
         "Concept",
         key="concept",
         bind="query-params",
         disabled=from_file,
         help="Its linear map steers. What the map writes is what the model makes of these words at their end.",
+    )
+    interpolation = st.session_state.get("form", st.query_params.get("form")) == FORMS[1]
+    middle.text_input(
+        "Second concept",
+        key="second",
+        bind="query-params",
+        placeholder="none",
+        disabled=interpolation,
+        help="Combined with the first, with a slider of its own. Only in the reference form.",
     )
     right.text_input(
         "New prompt",
@@ -59,17 +60,45 @@ def form(state: Steering, blocks: int) -> SteeringPlan | None:
     with middle.popover("Settings", width="stretch"):
         _settings(blocks)
     right.button("Steer", type="primary", key="steer", on_click=_ask_to_run, width="stretch", disabled=not _ready())
-    with st.container():  # places that are there without a line, too, so that none moves the texts and charts below
-        _guide_line(state)
-    differs = st.container()
-    plan = _plan()
+    with presets:  # drawn last: a preset is chosen while all that it set stands
+        _presets(blocks)
+    plan = current_plan()
     asked = state.asked
     wanted = st.session_state.pop(_RUN, False)
     if wanted and not (wanted == _OPENED and asked == (source(), plan)):  # page Start may have asked for it
         return plan
-    if asked is not None and asked != (source(), plan):
-        differs.caption("The settings differ from what is shown; choose Steer to compute them.")
     return None
+
+
+def _presets(blocks: int) -> None:
+    """The presets; the one is chosen whose settings the form has."""
+    s = st.session_state
+    has = {key: s[key] for key in _preset_settings(blocks, FIRST)}
+    same = (name for name in STEERING_PRESETS if has == _preset_settings(blocks, name))
+    s["steering_preset"] = None if _file() is not None else next(same, None)
+    st.pills(
+        "Presets, tried on the default model",
+        list(STEERING_PRESETS),
+        key="steering_preset",
+        on_change=_take_preset,
+        args=(blocks,),
+    )
+
+
+def _preset_settings(blocks: int, name: str) -> dict[str, object]:
+    """What a preset sets, by the keys of the form, in a model of so many blocks."""
+    preset = STEERING_PRESETS[name]
+    return {
+        "concept": preset.concept,
+        "onto": preset.prompt,
+        "depth": min(preset.layers, blocks),
+        "norm": preset.final_norm,
+        "form": FORMS[0],
+        "inject": -1,
+        "second": "",
+        "temperature": 0.0,
+        "chat": False,
+    }
 
 
 def step_back() -> None:
@@ -101,12 +130,6 @@ def _settings(blocks: int) -> None:
         "Inject at block (−1: the map's last)", -1, blocks - 1, -1, key="inject", bind="query-params", step=1
     )
     st.number_input("New tokens", 1, 200, 24, key="new_tokens", bind="query-params", step=1)
-    st.text_input(
-        "Second concept",
-        key="second",
-        bind="query-params",
-        help="Combined with the first, with a slider of its own. Only in the reference form.",
-    )
     st.file_uploader(
         "Operator from a file",
         type="safetensors",
@@ -120,7 +143,8 @@ def _settings(blocks: int) -> None:
     st.toggle("Chat template", key="chat", bind="query-params", help="For instruction-tuned models.")
 
 
-def _plan() -> SteeringPlan:
+def current_plan() -> SteeringPlan:
+    """The plan that the form's settings make, once the form is drawn."""
     s = st.session_state
     inject = int(s["inject"])
     interpolation = s["form"] == "interpolation"
@@ -163,7 +187,7 @@ def _take_upload() -> None:
     st.session_state[_RUN] = _file() is not None
 
 
-def _guide_line(state: Steering) -> None:
+def guide_line(state: Steering) -> None:
     """One line under the depth: what the concept's map writes there."""
     file = _file()
     if file is not None:
@@ -172,8 +196,10 @@ def _guide_line(state: Steering) -> None:
     guide = state.guide(st.session_state["concept"] or "")
     if guide is None:
         return
-    words = " ".join(f"`{visible_token(token)}`" for token, _ in guide.reads[st.session_state["depth"] - 1])
-    st.caption(f"After {st.session_state['depth']} blocks the concept reads as {words}.")
+    reads = [token for token, _ in guide.reads[st.session_state["depth"] - 1]]
+    words = " ".join(f"`{visible_token(token)}`" for token in reads)
+    nameless = "" if not reads or is_word(reads[0]) else "; the first of them names nothing"
+    st.caption(f"After {st.session_state['depth']} blocks the concept reads as {words}{nameless}.")
 
 
 def _defaults(blocks: int) -> None:
@@ -192,8 +218,6 @@ def _defaults(blocks: int) -> None:
         state["steering_started"], state[_RUN] = True, _OPENED
         state.setdefault("lambda", preset.strength)
         from_address()
-        if not any(key in query for key in _KEYS):
-            state["steering_preset"] = FIRST
     for key, value in known.items():
         if key not in state and key not in query:
             state[key] = value
@@ -205,20 +229,8 @@ def _take_preset(blocks: int) -> None:
     name = st.session_state["steering_preset"]
     if name is None:
         return
-    preset = STEERING_PRESETS[name]
-    st.session_state.update(
-        concept=preset.concept,
-        onto=preset.prompt,
-        depth=min(preset.layers, blocks),
-        norm=preset.final_norm,
-        form=FORMS[0],
-        inject=-1,
-        second="",
-        temperature=0.0,
-        chat=False,
-    )
-    st.session_state["lambda"] = preset.strength
-    st.query_params["lambda"] = f"{preset.strength:g}"
+    st.session_state.update(_preset_settings(blocks, name))
+    put(STEERING_PRESETS[name].strength)
     st.session_state[_UPLOADS] = st.session_state.get(_UPLOADS, 0) + 1
     st.session_state[_RUN] = True
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from eqlin_core.progress import part
-from eqlin_core.runs.steering import Guide, SteeringPlan
+from eqlin_core.runs.steering import SteeringPlan
 from pages.worker.engine import Engine
 from pages.worker.question import Question, question
 from pages.worker.request import Request
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from eqlin_core import LanguageModel
     from eqlin_core.models.prompts import CheckedIds
     from eqlin_core.progress import Progress
-    from eqlin_core.runs.steering import OperatorFile, SteeringGrid, Text
+    from eqlin_core.runs.steering import Guide, OperatorFile, SteeringGrid, Text
     from eqlin_core.steering.operators import SteeringOperator
 
 KEPT_OPERATORS = 6
@@ -48,7 +48,7 @@ def guide(engine: Engine, progress: Reporter, source: Request, concept: str) -> 
     """Where the concept lives: one pass."""
     from eqlin_core.analysis.steering import depth_guide  # noqa: PLC0415
 
-    return Guide(concept, *depth_guide(engine.load(source, progress), concept))
+    return depth_guide(engine.load(source, progress), concept)
 
 
 @question("the text at this strength", interactive=True)

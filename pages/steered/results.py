@@ -14,23 +14,45 @@ from eqlin_core import figures
 from eqlin_core.figures import Provenance, format_number, visible_token
 from eqlin_core.figures.steered_text import marked_html
 from eqlin_core.figures.steering import depth_guide, steering_forecast, steering_metrics
-from eqlin_core.runs.steering import UNLIKELY, SteeringGrid, Text
+from eqlin_core.runs.steering import UNLIKELY, NamedWord, SteeringGrid, SteeringPlan, Text, is_word
 from eqlin_core.version import __version__
 from pages.steered.jobs import file
-from pages.steered.sliders import Choices, shown_strength, strengths
-from pages.steered.state import Steering, steering
+from pages.steered.sliders import Choices, kept, nearest, put, shown_strength, strengths
+from pages.steered.state import Steering, is_preset, source, steering
+from pages.steered.watch import growing_texts
 from pages.widgets.charts import download, numbers_of, show
 from pages.widgets.downloads import download_answer
-from pages.widgets.facts import code, fact, strip_of
+from pages.widgets.facts import code, fact, plain, strip_of
+from pages.widgets.sentences import shortened
 from pages.widgets.tabs import tabs
 from pages.widgets.theme import theme
 
+WORD = "concept_word"  # under which the word is kept that was chosen to name the concept
+LINE = 30  # pixels that are kept for the line above the texts
+BACKGROUND = 0.45  # opacity of what is of another question than the form's
+BROKEN = (
+    f"at two neighbouring strengths no more than half of the tokens are distinct, or the perplexity is above {UNLIKELY:g}"
+)
 # The table of strengths, in pixels: a text of 24 tokens and all 21 rows of a grid are seen whole, at 1280 pixels too.
 NUMBER_WIDTH, TEXT_WIDTH, ROW_HEIGHT, HEADER_HEIGHT, TABLE_ROWS = 64, 660, 28, 38, 21
 
 
-def texts(*, alone: bool = False) -> None:
-    """The slider and both texts, and unless ``alone`` what is known of them in tabs; in a fragment of their own."""
+def texts(stale: str = "", *, alone: bool = False) -> None:
+    """The slider and both texts, and unless ``alone`` what is known of them in tabs; in a fragment of their own.
+
+    ``stale`` says what they are of when that is something else than the form says: they stand in the background then.
+    While the texts of a new grid grow in their place, the rest stays as it is.
+    """
+    state = steering()
+    if state.shown is None:
+        return
+    suggested = state.suggestion()
+    if suggested is not None:
+        put(suggested)
+    st.html(f"<style>.st-key-steered {{ opacity: {BACKGROUND if stale else 1}; }}</style>")
+    with st.container(height=LINE, border=False, key="steering-note"):
+        st.caption(stale or _note(state, state.shown, alone=alone) or " ")
+    growing_texts()
 
     @st.fragment
     def explore() -> None:
@@ -38,27 +60,54 @@ def texts(*, alone: bool = False) -> None:
         shown = now.shown
         if shown is None:
             return
-        own = shown.texts[shown.unsteered]
-        row = strengths(
-            Choices(
-                shown.strengths,
-                [_text(shown, text, own) for text in shown.texts],
-                [_numbers(shown, row) for row in range(len(shown.texts))],
-                _text(shown, own, own),
-            )
-        )
-        with st.container():
-            if now.shipped:
-                here = "." if alone else "; Steer computes it here."
-                st.caption(f"Shipped with eqlin {__version__}, which computed it before{here}")
-            if shown.measured is None:
-                st.caption("The metrics of this grid are being computed.")
+        row = nearest(shown.strengths, kept(len(shown.strengths[0]))) if now.streaming else _slider(now, shown)
         if not alone:
-            _between(now, shown)
             with numbers_of(_source(now, shown)):
                 tabs("about", _parts(now, shown, row))
 
-    explore()
+    with st.container(key="steered"):
+        explore()
+
+
+def old(state: Steering, plan: SteeringPlan) -> str:
+    """What is on the screen, in words, when ``plan`` is what the form says and that is something else; else nothing."""
+    shown = state.shown
+    if shown is None or (source(), plan) == (state.source, shown.plan):
+        return ""
+    concept = shown.plan.concept if shown.plan.file is None else shown.plan.file.name
+    of = " and ".join(f"‘{plain(shortened(c))}’" for c in (concept, shown.plan.second) if c.strip())
+    what = f"Of {of} on ‘{plain(shortened(shown.plan.prompt))}’, {shown.plan.layers} blocks"
+    computed = state.busy and state.asked == (source(), plan)
+    return f"{what}; what you asked for is being computed." if computed else f"{what}; press Steer."
+
+
+def _slider(state: Steering, grid: SteeringGrid) -> int:
+    own = grid.texts[grid.unsteered]
+    return strengths(
+        Choices(
+            grid.strengths,
+            [_text(grid, text, own) for text in grid.texts],
+            [_numbers(grid, row) for row in range(len(grid.texts))],
+            _text(grid, own, own),
+        ),
+        state.suggested,
+    )
+
+
+def _note(state: Steering, grid: SteeringGrid, *, alone: bool) -> str:
+    """One line on the texts: where they come from, and why the slider is where it is."""
+    said = []
+    if state.shipped:
+        here = "." if alone else "; Steer computes it here."
+        said.append(f"Shipped with eqlin {__version__}, which computed it before{here}")
+    if grid.measured is None:
+        said.append("The metrics of this grid are being computed.")
+    elif grid.repeats_unsteered and grid.plan.form == "reference" and not (grid.plan.second or is_preset(grid.plan)):
+        said.append("The unsteered text repeats itself already, so no strength is suggested.")
+    elif state.suggested is not None:
+        where = "before the text breaks down" if grid.breaks_down is not None else "of the sweep, no text breaks down"
+        said.append(f"λ = {state.suggested:g} is suggested, the last {where}: {BROKEN}.")
+    return " ".join(said)
 
 
 def _source(state: Steering, grid: SteeringGrid) -> Provenance:
@@ -75,6 +124,7 @@ def _parts(state: Steering, grid: SteeringGrid, row: int) -> dict[str, Callable[
         parts["What the strength does"] = partial(_chart, grid, grid.strengths[row][0])
         parts["Forecast"] = partial(_forecast, grid)
     parts["Where the concept lives"] = partial(_guide, state, grid)
+    parts["Any other strength"] = partial(_between, state, grid)
     parts["Operator"] = partial(_operators, state, grid)
     parts["Every strength"] = partial(_table, grid)
     return parts
@@ -89,9 +139,9 @@ def _numbers(grid: SteeringGrid, row: int) -> str:
     measured, control = grid.measured, grid.control
     if measured is None:
         return ""
-    said = "".join(grid.continuation).strip()
+    word = _word(grid)
     facts = [
-        (f"log p of “{said}”", measured.concept, None if control is None else control.concept),
+        (f"log p of “{word.word.strip()}”", word.log_probability, word.control),
         ("KL from unsteered", measured.divergence, None if control is None else control.divergence),
         ("perplexity, unsteered model", measured.perplexity, None if control is None else control.perplexity),
     ]
@@ -100,6 +150,35 @@ def _numbers(grid: SteeringGrid, row: int) -> str:
         beside = "" if random is None else f' <span class="eq-p">random {format_number(random[row])}</span>'
         cells.append(fact(name, format_number(values[row]), beside=beside))
     return strip_of(*cells)
+
+
+def _word(grid: SteeringGrid) -> NamedWord:
+    """The chosen word that names the concept; what the concept goes on with, where a kept grid knows no other."""
+    chosen = st.session_state.get(WORD)
+    found = [word for word in grid.named if word.word == chosen] or grid.named
+    if found:
+        return found[0]
+    assert grid.measured is not None
+    control = None if grid.control is None else grid.control.concept
+    return NamedWord("".join(grid.continuation), grid.measured.concept, control)
+
+
+def _choose_word(words: list[str]) -> None:
+    """Which word that names the concept the curves are of."""
+    key, chosen = f"{WORD}_choice", st.session_state.get(WORD)
+    st.session_state[key] = chosen if chosen in words else words[0]
+
+    def keep() -> None:  # also while another tab is open
+        st.session_state[WORD] = st.session_state[key]
+
+    st.segmented_control(
+        "Word that names the concept",
+        words,
+        key=key,
+        format_func=lambda word: word.strip(),
+        required=True,
+        on_change=keep,
+    )
 
 
 def _between(state: Steering, grid: SteeringGrid) -> None:
@@ -112,10 +191,9 @@ def _between(state: Steering, grid: SteeringGrid) -> None:
         if st.button("Generate", key="generate", disabled=state.live is not None):
             state.generate(strength)
             st.rerun(scope="app")
-    with st.container():
-        if state.live_text is not None:
-            st.header(f"Steered, λ = {shown_strength(state.live_strength)}")
-            st.html(_text(grid, state.live_text, grid.texts[grid.unsteered]))
+    if state.live_text is not None:
+        st.header(f"Steered, λ = {shown_strength(state.live_strength)}")
+        st.html(_text(grid, state.live_text, grid.texts[grid.unsteered]))
 
 
 def _chart(grid: SteeringGrid, position: float) -> None:
@@ -123,35 +201,56 @@ def _chart(grid: SteeringGrid, position: float) -> None:
         st.caption("It appears here once the metrics are computed.")
         return
     measured, control = grid.measured, grid.control
-    # The interpolation is unsteered at 1: its smallest strength of a token says nothing.
-    flip = grid.flip if grid.plan.form == "reference" else None
     st.header("What the strength does")
+    if grid.named:
+        _choose_word([word.word for word in grid.named])
+    word = _word(grid)
     show(
         steering_metrics(
             np.array([s[0] for s in grid.strengths]),
-            measured.concept,
+            word.log_probability,
             measured.divergence,
             measured.perplexity,
-            control=None if control is None else (control.concept, control.divergence, control.perplexity),
+            control=None
+            if control is None or word.control is None
+            else (word.control, control.divergence, control.perplexity),
             position=position,
-            flip=None if flip is None else flip.strength,
+            changes=[(change.strength, change.token) for change in grid.changes],
+            word=word.word if grid.named else "",
             breaks_down=grid.breaks_down,
             theme=theme(),
         ),
         "steering-metrics",
-        " ".join([flip.sentence if flip else "", _breakdown(grid), f"({grid.dtype})"]).strip(),
+        " ".join([_changes(grid), _nameless(grid), _breakdown(grid), f"({grid.dtype})"]),
     )
+
+
+def _changes(grid: SteeringGrid) -> str:
+    """What the dotted lines mark."""
+    if grid.plan.temperature > 0:
+        return grid.flip.sentence if grid.flip and grid.plan.form == "reference" else ""
+    if not grid.changes:
+        return "The next token is the same at every strength."
+    return "Dotted, with the new token: every change of the next token, at the first of these strengths that shows it."
+
+
+def _nameless(grid: SteeringGrid) -> str:
+    """That the read-out begins with no word, where it does."""
+    reads = grid.operators[0].push_reads if grid.operators else []
+    if not reads or is_word(reads[0][0]):
+        return ""
+    instead = "the first curve is of a word of the concept" if grid.named else "Steer computes a word of the concept"
+    return f"The push reads as “{visible_token(reads[0][0])}” first, which names nothing; {instead}."
 
 
 def _breakdown(grid: SteeringGrid) -> str:
     if grid.plan.form != "reference":
         return ""
+    if grid.repeats_unsteered:
+        return "The unsteered text repeats itself already, so where steering breaks it cannot be told."
     if grid.breaks_down is None:
-        return "No text of the grid breaks down."
-    return (
-        f"From λ = {grid.breaks_down:g} on the text breaks down: fewer than half of its tokens differ, or its "
-        f"perplexity is above {UNLIKELY:g}."
-    )
+        return "The text breaks down nowhere."
+    return f"The text breaks down at λ = {grid.breaks_down:g}: {BROKEN}."
 
 
 def _forecast(grid: SteeringGrid) -> None:
@@ -187,11 +286,15 @@ def _guide(state: Steering, grid: SteeringGrid) -> None:
         st.caption("It appears here in a moment.")
         return
     st.header("Where the concept lives")
+    curves = dict(zip(guide.words, guide.word_log_probability, strict=True))
+    chosen = st.session_state.get(WORD)
+    word = chosen if chosen in curves else next(iter(curves), guide.said)
+    leads = f"At its end the concept leads to “{visible_token(guide.said)}”"
     show(
-        depth_guide(guide.log_probability, guide.reads, guide.said, depth=depth, theme=theme()),
+        depth_guide(curves.get(word, guide.log_probability), guide.reads, word, depth=depth, theme=theme()),
         "depth-guide",
-        f"How likely, after each block, is what the concept leads to in the end, “{visible_token(guide.said)}” "
-        f"({grid.dtype}).",
+        f"How likely, after each block, is “{visible_token(word)}”, or its first token. {leads}"
+        f"{'' if is_word(guide.said) else ', which names nothing'} ({grid.dtype}).",
     )
 
 
@@ -229,7 +332,7 @@ def _table(grid: SteeringGrid) -> None:
     for i in range(len(grid.strengths[0])):
         columns["λ" if i == 0 else f"λ{i + 1}"] = [s[i] for s in grid.strengths]
     if grid.measured is not None:
-        columns["log p"] = list(grid.measured.concept)
+        columns["log p"] = list(_word(grid).log_probability)
         columns["KL"] = list(grid.measured.divergence)
         columns["perplexity"] = list(grid.measured.perplexity)
     columns["continuation"] = [t.text.strip() for t in grid.texts]

@@ -16,6 +16,7 @@ import numpy as np
 import streamlit as st
 
 from eqlin_core.figures.palette import MONO, look
+from pages.steered.state import steering
 from pages.widgets.theme import theme
 
 _HTML = """
@@ -67,6 +68,7 @@ export default function ({ data, parentElement, setStateValue }) {
     setStateValue("chosen", chosen());
   };
   const moved = () => {
+    sliders.dataset.touched = "by hand";
     draw();
     clearTimeout(sliders.settling);
     sliders.settling = setTimeout(tell, SETTLED);
@@ -79,6 +81,7 @@ export default function ({ data, parentElement, setStateValue }) {
 
   if (sliders.dataset.grid !== data.grid) {
     sliders.dataset.grid = data.grid;
+    delete sliders.dataset.touched;
     sliders.replaceChildren(...data.axes.map((axis, i) => {
       const label = document.createElement("label"), name = document.createElement("span");
       const value = document.createElement("output"), input = document.createElement("input");
@@ -90,6 +93,11 @@ export default function ({ data, parentElement, setStateValue }) {
       return label;
     }));
   }
+  // A strength that is suggested later, once the texts are measured; a hand that has moved the slider goes first.
+  const suggested = String(data.suggested ?? "");
+  if (suggested && sliders.dataset.suggested !== suggested && !sliders.dataset.touched)
+    inputs()[0].value = data.places[0];
+  sliders.dataset.suggested = suggested;
   inputs().forEach(input => { input.oninput = moved; });
   draw();
   return () => document.removeEventListener("pointerdown", pressed, true);
@@ -97,7 +105,7 @@ export default function ({ data, parentElement, setStateValue }) {
 """
 
 _CSS = """
-.eq-sliders { display: flex; gap: 2rem; margin-bottom: 1.2rem; }
+.eq-sliders { display: flex; gap: 3rem; margin-bottom: 1.2rem; }
 .eq-sliders label { flex: 1; display: grid; grid-template-columns: 1fr auto; font-size: 0.9rem; row-gap: 0.5rem; }
 .eq-sliders output { font-family: var(--eq-mono); color: var(--st-primary-color); }
 .eq-sliders input { grid-column: 1 / -1; width: 100%; height: 1.1rem; margin: 0; cursor: pointer; appearance: none;
@@ -112,7 +120,10 @@ _CSS = """
   background: var(--st-primary-color); }
 .eq-sliders input:focus-visible { outline: 2px solid var(--st-primary-color); outline-offset: 3px; border-radius: 3px; }
 .eq-texts { display: grid; grid-template-columns: 1fr 1fr; gap: 3rem; margin-bottom: 0.8rem; }
-.eq-texts section > div { min-height: 7.2rem; max-height: 14rem; overflow-y: auto; }
+.eq-texts section > div { height: 9.4rem; overflow-y: auto; }
+.eq-numbers { min-height: 1.6rem; }
+.eq-track { grid-column: 1 / -1; height: 1.1rem; background: center / 100% 4px no-repeat
+  linear-gradient(var(--st-border-color), var(--st-border-color)); }
 .eq-texts h2 { margin: 0 0 0.3rem; }
 """
 
@@ -120,6 +131,7 @@ _component = st.components.v2.component("eqlin_strengths", html=_HTML, css=_CSS,
 FARTHEST = 100.0  # beyond it the engine refuses
 _KEY = "strength-sliders"
 _NAMES = ("lambda", "lambda2")
+_STARTS = (1.0, 0.4)  # a second concept that is asked for shows at once
 _LABELS = ("Strength λ", "Strength of the second concept")
 
 
@@ -133,11 +145,40 @@ class Choices:
     unsteered: str
 
 
-def strengths(choices: Choices) -> int:
-    """Draw the sliders and both texts; the row they stand at, as the server last heard of it."""
+def kept(count: int) -> tuple[float, ...]:
+    """Where the sliders of so many operators stand, as the server last heard of it."""
+    return tuple(float(st.session_state.get(name, start)) for name, start in zip(_NAMES[:count], _STARTS, strict=False))
+
+
+def put(strength: float) -> None:
+    """Put the first slider where nobody has moved it."""
+    st.session_state[_NAMES[0]] = strength
+    st.query_params[_NAMES[0]] = f"{strength:g}"
+
+
+def growing(strength: Sequence[float], unsteered: str, steered: str) -> None:
+    """In the place of the sliders and both texts: texts that grow, below tracks without a thumb."""
+    tracks = "".join(
+        f'<label><span>{label}</span><output>{value:.2f}</output><span class="eq-track"></span></label>'
+        for label, value in zip(_LABELS, strength, strict=False)
+    )
+    st.html(
+        f"<style>.eq-sliders {{ --eq-mono: {MONO}; }} {_CSS}</style>"
+        f'<div class="eq-sliders">{tracks}</div><div class="eq-texts">'
+        f'<section class="eq-unsteered"><h2>Unsteered</h2><div>{unsteered}</div></section>'
+        f'<section class="eq-steered"><h2>Steered, λ = {shown_strength(tuple(strength))}</h2><div>{steered}</div>'
+        '</section></div><div class="eq-numbers"></div>'
+    )
+
+
+def strengths(choices: Choices, suggested: float | None = None) -> int:
+    """Draw the sliders and both texts; the row they stand at, as the server last heard of it.
+
+    ``suggested`` is where the first slider was ``put``, and goes unless a hand has moved it.
+    """
     axes = [sorted({row[i] for row in choices.strengths}) for i in range(len(choices.strengths[0]))]
-    kept = [float(st.session_state.get(name, 0.0 if i else 1.0)) for i, name in enumerate(_NAMES[: len(axes)])]
-    places = [min(range(len(axis)), key=lambda j: abs(axis[j] - value)) for axis, value in zip(axes, kept, strict=True)]
+    at = kept(len(axes))
+    places = [min(range(len(axis)), key=lambda j: abs(axis[j] - value)) for axis, value in zip(axes, at, strict=True)]
     data = {
         "axes": axes,
         "strengths": [list(row) for row in choices.strengths],
@@ -146,12 +187,13 @@ def strengths(choices: Choices) -> int:
         "unsteered": choices.unsteered,
         "labels": list(_LABELS[: len(axes)]),
         "places": places,
+        "suggested": suggested,
     }
     # A grid of its own begins where the preset or the last grid left off; a late metric is no new grid.
     data["grid"] = f"{zlib.crc32(repr((axes, choices.texts, choices.unsteered)).encode()):08x}"
     st.html(f"<style>.eq-sliders {{ --eq-mono: {MONO}; accent-color: {look(theme()).accent}; }}</style>")
     _component(key=_KEY, data=data, on_chosen_change=_take)
-    return nearest(choices.strengths, tuple(kept))
+    return nearest(choices.strengths, at)
 
 
 def nearest(strengths: Sequence[tuple[float, ...]], wanted: tuple[float, ...]) -> int:
@@ -168,6 +210,7 @@ def shown_strength(strength: tuple[float, ...]) -> str:
 def _take() -> None:
     """Keep where the sliders were left, for the charts, the next grid and the text in between."""
     state: Any = st.session_state[_KEY]
+    steering().placed = True
     for name, value in zip(_NAMES, state["chosen"] or (), strict=False):
         st.session_state[name] = float(value)
         st.query_params[name] = f"{value:g}"
@@ -181,4 +224,5 @@ def from_address() -> None:
         except ValueError:
             continue
         if math.isfinite(value):
+            steering().placed = True
             st.session_state[name] = min(max(value, 0.0), FARTHEST)

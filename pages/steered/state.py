@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from eqlin_core.runs.convention import Convention
 from eqlin_core.runs.steering import SteeringGrid, SteeringPlan
+from eqlin_core.steering.presets import STEERING_PRESETS
 from pages.door.admission import too_long
 from pages.steered.jobs import grid, guide, text
 from pages.visit.jobs import Jobs
@@ -28,6 +30,7 @@ class Steering:
     """The state behind the page in one browser tab.
 
     ``shipped``: whether what is shown came with eqlin, as it may unless it is asked for once more.
+    ``placed``: whether the strength is where a hand, an address or a suggestion put it since the concept was asked for.
     """
 
     visitor: str
@@ -39,6 +42,8 @@ class Steering:
     stopped: bool = False
     live_strength: tuple[float, ...] = ()
     live_text: Text | None = None
+    placed: bool = False
+    suggested: float | None = None  # where the slider was put for what is shown
     jobs: Jobs = field(init=False)  # the grid, and one text at a strength beside it
     guides: Jobs = field(init=False)  # by model and concept
 
@@ -51,6 +56,8 @@ class Steering:
             self.error = refused
             return
         asked = (source(), plan)
+        if self.asked is not None and _operator(self.asked) != _operator(asked):
+            self.placed = False
         again = asked == self.asked  # who asks once more for what is on the screen wants it computed
         self.jobs.leave_all()
         self.asked, self.error, self.stopped = asked, "", False
@@ -89,6 +96,15 @@ class Steering:
         where: Guide | None = self.guides.look(key, guide(*key), shipped=self.shipped).result
         return where
 
+    def suggestion(self) -> float | None:
+        """The strength to put the slider at, once for each concept of one's own; None where a hand has put it."""
+        if self.shown is None or self.shown.measured is None or self.placed or is_preset(self.shown.plan):
+            return None
+        if (self.source, self.shown.plan) != self.asked or self.shown.suggested is None:
+            return None
+        self.placed, self.suggested = True, self.shown.suggested
+        return self.suggested
+
     @property
     def busy(self) -> bool:
         """True while anything of this page waits or runs."""
@@ -117,9 +133,26 @@ class Steering:
         stage = job.result if job.state == "done" else job.partial.get("grid")
         if stage is None or stage is self.shown:
             return False
+        if self.shown is None or self.shown.plan != stage.plan:
+            self.suggested = None
         self.shown, self.source = stage, self.asked[0]
         self.shipped = self.jobs.is_shipped(_GRID)
         return True
+
+
+def is_preset(plan: SteeringPlan) -> bool:
+    """Whether the concept's map is one of a preset, which brings its strength along."""
+    return plan.file is None and any(
+        (plan.concept, plan.layers, plan.final_norm) == (preset.concept, preset.layers, preset.final_norm)
+        for preset in STEERING_PRESETS.values()
+    )
+
+
+def _operator(asked: Asked) -> tuple[Hashable, ...]:
+    """What of a question is the operators', and not the prompt's."""
+    model, plan = asked
+    of = (plan.concept, plan.second, plan.layers, plan.final_norm, plan.block, plan.form, plan.convention, plan.file)
+    return (model, *of)
 
 
 def source() -> Request:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from eqlin_core.figures.steered_text import marked_html
-from pages.steered.sliders import nearest, shown_strength
+from pages.steered.sliders import growing, kept, nearest
 from pages.steered.state import Steering, steering
 from pages.visit.polling import poll
 from pages.visit.progress_line import progress_line
@@ -15,17 +15,18 @@ from pages.widgets.theme import theme
 POLL_SECONDS = 0.35
 
 
+LINE = 44  # pixels that are kept for the progress, so that nothing below it moves
+
+
 def watch(state: Steering) -> None:
-    """Draw the progress of what is under way, then a sentence on what went wrong or was stopped."""
+    """Draw the progress of what is under way, or a sentence on what went wrong or was stopped, in one place."""
     st.session_state["steering_streams"] = state.streaming
     poll(_follow, going_on=lambda: steering().busy, seconds=POLL_SECONDS)
-    kept = " What you see below is the previous result." if state.shown is not None else ""
-    with st.container():  # there without a sentence, too, so that none moves the texts and charts below
-        if state.error:
-            st.error(shortened(state.error) + kept, icon=":material/error:")
-        elif state.stopped and not state.busy:
-            complete = state.shown is not None and state.asked is not None and state.shown.plan == state.asked[1]
-            st.caption("Stopped; what had been finished is kept." if complete else f"Stopped.{kept}")
+
+
+def growing_texts() -> None:
+    """Reserve the place of both texts while their tokens come."""
+    poll(_grow, going_on=lambda: steering().streaming, seconds=POLL_SECONDS)
 
 
 def _follow(active: bool) -> None:
@@ -35,29 +36,30 @@ def _follow(active: bool) -> None:
         st.session_state["steering_streams"] = was_streaming
         st.rerun(scope="app")
     job = now.live or now.generated
-    if job is None or job.finished:
+    under_way = job is not None and not job.finished
+    with st.container(height="content" if now.error and not under_way else LINE, border=False, key="steering-line"):
+        if job is not None and under_way:
+            progress_line(job, "Stop", now.jobs.cancel, key="steering_progress", button="stop")
+        else:
+            _ended(now)
+
+
+def _ended(state: Steering) -> None:
+    """What went wrong or was stopped."""
+    previous = " What you see below is the previous result." if state.shown is not None else ""
+    if state.error:
+        st.error(shortened(state.error) + previous, icon=":material/error:")
+    elif state.stopped and not state.busy:
+        complete = state.shown is not None and state.asked is not None and state.shown.plan == state.asked[1]
+        st.caption("Stopped; what had been finished is kept." if complete else f"Stopped.{previous}")
+
+
+def _grow(_active: bool) -> None:
+    state = steering()
+    job = state.generated
+    if not state.streaming or job is None or state.asked is None:
         return
-    progress_line(job, "Stop", now.jobs.cancel, key="steering_progress", button="stop")
-    if now.live is not None and now.shown is not None:
-        grid = now.shown
-        st.header(f"Steered, λ = {shown_strength(now.live_strength)}")
-        own = grid.texts[grid.unsteered].text
-        st.html(marked_html(grid.plan.prompt, job.partial.get("text", ""), own, theme()))
-    elif now.streaming:
-        _growing(now, job.partial["texts"])
-
-
-def _growing(state: Steering, rows: list[str]) -> None:
-    """Both texts while their tokens come."""
-    assert state.asked is not None
-    plan = state.asked[1]
-    rest = 1.0 if plan.form == "interpolation" else 0.0
-    own = plan.strengths.index(tuple(rest for _ in plan.strengths[0]))
-    chosen = nearest(plan.strengths, (float(st.session_state.get("lambda", 1.0)), 0.0))
-    left, right = st.columns(2, gap="large")
-    with left:
-        st.header("Unsteered")
-        st.html(marked_html(plan.prompt, rows[own], rows[own], theme()))
-    with right:
-        st.header(f"Steered, λ = {plan.strengths[chosen][0]:.2f}")
-        st.html(marked_html(plan.prompt, rows[chosen], rows[own], theme()))
+    plan, rows = state.asked[1], job.partial["texts"]
+    own, chosen = plan.unsteered, nearest(plan.strengths, kept(len(plan.strengths[0])))
+    unsteered, steered = (marked_html(plan.prompt, rows[row], rows[own], theme()) for row in (own, chosen))
+    growing(plan.strengths[chosen], unsteered, steered)

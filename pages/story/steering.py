@@ -8,7 +8,7 @@ from eqlin_core.steering.presets import STEERING_PRESETS
 from pages.steered.plans import FIRST, preset_plan
 from pages.steered.results import texts
 from pages.steered.state import steering
-from pages.steered.watch import watch
+from pages.steered.watch import growing_texts, watch
 from pages.widgets.facts import plain
 
 
@@ -27,3 +27,5 @@ def steered(blocks: int) -> None:
             "model as it writes. Move the slider: it sets how hard."
         )
         texts(alone=True)
+    else:
+        growing_texts()

@@ -1,7 +1,7 @@
 """``python -m tests.benchmarks.steering_presets``: every preset of the page Steering, as a Markdown table.
 
 For each it shows how the default model goes on without and with the push, the strength at which the next token flips,
-and the strength from which on the text breaks down.
+and the strength at which the text breaks down.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def row(name: str, preset: SteeringPreset, found: SteeringGrid) -> list[str]:
         f"{preset.strength:g}",
         texts[preset.strength],
         f"to {token} at {flip.strength:.3f}" if flip.strength else f"not to {token}",
-        "no" if found.breaks_down is None else f"from {found.breaks_down:g}",
+        "no" if found.breaks_down is None else f"at {found.breaks_down:g}",
     ]
 
 

@@ -113,13 +113,59 @@ def test_at_strength_zero_both_texts_are_the_same(page: Page) -> None:
     wait_idle(page)
 
 
+# Tops and heights, in pixels, of what stands from the form down to the tabs, whatever is scrolled.
+PLACES = """() => {
+    const top = document.querySelector('[data-testid="stMain"]').scrollTop;
+    const of = (name, element) => {
+        const box = element.getBoundingClientRect();
+        return [name, Math.round(box.top + top), Math.round(box.height)];
+    };
+    const found = [...document.querySelectorAll('.eq-sliders, .eq-texts h2, .eq-texts section > div')].map(
+        (element, i) => of(i, element));
+    const tabs = document.querySelector('[data-testid="stTabs"]');
+    return JSON.stringify([...found, ...(tabs ? [of('tabs', tabs).slice(0, 2)] : [])]);
+}"""
+
+
+# While a page is drawn anew, what was there stands beside it for a moment, or the sliders are not filled yet.
+WHOLE = "document.querySelectorAll('.eq-sliders').length === 1 && document.querySelector('.eq-sliders label')"
+
+
+def test_nothing_moves_when_the_strength_is_changed(page: Page) -> None:
+    slider(page).focus()
+    seen = set()
+    for key in ("Home", "ArrowRight", "PageUp", "End"):
+        page.keyboard.press(key)
+        wait_idle(page)
+        seen.add(page.evaluate(PLACES))
+    assert len(seen) == 1, seen
+
+
+def test_nothing_moves_when_steer_is_pressed_and_what_is_old_says_so(page: Page) -> None:
+    before, text = page.evaluate(PLACES), "The tallest tower in the city is the"
+    page.get_by_role("textbox", name="New prompt").fill(text)
+    page.get_by_role("textbox", name="New prompt").press("Enter")
+    expect(page.get_by_text("press Steer.", exact=False)).to_be_visible()
+    expect(page.locator(".st-key-steered")).to_have_css("opacity", "0.45")
+    assert page.evaluate(PLACES) == before
+    page.evaluate(f"() => {{ window.seen = new Set(); setInterval(() => {WHOLE} && seen.add(({PLACES})()), 50); }}")
+    page.get_by_role("button", name="Steer", exact=True).click()
+    expect(steered(page)).to_contain_text(text, timeout=PATIENT)
+    wait_finished(page, quiet=0.5)
+    assert page.evaluate("() => [...window.seen]") == [before]
+    expect(page.locator(".st-key-steered")).to_have_css("opacity", "1")
+    expect(page.get_by_text("press Steer.", exact=False)).to_have_count(0)
+
+
 def test_a_text_between_two_strengths_of_the_grid_is_generated(page: Page) -> None:
+    open_tab(page, "Any other strength")
     page.get_by_role("spinbutton", name="Any other strength").fill("0.975")
     page.get_by_role("spinbutton", name="Any other strength").press("Enter")
     page.get_by_role("button", name="Generate").click()
     expect(page.get_by_role("heading", name="Steered, λ = 0.975")).to_be_visible(timeout=PATIENT)
     wait_finished(page, quiet=0.5)
     expect(page.get_by_role("heading", name="Steered, λ = 0.975")).to_be_visible()
+    open_tab(page, "What the strength does")
 
 
 def test_an_address_holds_the_view(open_page: OpenPage) -> None:
@@ -181,15 +227,14 @@ def upload(page: Page, path: Path) -> None:
 
 
 def test_two_concepts_have_two_sliders_and_an_angle(page: Page) -> None:
-    page.get_by_role("button", name="Settings").click()
     page.get_by_role("textbox", name="Second concept").fill("The ocean")
     page.keyboard.press("Enter")
-    page.keyboard.press("Escape")
     page.get_by_role("button", name="Steer", exact=True).click()
     second = slider(page, "Strength of the second concept")
     expect(second).to_be_visible(timeout=PATIENT)
     open_tab(page, "Operator")
     expect(page.get_by_text("The two operators stand at")).to_be_visible(timeout=PATIENT)
+    expect(steered(page).get_by_role("heading")).to_have_text(re.compile(r"λ = \d\.\d\d and 0\.40"))
     second.focus()
     taken = []
     for key in ("End", "Home", "End"):
@@ -209,6 +254,7 @@ def test_a_preset_loads_and_a_generation_starts_and_stops(page: Page) -> None:
     )
     expect(page.get_by_role("textbox", name="Concept", exact=True)).to_be_enabled()
     expect(steered(page)).to_contain_text("Scientists have", timeout=PATIENT)
+    wait_finished(page, quiet=0.5)  # the texts stand there while they grow, too
     expect(page).to_have_url(re.compile(r"onto=Scientists"))
     expect(page).to_have_url(re.compile(r"lambda=0\.5(&|$)"))
     page.get_by_role("button", name="Settings").click()

@@ -73,10 +73,22 @@ def test_a_text_between_the_grids_strengths_is_what_steer_gives(
 
 
 def test_the_guide_reads_every_depth(default_model_float32: eq.LanguageModel) -> None:
-    reads, log_p, said = depth_guide(default_model_float32, PLAN.concept)
-    assert len(reads) == len(log_p) == 30
-    assert reads[-1][0][0] == said
+    guide = depth_guide(default_model_float32, PLAN.concept)
+    log_p = guide.log_probability
+    assert len(guide.reads) == len(log_p) == 30
+    assert guide.reads[-1][0][0] == guide.said
     assert log_p[-1] == max(log_p[-1], log_p[0])
+    assert guide.words == [" Bridge", " Gate", " Golden"]
+    assert [len(curve) for curve in guide.word_log_probability] == [30] * 3
+
+
+def test_the_words_that_name_the_concept_become_likely(stages: list[SteeringGrid]) -> None:
+    (bridge, *others), final = stages[1].named, stages[-1].named
+    assert [word.word for word in (bridge, *others)][:3] == [" Bridge", " Gate", " Golden"]
+    assert bridge.control is None
+    assert final[0].control is not None
+    assert bridge.log_probability[10] - final[0].control[10] > 1
+    assert bridge.log_probability[0] == final[0].control[0]
 
 
 def test_every_preset_changes_the_text(default_model_float32: eq.LanguageModel, operator: SteeringOperator) -> None:

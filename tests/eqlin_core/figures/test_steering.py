@@ -15,12 +15,13 @@ def metrics(**options):
 
 
 def test_three_panels_over_the_strength_and_the_control_beside():
-    chart = metrics(control=(-3 - 2 * X, X, np.exp(2 * X)), position=0.8, flip=0.35)
+    chart = metrics(control=(-3 - 2 * X, X, np.exp(2 * X)), position=0.8, changes=[(0.35, " Great"), (1.2, " North")])
     steered = [t for t in chart.figure.data if t.name == "steered"]
     assert [t.yaxis for t in steered] == ["y", "y2", "y3"]
     np.testing.assert_array_equal(steered[1].y, X**2)
     assert len([t for t in chart.figure.data if t.name == "random operator"]) == 3
-    assert [s.x0 for s in chart.figure.layout.shapes] == [0.8, 0.35]
+    assert [s.x0 for s in chart.figure.layout.shapes] == [0.8, 0.35, 1.2]
+    assert [a.text for a in chart.figure.layout.annotations] == ["·Great", "·North"]
     assert chart.table["random_kl_from_unsteered"] == X.tolist()
     assert chart.to_csv().splitlines()[0].startswith("strength,concept_log_probability,")
 
@@ -28,6 +29,15 @@ def test_three_panels_over_the_strength_and_the_control_beside():
 def test_where_the_text_breaks_down_the_ground_is_tinted():
     assert [(s.x0, s.x1) for s in metrics(breaks_down=1.3).figure.layout.shapes] == [(1.3, 2.0)]
     assert len(metrics().figure.layout.shapes) == 0
+
+
+def test_names_of_changes_that_lie_close_stand_in_rows_of_their_own():
+    few, many = (metrics(changes=[(0.1 * i, f" token{i}") for i in range(1, n)]).figure.layout for n in (2, 20))
+    rows = {a.yshift for a in many.annotations}
+    assert len(many.annotations) == 19
+    assert len(rows) > 1
+    assert many.margin.t - few.margin.t == 15 * (len(rows) - 1)
+    assert many.annotations[-1].xanchor == "right"
 
 
 def test_a_missing_perplexity_leaves_a_gap():

@@ -18,6 +18,7 @@ from eqlin_core.runs.steering import (
     ForecastRun,
     Guide,
     Measured,
+    NamedWord,
     OperatorFacts,
     OperatorFile,
     SteeringGrid,
@@ -74,6 +75,7 @@ def steering_grid() -> SteeringGrid:
         forecast,
         Flip(" b", 2, 0.7, 0.65, " a", 2.0),
         True,
+        [NamedWord(" bay", measured.concept), NamedWord(" b", measured.concept, measured.divergence)],
     )
 
 
@@ -110,5 +112,5 @@ def every_run() -> list[Run]:
         HiddenRun(run.key, run.tokens, {"exact map": terms[0], "norms": terms[1]}, terms[0]),
         CurvesRun(run.key, run.tokens, [0, 1], {"split": terms[0]}, {"chance": terms[1]}),
         steering_grid(),
-        Guide("bay", [row], [-0.5], " bay"),
+        Guide("bay", [row], [-0.5], " bay", [" bay"], [[-0.5]]),
     ]

@@ -14,7 +14,12 @@ from eqlin_core.audit.families import tiny_model
 from eqlin_core.steering.flips import flip_strength
 from eqlin_core.steering.forecast import steering_forecast
 from eqlin_core.steering.generation import Sampling, Settings, generate_rows
-from eqlin_core.steering.metrics import concept_continuation, steered_logits, steering_metrics
+from eqlin_core.steering.metrics import (
+    concept_continuation,
+    steered_logits,
+    steering_metrics,
+    word_log_probabilities,
+)
 from eqlin_core.steering.operators import random_operator
 from eqlin_core.steering.steer import steer, steering_sweep
 from tests.eqlin_core.steering.steering_cases import CONCEPT, PROMPT, STRENGTHS, lm, operator
@@ -56,6 +61,19 @@ def test_the_unsteered_row_of_a_batch_is_plain_and_nothing_diverges_there(
     others = steering_metrics(model, [sweep[0], sweep[2]], operator(), SAID, form=form)
     torch.testing.assert_close(others.divergence, metrics.divergence[[0, 2]], rtol=1e-4, atol=1e-9)
     assert float(others.divergence.min()) > 1e-4
+
+
+def test_words_of_one_token_and_of_more_have_the_mean_log_probability_of_their_tokens() -> None:
+    values = word_log_probabilities(lm(), PROMPT, [[7], SAID, [8]], operator(), STRENGTHS)
+    for word, row in zip(([7], SAID, [8]), values, strict=True):
+        for strength, value in zip(STRENGTHS, row.tolist(), strict=True):
+            (logits,) = steered_logits(lm(), [[*PROMPT, *word]], len(word) + 1, operator(), [strength])
+            log_p = logits[:-1].log_softmax(-1)
+            said = sum(float(log_p[i, token]) for i, token in enumerate(word)) / len(word)
+            assert value == pytest.approx(said, abs=1e-9)
+    with pytest.raises(eq.EqlinError, match="at least one token"):
+        word_log_probabilities(lm(), PROMPT, [[7], []], operator(), STRENGTHS)
+    assert word_log_probabilities(lm(), PROMPT, [], operator(), STRENGTHS).shape == (0, len(STRENGTHS))
 
 
 def test_the_concepts_continuation_is_greedy_and_unsteered() -> None:

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from eqlin_core import EqlinError
-from eqlin_core.runs.steering import SteeringGrid, SteeringPlan, Text
+from eqlin_core.runs.steering import Flip, Measured, SteeringGrid, SteeringPlan, Text
 from pages.steered import state as steering_state
 from pages.steered.jobs import guide
 from pages.steered.sliders import nearest
@@ -154,6 +155,43 @@ def test_stop_ends_the_generation_and_keeps_the_last_result(jobs: Answers) -> No
     assert state.shown.plan == PLAN
 
 
+def whole_grid(plan: SteeringPlan) -> SteeringGrid:
+    """Measured, and broken down at 1.3."""
+    texts = [Text([], [1] * 8 if s > 1.25 else list(range(8)), "", False) for (s,) in plan.strengths]
+    none = np.zeros(len(texts))
+    return replace(grid(plan), texts=texts, measured=Measured(none, none, none))
+
+
+def test_a_strength_is_suggested_once_for_a_concept_of_one_s_own(jobs: Answers) -> None:
+    state = Steering("ada")
+    jobs.work = lambda progress: whole_grid(PLAN)
+    state.ask(PLAN)
+    assert state.suggestion() is None, "nothing is there yet"
+    finish(state)
+    assert state.suggestion() == 1.2
+    assert state.suggestion() is None
+    other = replace(PLAN, prompt="another")
+    jobs.work = lambda progress: whole_grid(other)
+    state.ask(other)
+    finish(state)
+    assert state.suggestion() is None, "the concept is the same"
+    newer = replace(PLAN, concept="a newer one")
+    jobs.work = lambda progress: whole_grid(newer)
+    state.ask(newer)
+    state.placed = True  # by a hand, while it is being computed
+    finish(state)
+    assert state.suggestion() is None
+
+
+def test_a_preset_brings_its_own_strength(jobs: Answers) -> None:
+    preset = SteeringPlan("A dragon", "a prompt", 20, final_norm=False)
+    jobs.work = lambda progress: whole_grid(preset)
+    state = Steering("ada")
+    state.ask(preset)
+    finish(state)
+    assert state.suggestion() is None
+
+
 def test_a_text_between_the_strengths_stands_beside_the_grid(jobs: Answers) -> None:
     state = Steering("ada")
     state.ask(PLAN)
@@ -195,4 +233,30 @@ def test_a_text_that_repeats_itself_has_broken_down() -> None:
     steered = grid()
     texts = [Text([], whole if s < 1.3 else broken, "", False) for (s,) in steered.strengths]
     assert replace(steered, texts=texts).breaks_down == 1.3
+    assert replace(steered, texts=texts).suggested == 1.2
     assert grid(ids=whole).breaks_down is None
+    assert grid(ids=whole).suggested == 2.0
+    assert grid().suggested is None, "too short to tell"
+    assert grid(ids=broken).suggested is None
+    assert grid(ids=broken).repeats_unsteered
+
+
+def test_one_text_that_repeats_itself_is_no_breakdown_and_is_not_suggested() -> None:
+    whole, broken = [1, 2, 3, 4, 5, 6, 7, 8], [1, 2, 1, 2, 1, 2, 1, 2]
+    steered = grid()
+    texts = [Text([], broken if s in (0.3, 0.8) or s > 0.9 else whole, "", False) for (s,) in steered.strengths]
+    assert replace(steered, texts=texts).breaks_down == 1.0
+    assert replace(steered, texts=texts).suggested == 0.9
+    texts[9] = texts[8]
+    assert replace(steered, texts=texts).breaks_down == 0.8
+    assert replace(steered, texts=texts).suggested == 0.7
+
+
+def test_every_change_of_the_next_token_is_known() -> None:
+    first = [1] * 4 + [2] * 6 + [1] * 11
+    steered = grid()
+    texts = [Text([f" {i}"], [i], f" {i}", False) for i in first]
+    steered = replace(steered, texts=texts, flip=Flip(" 2", 2, 0.35, 0.34, " 1", 2.0))
+    assert [(c.strength, c.token) for c in steered.changes] == [(0.35, " 2"), (1.0, " 1")]
+    drawn = replace(steered, plan=replace(PLAN, temperature=1.0))
+    assert [(c.strength, c.token) for c in drawn.changes] == [(0.35, " 2")]

@@ -43,11 +43,11 @@ def test_a_figure_for_a_paper_is_offered_once_it_is_asked_for(monkeypatch: pytes
     program.chmod(0o755)
     monkeypatch.setenv("EQLIN_CHROMIUM", str(program))
     app = AppTest.from_function(draw_chart).run(timeout=30)
-    assert not app.get("code")
+    assert not app.code
     app.session_state["read-out-paper"] = True
     app.run()
     assert not app.exception
-    assert app.get("code")[0].value.startswith("What a singular triplet writes")
+    assert app.code[0].value.startswith("What a singular triplet writes")
     assert len(app.get("download_button")) == 3
     monkeypatch.setenv("EQLIN_CHROMIUM", str(tmp_path / "none"))
     app.run()
