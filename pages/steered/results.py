@@ -31,7 +31,7 @@ WORD = "concept_word"  # under which the word is kept that was chosen to name th
 LINE = 30  # pixels that are kept for the line above the texts
 BACKGROUND = 0.45  # opacity of what is of another question than the form's
 BROKEN = (
-    f"at two neighbouring strengths no more than half of the tokens are distinct, or the perplexity is above {UNLIKELY:g}"
+    f"at two neighbouring strengths at most half of the tokens are distinct, or the perplexity is above {UNLIKELY:g}"
 )
 # The table of strengths, in pixels: a text of 24 tokens and all 21 rows of a grid are seen whole, at 1280 pixels too.
 NUMBER_WIDTH, TEXT_WIDTH, ROW_HEIGHT, HEADER_HEIGHT, TABLE_ROWS = 64, 660, 28, 38, 21

@@ -1,0 +1,39 @@
+"""The code of every page in the browser: it is offered at the plain address, and it is Python."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.analysis import MARIN, PATIENT, part, tracebacks
+from tests.browser.conftest import OpenPage
+
+PAGES = {
+    "tokens": "terms, bias, total = run.split(w)",
+    "spectra": "spectra = eq.spectrum_run(lin, k=24)",
+    "matrix": "matrix = lin.jacobian()[token]",
+    "layers": "sweep = eq.layer_sweep(lm, token_ids=lin.token_ids",
+    "steering": "texts = eq.steering_sweep(lm, prompt, operator, strengths, 24)",
+}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_page_hands_out_its_code(name: str, open_page: OpenPage, tmp_path: Path) -> None:
+    page = open_page(f"/{name}")
+    part(page, "code", "button:visible").click(timeout=PATIENT)
+    shown = page.locator('[data-testid="stPopoverBody"] [data-testid="stCode"]')
+    expect(shown).to_contain_text(PAGES[name], timeout=PATIENT)
+    assert not tracebacks(page)
+    for suffix in ("py", "ipynb"):
+        with page.expect_download() as waiting:
+            part(page, f"code-{suffix}", "button:visible").click()
+        waiting.value.save_as(tmp_path / f"code.{suffix}")
+        assert waiting.value.suggested_filename == f"eqlin-{name}.{suffix}"
+    script = (tmp_path / "code.py").read_text(encoding="utf-8")
+    compile(script, name, "exec")
+    assert name == "steering" or f"prompt = {MARIN!r}" in script
+    cells = json.loads((tmp_path / "code.ipynb").read_text(encoding="utf-8"))["cells"]
+    assert [cell["cell_type"] for cell in cells][:2] == ["markdown", "code"]
