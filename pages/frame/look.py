@@ -45,6 +45,8 @@ def apply() -> None:
         [data-testid="stLayoutWrapper"]:has(> .st-key-{KEY}) {{ position: absolute; width: 1px; height: 1px;
                                                                overflow: hidden; clip-path: inset(50%); }}
         [data-testid="stCaptionContainer"] {{ color: {colours.muted}; opacity: 1; }}
+        button[kind^="primary"]:not(:disabled), button[kind^="primary"]:not(:disabled) p {{
+            color: {colours.background}; }}
         h1 {{ font-size: 1.5rem !important; font-weight: 600 !important; padding: 0 !important; }}
         h2 {{ font-size: 1.15rem !important; font-weight: 600 !important; padding-bottom: 0 !important; }}
         </style>"""

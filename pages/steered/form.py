@@ -104,7 +104,7 @@ def _preset_settings(blocks: int, name: str) -> dict[str, object]:
 def step_back() -> None:
     """The sidebar's prompt and the strip are of the other pages: here they stand in the background."""
     st.html(
-        "<style>.st-key-strip, .st-key-prompt, .st-key-example { opacity: 0.75; } "
+        "<style>.st-key-strip, .st-key-prompt, .st-key-example { opacity: 0.9; } "
         ".st-key-strip:hover, .st-key-prompt:is(:hover, :focus-within), .st-key-example:hover { opacity: 1; }</style>"
     )
 
