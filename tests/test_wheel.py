@@ -18,7 +18,7 @@ def test_it_claims_one_name_and_brings_the_dashboard_inside(installed: Installed
     assert {name.partition("/")[0] for name in names} == {"eqlin_core", f"eqlin-{__version__}.dist-info"}
     brought = {name.removeprefix("eqlin_core/dashboard/") for name in names if "/dashboard/" in name}
     pages = REPOSITORY / "pages"
-    files = [*pages.rglob("*.py"), *(pages / "worker" / "examples").glob("*.npz")]
+    files = [*pages.rglob("*.py"), *pages.rglob("*.js"), *(pages / "worker" / "examples").glob("*.npz")]
     there = {file.relative_to(REPOSITORY).as_posix() for file in files}
     assert brought == {"app.py", ".streamlit/config.toml", *there}
     assert not [name for name in names if name.endswith((".pyc", ".txt")) and "dist-info" not in name]

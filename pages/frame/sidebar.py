@@ -58,6 +58,8 @@ def sidebar() -> Request | None:
                     "token there, no word of the prompt is this sink. It changes the prompt, and so the prediction.",
                 )
             submitted = st.form_submit_button("Analyse", type="primary", width="stretch")
+        if st.session_state["prompt"] and st.session_state["prompt"][-1] == " ":
+            st.caption("The prompt ends in a space. Most words' tokens begin with their own: without it, they follow.")
     st.session_state["started"] = True
     if first or submitted or st.session_state.pop(ASK_AGAIN, False):
         return _request()

@@ -1,4 +1,4 @@
-"""How the page Steering follows its jobs: progress, a working Stop, and the texts as they are generated."""
+"""How the page Steering follows its jobs: progress, a working Cancel, and the texts as they are generated."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _follow(active: bool) -> None:
     under_way = job is not None and not job.finished
     with st.container(height="content" if now.error and not under_way else LINE, border=False, key="steering-line"):
         if job is not None and under_way:
-            progress_line(job, "Stop", now.jobs.cancel, key="steering_progress", button="stop")
+            progress_line(job, "Cancel", now.jobs.cancel, key="steering_progress", button="stop")
         else:
             _ended(now)
 
@@ -51,7 +51,7 @@ def _ended(state: Steering) -> None:
         st.error(shortened(state.error) + previous, icon=":material/error:")
     elif state.stopped and not state.busy:
         complete = state.shown is not None and state.asked is not None and state.shown.plan == state.asked[1]
-        st.caption("Stopped; what had been finished is kept." if complete else f"Stopped.{previous}")
+        st.caption("Cancelled; what had been finished is kept." if complete else f"Cancelled.{previous}")
 
 
 def _grow(_active: bool) -> None:

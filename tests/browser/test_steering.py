@@ -263,8 +263,8 @@ def test_a_preset_loads_and_a_generation_starts_and_stops(page: Page) -> None:
     page.keyboard.press("Escape")
     prompt(page, "Here is a long story about the")
     expect(page.get_by_text("Here is a long story about the").first).to_be_visible(timeout=PATIENT)
-    page.get_by_role("button", name="Stop", exact=True).click(timeout=60_000)
-    expect(page.get_by_text("Stopped")).to_be_visible(timeout=60_000)
+    page.get_by_role("button", name="Cancel", exact=True).click(timeout=60_000)
+    expect(page.get_by_text("Cancelled")).to_be_visible(timeout=60_000)
     expect(page.locator('[data-testid="stProgress"]')).to_have_count(0)
     expect(steered(page)).to_contain_text("Scientists have")
 
