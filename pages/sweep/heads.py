@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from eqlin_core.runs.prompt import TokenRun
     from eqlin_core.runs.split import Split
 
-BESIDE = 250  # pixels: two charts stand beside the table
+BESIDE = 225  # pixels: two charts stand beside the table
 _TABLE, _CHOICE = "heads-table", "head"
 
 

@@ -35,7 +35,7 @@ def show(chart: Chart, key: str, note: str = "", on_click: Callable[[], None] | 
         on_select="ignore" if on_click is None else on_click,
         selection_mode="points",
     )
-    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+    with st.container(horizontal=True, gap="xxsmall", vertical_alignment="center", horizontal_alignment="distribute"):
         st.caption(note or " ")
         with st.container(horizontal=True, width="content", gap="small"):
             download(chart, key)

@@ -14,7 +14,7 @@ from tests.browser.server import App, running_app
 from tests.browser.visit import visit, wait_idle
 
 PROMPTS = (MARIN, "The capital of France is", "The capital of Italy is")
-LONG = "word and thing " * 105
+LONG = "The bridge " + 1600 * "=" + " is"  # of few tokens
 
 
 def shows(page: Page, prompt: str) -> None:

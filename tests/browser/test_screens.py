@@ -44,7 +44,7 @@ def test_on_a_phone_the_sidebar_is_closed_and_nothing_overlaps(open_page: OpenPa
     page = open_page("/tokens", width=390, height=844)
     chart(page, "waterfall")
     wait_finished(page)
-    assert not page.locator('[data-testid="stSidebar"] textarea').is_visible()
+    assert page.locator('[data-testid="stSidebar"]').get_attribute("data-collapsed") == "true"
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert overlaps(page) == []
     assert not tracebacks(page)

@@ -222,7 +222,7 @@ def test_nothing_moves_on_page_steering_when_lambda_does(open_page: OpenPage) ->
     page = open_page("/steering")
     expect(page.locator(".st-key-steering-metrics .js-plotly-plot")).to_be_visible(timeout=PATIENT)
     wait_finished(page)
-    before = places(page, "strength-sliders", "between", "about", "steering-metrics")
+    before = places(page, "strength-sliders", "about", "steering-metrics")
     slider = page.get_by_role("slider", name="Strength λ", exact=True)
     for press in ("End", "Home", "ArrowRight"):
         slider.press(press)
