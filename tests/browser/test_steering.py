@@ -261,6 +261,7 @@ def test_a_preset_loads_and_a_generation_starts_and_stops(page: Page) -> None:
     page.get_by_role("spinbutton", name="New tokens").fill("150")  # it shall not be finished before it is stopped
     page.keyboard.press("Enter")
     page.keyboard.press("Escape")
+    wait_idle(page)  # the form is drawn anew, which would take a prompt that was typed meanwhile away
     prompt(page, "Here is a long story about the")
     expect(page.get_by_text("Here is a long story about the").first).to_be_visible(timeout=PATIENT)
     page.get_by_role("button", name="Cancel", exact=True).click(timeout=60_000)
