@@ -164,6 +164,21 @@ def test_two_maps_of_one_prompt_have_one_logit_and_other_terms(page: Page, tmp_p
     assert tracebacks(page) == 0
 
 
+@pytest.mark.slow
+def test_two_precisions_of_one_prompt_differ_by_rounding(open_page: OpenPage, tmp_path: Path) -> None:
+    page = open_page("/compare")
+    page.get_by_role("button", name="Pin as A").click(timeout=PATIENT)
+    wait_finished(page)
+    choose(page, "Precision", "float64")
+    analyse(page)
+    expect(page.locator(".eq-strip").first).to_contain_text("float64", timeout=PATIENT)
+    wait_finished(page)
+    a, b, change = sums(page, tmp_path)
+    assert 0 < abs(b - a) < 1e-4 * abs(a)
+    assert change == pytest.approx(b - a, abs=1e-5)
+    assert tracebacks(page) == 0
+
+
 def rows(page: Page, folder: Path) -> list[dict[str, str]]:
     """The table of the chart that leads from A to B."""
     return downloaded_csv(page, "compared-terms", folder)
