@@ -8,11 +8,10 @@ from urllib.parse import parse_qs
 import streamlit as st
 
 from eqlin_core.errors import EqlinError
-from eqlin_core.runs.convention import Convention, share_text
+from eqlin_core.runs.convention import Convention
 from pages.visit.session import session
 from pages.visit.shelf import keeping
-from pages.widgets.dials import ASK_AGAIN
-from pages.widgets.opening import open_run
+from pages.widgets.opening import ask_for, open_run
 from pages.worker.request import DEFAULT_MODEL, EXAMPLES, PRECISIONS, Request
 
 LONGEST = 1500  # characters of a prompt in an address; longer ones are linked by their run
@@ -70,7 +69,4 @@ def _went() -> None:
     if isinstance(wanted, str):
         open_run(wanted)
     elif wanted is not None and wanted != session().asked:
-        state = st.session_state
-        state["prompt"], state["model"], state["dtype"] = wanted.prompt, wanted.model, wanted.dtype
-        state["gated_path"], state["attention"] = share_text(wanted.gated_path), share_text(wanted.attention)
-        state["begin"], state[ASK_AGAIN] = wanted.begin, True
+        ask_for(wanted)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import streamlit as st
 
@@ -21,6 +21,8 @@ from pages.worker.request import DEFAULT_SPLIT, Request
 if TYPE_CHECKING:
     from eqlin_core.runs.convention import Convention
     from eqlin_core.runs.prompt import EarlySpectra, SpectrumRun, Target, TokenRun
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -202,31 +204,34 @@ class Session:
     def by_map(self, convention: Convention) -> TokenRun | str:
         """What is shown, by one of its exact maps, against zero; or a sentence on why it is not there (yet)."""
         assert self.shown is not None
-        name = f"by the map {convention.words}"
-        followed = name in self.lookups.under_way
-        snapshot = self.lookups.look(name, analysis.tokens(self.shown.by(convention)))
-        if snapshot.state == "done":
-            run: TokenRun = snapshot.result
-            return run
-        if snapshot.finished:
-            return snapshot.error or "It was cancelled; choose the map again."
-        if not followed:
-            st.rerun()  # the strip above has been drawn already, as for a look-up
-        return "The sum by this map appears here in a moment."
+        return self._looked_up(
+            f"by the map {convention.words}",
+            analysis.tokens(self.shown.by(convention)),
+            cancelled="It was cancelled; choose the map again.",
+            awaited="The sum by this map appears here in a moment.",
+        )
 
     def typed_target(self, text: str) -> Target | str:
         """The vocabulary token that was typed, or a sentence on why there is none (yet). Waits a moment at most."""
         assert self.shown is not None
-        followed = text in self.lookups.under_way
-        snapshot = self.lookups.look(text, analysis.target(self.shown, text))
+        return self._looked_up(
+            text,
+            analysis.target(self.shown, text),
+            cancelled="The look-up was cancelled; choose the token again.",
+            awaited=f"Looking up {text!r}; it is explained as soon as the model is free.",
+        )
+
+    def _looked_up(self, name: str, question: Question[Found], *, cancelled: str, awaited: str) -> Found | str:
+        followed = name in self.lookups.under_way
+        snapshot = self.lookups.look(name, question)
         if snapshot.state == "done":
-            typed: Target = snapshot.result
-            return typed
+            found: Found = snapshot.result
+            return found
         if snapshot.finished:
-            return snapshot.error or "The look-up was cancelled; choose the token again."
+            return snapshot.error or cancelled
         if not followed:
             st.rerun()  # the strip above has been drawn already; it polls only when it knows that something is awaited
-        return f"Looking up {text!r}; it is explained as soon as the model is free."
+        return awaited
 
 
 def session() -> Session:

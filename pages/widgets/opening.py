@@ -8,9 +8,9 @@ import streamlit as st
 
 from eqlin_core.figures import visible_token
 from eqlin_core.runs.convention import share_text
-from pages.visit.shelf import keeping
+from pages.visit.shelf import keeping, request_of
 from pages.widgets.dials import ASK_AGAIN
-from pages.worker.request import PRECISIONS
+from pages.worker.request import PRECISIONS, Request
 
 if TYPE_CHECKING:
     from eqlin_core.runs.kept import KeptRun
@@ -28,10 +28,15 @@ def open_run(id: str) -> None:
     if run.dtype not in PRECISIONS:  # as a run of another program may be
         return
     keeping().opened = run
+    ask_for(request_of(run))
+
+
+def ask_for(request: Request) -> None:
+    """Fill the sidebar's form, which then submits itself; called before the page is drawn, as by a button."""
     state = st.session_state
-    state["prompt"], state["model"], state["dtype"], state["begin"] = run.prompt, run.model, run.dtype, run.begin
-    state["gated_path"], state["attention"] = share_text(run.gated_path), share_text(run.attention)
-    state[ASK_AGAIN] = True
+    state["prompt"], state["model"], state["dtype"] = request.prompt, request.model, request.dtype
+    state["gated_path"], state["attention"] = share_text(request.gated_path), share_text(request.attention)
+    state["begin"], state[ASK_AGAIN] = request.begin, True
 
 
 def title(run: KeptRun, most: int = 60) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from functools import partial
 from pathlib import Path
+from threading import Lock
 
 import streamlit as st
 
@@ -13,6 +14,7 @@ from eqlin_core.figures import Chart
 from pages.widgets.downloads import download_link
 
 COLUMNS = {"one column, 89 mm": "single", "two columns, 183 mm": "double"}
+_ONE = Lock()  # a Chromium at a time, however many visitors there are
 _MIME = {"svg": "image/svg+xml", "pdf": "application/pdf"}
 
 
@@ -57,7 +59,7 @@ def _choices(chart: Chart, key: str) -> None:
 def _file(chart: Chart, kind: str, width: str) -> bytes:
     from eqlin_core.reports.paper import save_figure  # noqa: PLC0415 - as above
 
-    with tempfile.TemporaryDirectory(prefix="eqlin-") as folder:
+    with _ONE, tempfile.TemporaryDirectory(prefix="eqlin-") as folder:
         place = Path(folder, f"figure.{kind}")
         save_figure(chart, place, width)
         return place.read_bytes()

@@ -165,13 +165,15 @@ def test_only_what_is_needed_is_downloaded(hub: Hub, tmp_path: Path) -> None:
     assert hub_files(tmp_path) == ["config.json", "generation_config.json", "model.safetensors"]
 
 
+def cancel(fraction: float | None, message: str) -> None:
+    """A progress that cancels as soon as a fifth is there."""
+    if fraction is not None and fraction > 0.2:
+        raise Cancelled
+
+
 def test_a_cancelled_download_stops_and_leaves_nothing_unfinished(hub: Hub, tmp_path: Path) -> None:
     add_padding(hub)
     hub.gate.clear()
-
-    def cancel(fraction: float | None, message: str) -> None:
-        if fraction is not None and fraction > 0.2:
-            raise Cancelled
 
     with pytest.raises(Cancelled):
         load_model(HUB_ID, progress=cancel)
@@ -198,10 +200,6 @@ def test_a_model_can_be_fetched_without_fitting_or_being_loaded(hub: Hub, tmp_pa
 def test_a_fetch_that_was_cancelled_goes_on_with_the_files_that_are_missing(hub: Hub, tmp_path: Path) -> None:
     add_padding(hub)
     hub.gate.clear()
-
-    def cancel(fraction: float | None, message: str) -> None:
-        if fraction is not None and fraction > 0.2:
-            raise Cancelled
 
     with pytest.raises(Cancelled):
         fetch_model(HUB_ID, cancel)
