@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, TimeoutError, expect
 
 from tests.browser.analysis import open_tab, tracebacks
 from tests.browser.conftest import PAGES, OpenPage
@@ -64,9 +65,13 @@ def seconds_until_the_text_changes(page: Page, before: str, since: float) -> flo
 
 
 def prompt(page: Page, text: str) -> None:
-    """Type another new prompt and steer it."""
-    page.get_by_role("textbox", name="New prompt").fill(text)
-    page.get_by_role("textbox", name="New prompt").press("Enter")
+    """Type another new prompt and steer it, once the page has heard of it."""
+    for _ in range(3):  # a form that is drawn anew just then may take away what a script typed faster than a hand
+        page.get_by_role("textbox", name="New prompt").fill(text)
+        page.get_by_role("textbox", name="New prompt").press("Enter")
+        with suppress(TimeoutError):
+            page.get_by_text("press Steer.", exact=False).wait_for(timeout=20_000)
+            break
     page.get_by_role("button", name="Steer", exact=True).click()
 
 

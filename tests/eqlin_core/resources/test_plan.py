@@ -1,6 +1,8 @@
 """The plan of a run against what the run then takes, and what is refused before it starts."""
 
 import itertools
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 import torch
@@ -17,6 +19,17 @@ WORDS = "The bridge out of Marin is the longest in the world and was built by pe
 
 
 def test_the_peak_of_a_run_stays_near_its_plan() -> None:
+    # In a process of its own: in this one the heap has the holes that all the tests before have left.
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
+        planned, peak, matrix_bytes = fresh.submit(planned_and_taken).result(timeout=300)
+    assert peak <= 1.3 * planned.host_bytes
+    assert planned.host_bytes <= 3 * peak, "a plan that promises anything is no plan"
+    assert matrix_bytes == planned.matrix_bytes
+    assert planned.place == "device"
+
+
+def planned_and_taken() -> tuple[plan.Plan, int, int]:
+    """A run's plan, its peak in bytes, and the bytes of its matrices."""
     lm = default_model("float32")
     ids = lm.encode(WORDS)[:12]
     eq.linearize(lm, token_ids=ids[:3]).jacobian()  # what is loaded on first use is no part of a run
@@ -26,10 +39,7 @@ def test_the_peak_of_a_run_stays_near_its_plan() -> None:
         lin.contributions()
         lin.jacobian()
         eq.spectrum(lin, 8)
-    assert peak[0] <= 1.3 * planned.host_bytes
-    assert planned.host_bytes <= 3 * peak[0], "a plan that promises anything is no plan"
-    assert lin.jacobian().numel() * 4 == planned.matrix_bytes
-    assert planned.place == "device"
+    return planned, peak[0], lin.jacobian().numel() * 4
 
 
 def test_the_plan_grows_with_the_tokens_and_says_so_in_one_line() -> None:
