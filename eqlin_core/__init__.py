@@ -11,6 +11,7 @@ from eqlin_core.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from eqlin_core.analysis.prompt import spectrum_run, token_run
+    from eqlin_core.analysis.ranks import joint_run
     from eqlin_core.analysis.verification import verify_run
     from eqlin_core.attribution.prompts import prompt_list
     from eqlin_core.attribution.study import faithfulness
@@ -113,6 +114,7 @@ _HOME = {
     # runs: results as plain arrays, and their files
     "token_run": "analysis.prompt",
     "spectrum_run": "analysis.prompt",
+    "joint_run": "analysis.ranks",
     "load_run": "runs.files",
     "save_run": "runs.files",
     "compare_runs": "runs.compare",

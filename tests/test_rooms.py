@@ -54,7 +54,7 @@ PAGE_ROOMS: dict[str, tuple[str, ...]] = {
     "matrices": ("widgets",),
     "sweep": ("widgets",),
     "steered": ("widgets", "door"),
-    "comparison": ("contributions",),
+    "comparison": ("contributions", "triplets"),
     "kept": ("widgets",),
     "catalogue": ("widgets",),
     "story": ("contributions", "matrices", "steered"),

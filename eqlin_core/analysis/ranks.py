@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 
+from eqlin_core import arguments
 from eqlin_core.analysis.prompt import READ, run_key
 from eqlin_core.dtypes import to_numpy
-from eqlin_core.maps.linear_map import LinearMap
+from eqlin_core.maps.linear_map import LinearMap, checked_map
 from eqlin_core.models.readout import read_input, read_output
 from eqlin_core.progress import Progress, part
 from eqlin_core.runs.ranks import JointRun, RankRun
@@ -37,7 +38,8 @@ def rank_run(
 
 def joint_run(lin: LinearMap, k: int = 24, progress: Progress | None = None) -> JointRun:
     """The joint triplets, read out; computes the matrix first where that has not been done."""
-    triplets = spectrum(lin, min(k, lin.width), joint=True, progress=progress)
+    width = checked_map(lin).width
+    triplets = spectrum(lin, min(arguments.whole("k", k, 1), width), joint=True, progress=progress)
     parts = triplets.Vh.reshape(len(triplets.S), lin.n_tokens, lin.width)
     weights = parts.square().sum(-1)
     main = weights.argmax(-1)

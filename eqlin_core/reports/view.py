@@ -8,7 +8,7 @@ from eqlin_core import arguments
 from eqlin_core.runs.convention import Convention, Share
 from eqlin_core.runs.split import TARGET_KINDS, Split, TargetKind
 
-PAGES = ("tokens", "spectra", "matrix", "layers", "steering")
+PAGES = ("tokens", "spectra", "matrix", "layers", "steering", "compare")
 MODES = ("cumulative", "layerwise")
 FORMS = ("reference", "interpolation")
 RULES = ("attention", "norms", "gates")
@@ -23,8 +23,9 @@ class View:
     likely one and for none. ``token`` is a position of the prompt, ``k`` how many triplets are kept; ``frozen`` the
     rules that page Matrix reconstructs with. ``mode``, ``layer`` and ``part`` ("layer", "attn" or "mlp") are those of
     page Layers, with ``joint`` in place of ``token`` for the cell of all tokens together, ``triplet`` from 0, and
-    ``heads_by`` for the map that splits the logit, None for the same one. What follows is page Steering's,
-    ``strengths`` numbers or pairs. Raises EqlinError for a page or a choice that does not exist.
+    ``heads_by`` for the map that splits the logit, None for the same one. On page Compare the view is A's, and
+    ``compared`` B's. What follows is page Steering's, ``strengths`` numbers or pairs. Raises EqlinError for a page or a
+    choice that does not exist, and for Compare without ``compared``.
     """
 
     page: str
@@ -47,6 +48,7 @@ class View:
     joint: bool = False
     triplet: int = 0
     heads_by: Convention | None = None
+    compared: View | None = None
     concept: str = ""
     second: str = ""
     layers: int | None = None
@@ -86,6 +88,8 @@ class View:
         object.__setattr__(self, "strengths", tuple(map(_strength, _several(self.strengths))))
         if self.heads_by is not None:
             arguments.instance("heads_by", self.heads_by, Convention, "a Convention")
+        if self.compared is not None or self.page == "compare":
+            arguments.instance("compared", self.compared, View, "the View of what it is compared with")
         dials = Convention(self.gated_path, self.attention)
         object.__setattr__(self, "gated_path", dials.gated_path)
         object.__setattr__(self, "attention", dials.attention)

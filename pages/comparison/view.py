@@ -15,9 +15,6 @@ from pages.widgets.theme import theme
 
 if TYPE_CHECKING:
     from eqlin_core.runs.compare import RunComparison
-    from eqlin_core.runs.compare_spectra import ReadChange
-
-IN_LIST = 12  # tokens that come or go
 
 
 def way(found: RunComparison) -> None:
@@ -70,63 +67,6 @@ def next_tokens(found: RunComparison) -> None:
                 f"next-{name}",
                 f"Marked: what is explained ({side.key.dtype}).",
             )
-
-
-def spectra(found: RunComparison) -> None:
-    """Singular values of aligned tokens, angles between what they write and read, read-outs that come and go."""
-    both = found.spectra
-    if both is None:
-        st.info("Spectra can be compared once those of A and of B are there: pin A after its spectra have come.")
-        return
-    if not both.pairs:
-        st.caption("No tokens are aligned.")
-        return
-    pairs = [(found.a.tokens[i], found.b.tokens[j]) for i, j in both.pairs]
-    labels = [
-        f"{i} {visible_token(a)}" + ("" if (i, a) == (j, b) else f" → {j} {visible_token(b)}")
-        for (i, j), (a, b) in zip(both.pairs, pairs, strict=True)
-    ]
-    chosen = st.selectbox("Aligned token", labels, index=len(labels) - 1, key="aligned", width=320)
-    row = labels.index(chosen)
-    left, right = st.columns(2, gap="medium")
-    with left:
-        st.header("Singular values")
-        show(
-            figures.compared_spectra(both.S_a, both.S_b, pairs, highlight=row, theme=theme()),
-            "compared-spectra",
-            f"Of the sidebar's map: {found.a.split.convention.words} in A, {found.b.split.convention.words} in B "
-            f"({found.a.key.dtype}, {found.b.key.dtype}).",
-        )
-    with right:
-        st.header("Angles between leading subspaces")
-        if both.left_angles is None or both.right_angles is None:
-            st.caption(found.missing.get("spectra.left_angles", "The widths differ, so there are no angles."))
-        else:
-            show(
-                figures.subspace_angles(
-                    {"written: u": both.left_angles[row], "read: v": both.right_angles[row]},
-                    name=labels[row],
-                    theme=theme(),
-                ),
-                "subspace-angles",
-                f"Principal angles between the spans of the first {both.leading} triplets, in degrees.",
-            )
-    _change("What the leading u write", both.writes[row])
-    _change("What the leading v look for", both.reads[row])
-
-
-def _change(what: str, change: ReadChange) -> None:
-    lists = [
-        (name, [visible_token(token) for token in list(tokens)[:IN_LIST]], len(tokens))
-        for name, tokens in (("only in A", change.vanish), ("in both", change.stay), ("only in B", change.appear))
-    ]
-    st.markdown(
-        f"**{what}** — "
-        + "; ".join(
-            f"{name}: " + (" ".join(f"`{token}`" for token in tokens) or "none") + (" …" if count > IN_LIST else "")
-            for name, tokens, count in lists
-        )
-    )
 
 
 def largest(found: RunComparison) -> str:

@@ -19,8 +19,15 @@ if TYPE_CHECKING:
 WIDTH, HEIGHT = 720, 420
 
 
-def page_code_button(beside: DeltaGenerator, page: str, request: Request, **choices: Any) -> None:
-    """A button ``beside`` a page's heading that opens its code; ``choices`` are those of `View`."""
+def page_code_button(
+    beside: DeltaGenerator,
+    page: str,
+    request: Request,
+    *,
+    compared: tuple[Request, dict[str, Any]] | None = None,
+    **choices: Any,
+) -> None:
+    """A button ``beside`` a page's heading that opens its code; ``choices`` are those of `View`, as ``compared``'s."""
     with beside:
         popover = st.popover(
             "Code",
@@ -32,7 +39,7 @@ def page_code_button(beside: DeltaGenerator, page: str, request: Request, **choi
         )
         if popover.open:
             with popover:
-                _code(partial(_view, page, request, choices))
+                _code(partial(_view, page, request, choices, compared))
 
 
 def of_explained(explained: Explained) -> dict[str, Any]:
@@ -41,10 +48,14 @@ def of_explained(explained: Explained) -> dict[str, Any]:
     return {"kind": explained.kind if second is None else "logit", "target": explained.first.token_id, "versus": second}
 
 
-def _view(page: str, request: Request, choices: dict[str, Any]) -> View:
+def _view(
+    page: str, request: Request, choices: dict[str, Any], compared: tuple[Request, dict[str, Any]] | None = None
+) -> View:
     from eqlin_core.reports.view import View  # noqa: PLC0415 - nobody waits for it who does not open it
 
     asked = {"prompt": request.prompt, "model": request.model, "dtype": request.dtype, "begin": request.begin}
+    if compared is not None:
+        choices = choices | {"compared": _view("tokens", *compared)}
     return View(page, **{**asked, **request.convention.keywords, **choices})
 
 

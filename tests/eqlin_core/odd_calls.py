@@ -213,6 +213,7 @@ def calls(folder: Path) -> list[Call]:
              {"lm": lm, "prompt": "the", "operator": operator, "token": 5, "tolerance": 0.1}),
         Call("token_run", eq.token_run, {"lin": lin, "prompt": "the bridge"}),
         Call("spectrum_run", eq.spectrum_run, {"lin": lin, "k": 2}),
+        Call("joint_run", eq.joint_run, {"lin": lin, "k": 2}),
         Call("run.split", run.split, {"direction": run.output}),
         Call("spectra.shares", spectra.shares, {"token": 0, "direction": run.output}),
         Call("save_run", eq.save_run, {"run": run, "path": folder / "again.npz"}),

@@ -136,12 +136,33 @@ def test_steering(lm: eq.LanguageModel) -> None:
     assert [text.text for text in made["texts"]] == shown
 
 
+def test_compare(lm: eq.LanguageModel) -> None:
+    dials, text = eq.Convention("half", "half"), "The capital of France"
+    in_a = token_run(eq.linearize(lm, PROMPT), PROMPT, baseline="mean")
+    in_b = token_run(eq.linearize(lm, text, **dials.keywords), text, baseline="mean")
+    second = in_b.targets[1].token_id
+    b = eq.View("tokens", text, gated_path="half", baseline="mean", heads_by=dials, k=4, target=second)
+    made = run(eq.page_code(eq.View("compare", PROMPT, baseline="mean", kind="log-probability", k=4, compared=b)))
+    shown = eq.compare_runs(in_a, in_b, kind="log-probability", target_b=second)
+    np.testing.assert_allclose(made["found"].difference, shown.difference, rtol=1e-5, atol=1e-5)
+    assert made["found"].total == pytest.approx(shown.total, abs=1e-5)
+    assert made["found"].differs == shown.differs
+    maps = eq.linearize(lm, PROMPT), eq.linearize(lm, text, gated_path="half")
+    spectra = made["maps"].spectra
+    for S, lin in zip((spectra.S_a, spectra.S_b), maps, strict=True):
+        np.testing.assert_allclose(S, spectrum_run(lin, 4).S[: len(S)], rtol=1e-5)
+    np.testing.assert_allclose(made["maps"].joint.S_b, joint_run(maps[1], 4).S, rtol=1e-5)
+
+
 @pytest.mark.parametrize("prompt", ['it\'s "quoted"', "two\nlines\\n", "'''; raise SystemExit #", "日本 \u202e"])
 def test_a_prompt_is_quoted_and_the_text_is_always_the_same(prompt: str) -> None:
     for page in ("tokens", "spectra", "matrix", "layers", "steering"):
         view = eq.View(page, prompt, concept=prompt, model=prompt)
         code = eq.page_code(view)
         assert code == eq.page_code(eq.View(page, prompt, concept=prompt, model=prompt))
+        both = eq.page_code(eq.View("compare", PROMPT, compared=view))
+        assert repr(prompt) in both
+        assert compile(both, "compare", "exec")
         names: dict[str, Any] = {}
         (line,) = [line for line in code.splitlines() if line.startswith("prompt = ")]
         assert compile(code, page, "exec")
@@ -149,9 +170,9 @@ def test_a_prompt_is_quoted_and_the_text_is_always_the_same(prompt: str) -> None
         assert names["prompt"] == prompt
 
 
-@pytest.mark.parametrize("page", ["tokens", "spectra", "matrix", "layers", "steering"])
+@pytest.mark.parametrize("page", ["tokens", "spectra", "matrix", "layers", "steering", "compare"])
 def test_the_notebook_has_the_same_code_in_cells(page: str) -> None:
-    view = eq.View(page, PROMPT, concept="x")
+    view = eq.View(page, PROMPT, concept="x", compared=eq.View("tokens", "x") if page == "compare" else None)
     notebook = json.loads(eq.page_notebook(view))
     assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
     cells = notebook["cells"]
@@ -166,6 +187,6 @@ def test_the_notebook_has_the_same_code_in_cells(page: str) -> None:
 
 def test_choices_that_do_not_exist_are_refused() -> None:
     wrong: dict[str, Any]
-    for wrong in ({"page": "start"}, {"mode": "x"}, {"frozen": ("all",)}, {"baseline": -1}):
+    for wrong in ({"page": "start"}, {"mode": "x"}, {"frozen": ("all",)}, {"baseline": -1}, {"page": "compare"}):
         with pytest.raises(eq.EqlinError, match=r"\.$"):
             eq.View(**({"page": "tokens", "prompt": "a"} | wrong))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -89,6 +90,20 @@ def test_the_other_tabs_are_drawn(engine: TinyEngine, tab: str) -> None:
     app = page(pinned(engine), compared=tab)
     wanted = {"Next tokens": "Next tokens in A", "Spectra and angles": "Angles between leading subspaces"}[tab]
     assert wanted in [header.value for header in app.header]
+
+
+def test_the_joint_spectra_are_compared_where_they_are_chosen(engine: TinyEngine) -> None:
+    app = page(pinned(engine), compared="Spectra and angles")
+    assert "joint A" not in app.session_state["page_jobs"].jobs.snapshots, "what is not shown is not computed"
+    app.selectbox(key="aligned").select("all tokens together").run()
+    for _ in range(100):
+        if any("Stable ranks" in caption.value for caption in app.caption):
+            break
+        time.sleep(0.1)
+        app.run()
+    (said,) = [caption.value for caption in app.caption if "Stable ranks" in caption.value]
+    assert " in A, " in said
+    assert "Angles between leading subspaces" in [header.value for header in app.header]
 
 
 def test_spectra_that_were_not_there_when_it_was_pinned_are_said(engine: TinyEngine) -> None:
