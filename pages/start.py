@@ -12,6 +12,7 @@ from pages.visit.page_jobs import watch
 from pages.visit.session import session
 from pages.widgets.explained import Explained
 from pages.widgets.nothing_yet import nothing_yet
+from pages.widgets.present import presents
 
 through_app(__file__)
 
@@ -37,7 +38,8 @@ def page() -> None:
         else:
             steered(run.n_layers)
     way_on(step)
-    st.caption("Every step is told with the prompt on the left: type your own there, and press Analyse.")
+    if not presents():
+        st.caption("Every step is told with the prompt on the left: type your own there, and press Analyse.")
 
 
 page()

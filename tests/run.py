@@ -15,6 +15,8 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[1]
 ENVIRONMENT = REPOSITORY / ".venv-test"
 OLDEST_PYTHON = (3, 11)
+# Browser tests that run after the engine's, so that both halves take as long.
+WITH_ENGINE = tuple(f"tests/browser/test_{name}.py" for name in ("faithfulness", "installed", "second_start"))
 
 
 def main() -> int:
@@ -45,9 +47,10 @@ def main() -> int:
     if sys.argv[1:]:
         suites = {"pytest": [*pytest, *sys.argv[1:]]}
     else:  # browser tests wait for the app most of the time, so the other tests run beside them
+        others = sorted(str(path) for path in Path("tests").glob("test_*.py"))
         suites = {
-            "engine": [*pytest, "tests", "--ignore=tests/browser"],
-            "browser": [*pytest, "tests/browser"],
+            "engine": [*pytest, "tests/eqlin_core", "tests/pages", *others, *WITH_ENGINE],
+            "browser": [*pytest, "tests/browser", *(f"--ignore={path}" for path in WITH_ENGINE)],
         }
     summaries = []
     for name, (code, seconds, summary) in timed_tests(suites).items():

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.widgets.present import PRESENT, presents
+from pages.widgets.present import PRESENT, WIDE, presents
 
 _KEYS = """
 const NEXT = ["ArrowRight", "PageDown"], BACK = ["ArrowLeft", "PageUp"];
+const WIDE = 1600; // pixels from which charts are larger still
 
-export default function ({ setTriggerValue }) {
+export default function ({ setStateValue, setTriggerValue, data }) {
   const typing = target => target.closest(
     "input, textarea, select, [contenteditable], [role=slider], [role=tab], [role=radio]");
   const turn = step => {
+    const within = document.querySelector(step > 0 ? ".st-key-step-next button" : ".st-key-step-back button");
+    if (within && !within.disabled) return within.click();
     const links = [...document.querySelectorAll('[data-testid="stSidebarNavLink"]')];
     const here = links.findIndex(link => link.getAttribute("aria-current") === "page");
     links[(here + step + links.length) % links.length]?.click();
@@ -25,8 +28,17 @@ export default function ({ setTriggerValue }) {
     else return;
     event.preventDefault();
   };
+  let told = data.wide;
+  const measured = () => {
+    if (told !== innerWidth >= WIDE) setStateValue("wide", (told = innerWidth >= WIDE));
+  };
+  measured();
+  addEventListener("resize", measured);
   document.addEventListener("keydown", pressed);
-  return () => document.removeEventListener("keydown", pressed);
+  return () => {
+    removeEventListener("resize", measured);
+    document.removeEventListener("keydown", pressed);
+  };
 }
 """
 _component = st.components.v2.component("eqlin_present", html="<span></span>", js=_KEYS, isolate_styles=False)
@@ -39,7 +51,8 @@ def switch() -> None:
             "Present",
             key=PRESENT,
             bind="query-params",
-            help="Hides the sidebar, enlarges the type. Arrow keys turn the pages; Escape brings the sidebar back.",
+            help="Hides the sidebar, enlarges the type. Arrow keys turn the pages, and the steps of Start; Escape "
+            "brings the sidebar back.",
         )
 
 
@@ -49,15 +62,26 @@ def present() -> None:
         return
     st.html(
         """<style>
-        html { font-size: 19px; }
-        [data-testid="stSidebar"], [data-testid="stSidebarCollapsedControl"], [data-testid="stExpandSidebarButton"] {
-            display: none; }
-        [data-testid="stHeader"] { display: none; }
-        .stMainBlockContainer { padding-top: 1.4rem !important; }
+        html { font-size: clamp(19px, 1.45vw, 40px); }
+        [data-testid="stSidebar"], [data-testid="stSidebarCollapsedControl"], [data-testid="stExpandSidebarButton"],
+        [data-testid="stHeader"], [data-testid="stLayoutWrapper"]:has(> .st-key-chores), [class*="st-key-chores-"],
+        .st-key-code, .st-key-story_map [data-testid="stWidgetLabel"] { display: none !important; }
+        .stMainBlockContainer { padding-top: 0.8rem !important; max-width: none !important; }
+        h1 { padding-bottom: 0.4rem !important; }
+        .st-key-told, .stMainBlockContainer > [data-testid="stVerticalBlock"] { gap: 0.55rem; }
         </style>"""
     )
     with st.container(key="present_keys"):
-        _component(key="present-keys", on_left_change=_leave)
+        _component(
+            key="present-keys",
+            data={"wide": bool(st.session_state.get(WIDE))},
+            on_left_change=_leave,
+            on_wide_change=_measured,
+        )
+
+
+def _measured() -> None:
+    st.session_state[WIDE] = bool(st.session_state["present-keys"].wide)
 
 
 def _leave() -> None:

@@ -16,6 +16,7 @@ from pages.visit.polling import poll
 from pages.visit.progress_line import progress_line
 from pages.visit.session import Session, session
 from pages.widgets.facts import fact, strip_of
+from pages.widgets.present import presents
 from pages.widgets.report import report_button
 from pages.widgets.sentences import shortened
 
@@ -58,14 +59,11 @@ def exact_now(state: Session) -> Exactness | None:
 
 def _facts(state: Session, run: TokenRun) -> None:
     count = f"{len(run.tokens)} token" + ("s" if len(run.tokens) != 1 else "")
-    facts = [
-        ("model", run.key.model),
-        ("precision", run.key.dtype),
-        ("device", run.device),
-        ("map", _map(run)),
-        ("prompt", count),
-    ]
-    if run.shipped:
+    facts = [("model", run.key.model), ("precision", run.key.dtype), ("device", run.device), ("map", _map(run))]
+    facts.append(("prompt", count))
+    if presents():
+        del facts[2]
+    elif run.shipped:
         facts.insert(-1, ("example", f"shipped with {run.shipped}"))
     elif run.saved:
         facts.insert(-1, ("saved", f"{datetime.fromisoformat(run.made).astimezone():%d %b %H:%M}"))
@@ -76,7 +74,7 @@ def _facts(state: Session, run: TokenRun) -> None:
     cells = [fact(name, value, _MEANING.get(name, "")) for name, value in facts]
     with st.container(key="strip"):
         wide, narrow = st.columns([2, 1], vertical_alignment="center")
-        wide.html(strip_of(*cells, fact("next token", beside=predicted)))
+        wide.html(strip_of(*cells, *([] if presents() else [fact("next token", beside=predicted)])))
         exactness = exact_now(state)
         with (
             narrow,
@@ -86,17 +84,23 @@ def _facts(state: Session, run: TokenRun) -> None:
                 badge(exactness, run)
             else:
                 st.caption("exactness follows")
-            if state.shown is not None:
-                address_button(state.shown)
-            st.button(
-                "Pin",
-                key="pin",
-                on_click=state.pin,
-                type="tertiary",
-                help="Set this analysis aside as A; page Compare shows what is analysed next beside it.",
-            )
-            if run.complete and state.shown is not None:
-                report_button(run, state.shown, "report", spectra=state.spectra)
+            with st.container(horizontal=True, gap="small", width="content", vertical_alignment="center", key="chores"):
+                _chores(state, run)
+
+
+def _chores(state: Session, run: TokenRun) -> None:
+    """What can be done with an analysis, which is hidden while it is presented."""
+    if state.shown is not None:
+        address_button(state.shown)
+    st.button(
+        "Pin",
+        key="pin",
+        on_click=state.pin,
+        type="tertiary",
+        help="Set this analysis aside as A; page Compare shows what is analysed next beside it.",
+    )
+    if run.complete and state.shown is not None:
+        report_button(run, state.shown, "report", spectra=state.spectra)
 
 
 def _map(run: TokenRun) -> str:

@@ -10,7 +10,7 @@ from eqlin_core import figures
 from eqlin_core.figures import format_error, format_number
 from pages.matrices.jobs import reconstruction
 from pages.matrices.reconstruction import DETACHED, EVERY, ORDINARY
-from pages.story.steps import CHART_HEIGHT
+from pages.story.steps import chart_height
 from pages.visit.page_jobs import page_jobs, waiting
 from pages.widgets.charts import at_height, show
 from pages.widgets.theme import theme
@@ -37,7 +37,7 @@ def misses(request: Request, run: TokenRun) -> None:
     )
     sums = {name: one.reconstructed for name, one in ((DETACHED, frozen), (ORDINARY, ordinary))}
     show(
-        at_height(figures.error_histogram(run.output, sums, theme=theme()), CHART_HEIGHT),
+        at_height(figures.error_histogram(run.output, sums, theme=theme()), chart_height()),
         "story-errors",
         f"Every one of the {run.width} numbers of the output embedding ({run.key.dtype}).",
     )

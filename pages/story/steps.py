@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-CHART_HEIGHT = 340  # pixels: a step is one screen
+from pages.widgets.present import presents
+
+_CHART, _PRESENTED = 340, 250  # pixels: a step is one screen
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,11 @@ STEPS = (
 )
 NAMES = [f"{number} {step.name}" for number, step in enumerate(STEPS, 1)]
 _STEP = "step"
+
+
+def chart_height() -> int:
+    """How high a step's chart is, in pixels, before what presenting adds."""
+    return _PRESENTED if presents() else _CHART
 
 
 def told() -> int:

@@ -10,7 +10,7 @@ import streamlit as st
 from eqlin_core import figures
 from eqlin_core.figures import format_error
 from eqlin_core.runs.convention import PUBLISHED
-from pages.story.steps import CHART_HEIGHT
+from pages.story.steps import chart_height
 from pages.visit.session import session
 from pages.widgets.charts import at_height, numbers_of, show
 from pages.widgets.theme import theme
@@ -58,7 +58,7 @@ def terms(explained: Explained) -> None:
                     tolerance=run.bounds[0] * 100,
                     theme=theme(),
                 ),
-                CHART_HEIGHT,
+                chart_height(),
             ),
             "story-waterfall",
             f"Sum {summed:.6g}, logit {total:.6g}, apart by {format_error(abs(summed - total))} ({run.key.dtype}); "

@@ -37,7 +37,7 @@ def show(chart: Chart, key: str, note: str = "", on_click: Callable[[], None] | 
     )
     with st.container(horizontal=True, gap="xxsmall", vertical_alignment="center", horizontal_alignment="distribute"):
         st.caption(note or " ")
-        with st.container(horizontal=True, width="content", gap="small"):
+        with st.container(horizontal=True, width="content", gap="small", key=f"chores-{key}"):
             download(chart, key)
             paper_button(chart, key)
 
