@@ -48,6 +48,10 @@ def apply() -> None:
         button[kind^="primary"]:not(:disabled), button[kind^="primary"]:not(:disabled) p {{
             color: {colours.background}; }}
         h1 {{ font-size: 1.5rem !important; font-weight: 600 !important; padding: 0 !important; }}
+        @media (max-width: 640px) {{  /* numbers that have no room: a tap says them */
+            .heatmap-label, .st-key-heatmap .textpoint text, .st-key-waterfall .annotation,
+            .st-key-story-waterfall .annotation, .st-key-leave-one-out .bartext {{ visibility: hidden; }}
+        }}
         h2 {{ font-size: 1.15rem !important; font-weight: 600 !important; padding-bottom: 0 !important; }}
         </style>"""
     )

@@ -65,7 +65,7 @@ def test_every_page_can_be_presented(name: str, app: App, chromium: Browser) -> 
 
 
 def check(page: Page, width: int, charts: bool) -> None:
-    """Type of at least 16 pixels and ticks of 14 on 1280, more on a wider screen; nothing is cut, nothing has failed."""
+    """Type of at least 16 pixels and ticks of 14 on 1280, more on a wider screen; nothing is cut or has failed."""
     seen, wide = page.evaluate(SIZES), width / 1280
     assert seen["text"] >= 16 * wide
     if charts:
