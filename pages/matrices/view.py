@@ -13,9 +13,11 @@ from pages.matrices import jobs
 from pages.matrices.jobs import Span
 from pages.visit.page_jobs import page_jobs, waiting
 from pages.visit.session import session
-from pages.widgets.charts import download, show
+from pages.widgets.charts import download, known, show
 from pages.widgets.downloads import download_answer
 from pages.widgets.explained import NONE
+from pages.widgets.paper import paper_button
+from pages.widgets.present import enlarged
 from pages.widgets.row_choice import ROW, words
 from pages.widgets.theme import theme
 from pages.widgets.token_choice import choose_token, token_name
@@ -119,16 +121,20 @@ def draw_matrices(request: Request, run: TokenRun, chosen: list[int], window: Wi
 
 def _heatmap(place: int, run: TokenRun, one: MatrixRun, view: MatrixView, limit: float) -> None:
     spectra = session().spectra
-    chart = figures.matrix_heatmap(
-        view.cells,
-        token=one.name,
-        position=one.token,
-        limit=limit,
-        rows=view.rows,
-        columns=view.columns,
-        block=view.block,
-        sigma=spectra.S[one.token] if spectra is not None and st.session_state["inset"] else None,
-        theme=theme(),
+    chart = enlarged(
+        known(
+            figures.matrix_heatmap(
+                view.cells,
+                token=one.name,
+                position=one.token,
+                limit=limit,
+                rows=view.rows,
+                columns=view.columns,
+                block=view.block,
+                sigma=spectra.S[one.token] if spectra is not None and st.session_state["inset"] else None,
+                theme=theme(),
+            )
+        )
     )
     # A new window is a new chart: the box that was drawn in the old one is gone with it.
     drawn = f"heatmap-{place}-{one.token}-{view.rows}-{view.columns}"
@@ -156,6 +162,7 @@ def _under(place: int, run: TokenRun, view: MatrixView, chart: Chart) -> None:
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.caption(said)
         download(chart, f"heatmap-{place}")
+        paper_button(chart, f"heatmap-{place}")
         shown = session().shown
         assert shown is not None
         download_answer(

@@ -22,7 +22,7 @@ from pages.steered.state import Steering, is_preset, source, steering
 from pages.steered.watch import growing_texts
 from pages.widgets.charts import download, numbers_of, show
 from pages.widgets.downloads import download_answer
-from pages.widgets.facts import code, fact, plain, strip_of
+from pages.widgets.facts import code, fact, number_text, plain, strip_of
 from pages.widgets.sentences import shortened
 from pages.widgets.tabs import tabs
 from pages.widgets.theme import theme
@@ -147,8 +147,8 @@ def _numbers(grid: SteeringGrid, row: int) -> str:
     ]
     cells = []
     for name, values, random in facts:
-        beside = "" if random is None else f' <span class="eq-p">random {format_number(random[row])}</span>'
-        cells.append(fact(name, format_number(values[row]), beside=beside))
+        beside = "" if random is None else f' <span class="eq-p">random {number_text(random[row])}</span>'
+        cells.append(fact(name, number_text(values[row]), beside=beside))
     return strip_of(*cells)
 
 

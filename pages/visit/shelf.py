@@ -101,19 +101,23 @@ class Keeping:
         self.opened: KeptRun | None = None
         self.asked: Request | None = None
         self._noted: set[tuple[Request, str]] = set()
+        self._predicted: dict[Request, str] = {}  # also by a run that is shipped, and not kept again
 
     def note(self, question: Question[Any], result: Any) -> None:
         """Keep an answer that was computed: its file is written beside the script, which waits for no disk."""
         asked = self.asked
         if self.place is None or asked is None or not is_answer(result) or not _belongs(question, asked):
             return
-        if isinstance(result, TokenRun) and (not result.complete or result.shipped):
-            return
+        if isinstance(result, TokenRun):
+            if result.complete and result.targets:
+                self._predicted[asked] = result.targets[0].token
+            if not result.complete or result.shipped:
+                return
         name = name_of(question)
         if (asked, name) in self._noted or self.answer(question) is not None:  # it is there, or comes from there
             return
         self._noted.add((asked, name))
-        run = replace(_unanswered(asked, result), answers={name: result})
+        run = replace(_unanswered(asked, self._predicted.get(asked, "")), answers={name: result})
         if isinstance(self.place, Shelf):
             _WRITER.submit(_put, self.place, run)
         else:
@@ -133,7 +137,7 @@ class Keeping:
         """The id of this request's run for an address; empty where it is not kept, or for this tab alone."""
         if not isinstance(self.place, Shelf):
             return ""
-        id = id_of(_unanswered(request, None))
+        id = id_of(_unanswered(request))
         there = any(asked == request for asked, _ in self._noted) or any(e.id == id for e in self.place.entries())
         return id if there else ""
 
@@ -177,9 +181,8 @@ def _is_fresh(question: Question[Any]) -> bool:
     return str(question.key[0]).rpartition(".")[2] in ("tokens", "spectra") and True in question.key[2:3]
 
 
-def _unanswered(request: Request, result: Any) -> KeptRun:
+def _unanswered(request: Request, predicted: str = "") -> KeptRun:
     """A run of this request, without answers."""
-    predicted = result.targets[0].token if isinstance(result, TokenRun) and result.targets else ""
     return KeptRun(
         request.prompt,
         request.model,

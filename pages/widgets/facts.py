@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from html import escape
+from typing import SupportsFloat
+
+from eqlin_core.figures import format_number
 
 
 def fact(name: str, value: str = "", meaning: str = "", beside: str = "") -> str:
@@ -14,6 +17,11 @@ def fact(name: str, value: str = "", meaning: str = "", beside: str = "") -> str
 def signed(value: float) -> str:
     """A number with its sign and two decimals."""
     return f"{value:+.2f}".replace("-", "−")
+
+
+def number_text(value: SupportsFloat) -> str:
+    """A number to three significant digits, with a minus that is as wide as a plus."""
+    return format_number(value).replace("-", "−")
 
 
 def code(text: str) -> str:

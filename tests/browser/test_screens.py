@@ -5,10 +5,11 @@ from __future__ import annotations
 from itertools import combinations
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.analysis import CHIPS, PATIENT, badge, chart, tracebacks
 from tests.browser.conftest import OpenPage
+from tests.browser.server import App
 from tests.browser.visit import wait_finished
 
 # What a page's own answer is, which a laptop shows without scrolling.
@@ -48,6 +49,24 @@ def test_on_a_phone_the_sidebar_is_closed_and_nothing_overlaps(open_page: OpenPa
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert overlaps(page) == []
     assert not tracebacks(page)
+
+
+def test_on_a_phone_a_tap_says_the_numbers_that_have_no_room(app: App, chromium: Browser) -> None:
+    context = chromium.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    page = context.new_page()
+    page.goto(f"{app.url}/tokens")
+    chart(page, "heatmap")
+    wait_finished(page)
+    plot = page.locator(".st-key-heatmap .nsewdrag").first
+    plot.scroll_into_view_if_needed()
+    expect(page.locator(".st-key-heatmap .textpoint text").first).to_be_hidden()
+    box = plot.bounding_box()
+    assert box is not None
+    page.touchscreen.tap(box["x"] + box["width"] / 2, box["y"] + box["height"] * 0.52)
+    said = page.locator(".st-key-heatmap .hoverlayer .hovertext")
+    expect(said).to_have_count(1)
+    assert "Marin" in (said.text_content() or "") or "of" in (said.text_content() or "")
+    context.close()
 
 
 def test_at_150_percent_the_badge_keeps_its_number(open_page: OpenPage) -> None:

@@ -18,7 +18,7 @@ from pages.worker import analysis
 from pages.worker.question import Question
 from pages.worker.request import Request
 from tests.pages.run_cases import token_run
-from tests.pages.tiny_cases import REQUEST, TinyEngine, tiny_engine
+from tests.pages.tiny_cases import REQUEST, TinyEngine, finished_visit, tiny_engine
 
 HALF = Convention("half", "half")
 
@@ -111,6 +111,17 @@ def test_names_tell_maps_and_choices_apart_and_not_prompts() -> None:
     ]
     assert len({name_of(question) for question in asked}) == len(asked)
     assert name_of(analysis.tokens(Request("one"))) == name_of(analysis.tokens(Request("two")))
+
+
+def test_a_run_whose_contributions_are_shipped_knows_its_next_token(engine: TinyEngine, keeping: Keeping) -> None:
+    run = replace(token_run(), shipped="1.0")
+    keeping.asked = REQUEST
+    keeping.note(analysis.tokens(REQUEST), run)
+    assert keeping.place.entries() == []  # type: ignore[union-attr]
+    keeping.note(analysis.spectra(REQUEST), finished_visit(engine).spectra)
+    written()
+    (entry,) = keeping.place.entries()  # type: ignore[union-attr]
+    assert entry.run.predicted == run.targets[0].token
 
 
 @pytest.mark.parametrize("changes", [{"complete": False}, {"shipped": "1.0"}])
