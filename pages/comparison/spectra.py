@@ -14,6 +14,7 @@ from pages.triplets.jobs import joint
 from pages.visit.page_jobs import page_jobs, waiting
 from pages.widgets.charts import show
 from pages.widgets.theme import theme
+from pages.worker import analysis
 
 if TYPE_CHECKING:
     from eqlin_core.runs.compare import RunComparison
@@ -24,16 +25,21 @@ if TYPE_CHECKING:
 
 IN_LIST = 12  # tokens that come or go
 ALL = "all tokens together"
-_JOINT = ("joint A", "joint B")
+_SPECTRA_A, _JOINT = "spectra A", ("joint A", "joint B")
 
 
 def spectra(pinned: Pinned, request: Request, run: TokenRun, known: SpectrumRun | None) -> None:
     """Of the sidebar's map, whatever the split is by: singular values, angles, and read-outs that come and go."""
-    found = compare_runs(pinned.tokens, run, spectra_a=pinned.spectra, spectra_b=known)
-    both = found.spectra
-    if both is None:
-        st.info("Spectra can be compared once those of A and of B are there: pin A after its spectra have come.")
+    before = pinned.spectra or page_jobs().want(_SPECTRA_A, analysis.spectra(pinned.request))
+    if before is None:
+        waiting(_SPECTRA_A, "the comparison of the spectra")
         return
+    if known is None:
+        st.caption("Here the comparison appears when B's spectra are finished.")
+        return
+    found = compare_runs(pinned.tokens, run, spectra_a=before, spectra_b=known)
+    both = found.spectra
+    assert both is not None  # both were given
     pairs = [(found.a.tokens[i], found.b.tokens[j]) for i, j in both.pairs]
     labels = [
         f"{i} {visible_token(a)}" + ("" if (i, a) == (j, b) else f" → {j} {visible_token(b)}")
@@ -95,10 +101,9 @@ def _all_together(pinned: Pinned, request: Request, run: TokenRun) -> None:
 
 
 def _of(found: RunComparison) -> str:
-    return (
-        f"Of the sidebar's map: {found.a.split.convention.words} in A, {found.b.split.convention.words} in B "
-        f"({found.a.key.dtype}, {found.b.key.dtype})."
-    )
+    maps = dict.fromkeys([found.a.split.convention.words, found.b.split.convention.words])
+    dtypes = dict.fromkeys([found.a.key.dtype, found.b.key.dtype])
+    return f"Of the sidebar's map, {' in A and in B '.join(maps)} ({', '.join(dtypes)})."
 
 
 def _angles(angles: dict[str, np.ndarray], name: str, leading: int) -> None:

@@ -1,8 +1,11 @@
-"""The code of every page in the browser: it is offered at the plain address, and it is Python."""
+"""The code of every page in the browser: it is offered at the plain address, and it runs as it stands."""
 
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,7 @@ PAGES = {
     "matrix": "matrix = lin.jacobian()[token]",
     "layers": "sweep = eq.layer_sweep(lm, token_ids=lin.token_ids",
     "steering": "texts = eq.steering_sweep(lm, prompt, operator, strengths, 24)",
+    "compare": "found = eq.compare_runs(run_a, run_b, target_a=",
 }
 
 
@@ -25,6 +29,8 @@ PAGES = {
 )
 def test_every_page_hands_out_its_code(name: str, open_page: OpenPage, tmp_path: Path) -> None:
     page = open_page(f"/{name}")
+    if name == "compare":
+        page.locator(".st-key-pin-here button").click(timeout=PATIENT)
     part(page, "code", "button:visible").click(timeout=PATIENT)
     shown = page.locator('[data-testid="stPopoverBody"] [data-testid="stCode"]')
     expect(shown).to_contain_text(PAGES[name], timeout=PATIENT)
@@ -35,7 +41,15 @@ def test_every_page_hands_out_its_code(name: str, open_page: OpenPage, tmp_path:
         waiting.value.save_as(tmp_path / f"code.{suffix}")
         assert waiting.value.suggested_filename == f"eqlin-{name}.{suffix}"
     script = (tmp_path / "code.py").read_text(encoding="utf-8")
-    compile(script, name, "exec")
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=600, check=False)
+    assert ran.returncode == 0, ran.stderr
+    if name == "tokens":
+        sum_and_logit = re.search(r"sum to ([\d.]+), of ([\d.]+)", ran.stdout)
+        assert sum_and_logit is not None
+        page.keyboard.press("Escape")
+        shown = page.get_by_text("Bias and tokens sum to").inner_text()
+        for number in sum_and_logit.groups():
+            assert f"{float(number):.5g}" in shown
     assert name == "steering" or f"prompt = {MARIN!r}" in script
     cells = json.loads((tmp_path / "code.ipynb").read_text(encoding="utf-8"))["cells"]
     assert [cell["cell_type"] for cell in cells][:2] == ["markdown", "code"]
