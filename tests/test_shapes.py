@@ -10,7 +10,7 @@ from beartype.roar import BeartypeCallHintViolation
 from jaxtyping import TypeCheckError
 
 from eqlin_core.figures import visible_token
-from eqlin_core.freezing.attention import mix
+from eqlin_core.freezing.mixing import mix
 
 WEIGHTS = torch.ones(1, 4, 3, 5)
 

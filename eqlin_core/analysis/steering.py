@@ -243,7 +243,7 @@ def depth_guide(lm: LanguageModel, concept: str, k: int = 4) -> Guide:
     one pass serves all depths.
     """
     ids = read_prompt(lm, concept)
-    decoder = lm.model.get_decoder()
+    decoder = lm.decoder
     layers = find_layers(decoder, lm.n_layers)
     norm = find_final_norm(decoder, layers)
     seen: list[Tensor] = []
@@ -289,7 +289,7 @@ def _facts(lm: LanguageModel, ids: list[int], operators: Sequence[SteeringOperat
     for one, push in zip(operators, pushes, strict=True):
         state = push
         if not one.final_norm:
-            decoder = lm.model.get_decoder()
+            decoder = lm.decoder
             state = find_final_norm(decoder, find_layers(decoder, lm.n_layers))(push.to(lm.dtype)[None])[0]
         sigma = truncated_svd(one.J, 1)[1][:, 0]
         (reads,) = read_output(lm, state, READ)

@@ -75,7 +75,12 @@ def hidden_effects(
     step(0, network)
     for n, freed in enumerate(_FREED, 1):
         held = RULES - freed
-        step(n, FrozenNetwork(lin.lm, lin.inputs, convention=lin.convention, rules=held) if held else None)
+        step(
+            n,
+            FrozenNetwork(lin.lm, lin.inputs, convention=lin.convention, rules=held, ids=lin.token_ids)
+            if held
+            else None,
+        )
     falls = whole[:, None] - values  # steps, m, T
     attention, norms, gates = (falls[n] - falls[n - 1] for n in range(1, len(falls)))
     return HiddenEffects(falls[0], attention, norms, gates, falls[-1])

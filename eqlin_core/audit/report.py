@@ -1,6 +1,7 @@
 """``python -m eqlin_core.audit MODEL``: what is frozen in a model, how exact its map is, and what leaks, on one screen.
 
-``--table`` prints the errors of every known family instead. The exit status is 0 only when everything is exact, 1 when
+``--table`` prints the errors of every known family instead, ``--all`` a line for every architecture that the installed
+transformers can build. The exit status is 0 only when everything is exact, 1 when
 something is not, 2 when there is nothing to audit (an unknown model, a prompt that cannot be used).
 """
 
@@ -10,8 +11,10 @@ import argparse
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import NoReturn
 
+from eqlin_core.audit.every import print_all
 from eqlin_core.audit.table import family_rows, markdown
 from eqlin_core.errors import EqlinError
 from eqlin_core.freezing.treatments import treatments
@@ -129,6 +132,12 @@ def main(
         rows = family_rows()
         print(markdown(rows))
         return 0 if all(row.exact for row in rows) else 1
+    if options.all:
+        try:
+            return print_all(options.json)
+        except EqlinError as error:
+            print(error, file=sys.stderr)
+            return 2
     try:
         if options.model is None:
             raise EqlinError("Name a model to audit (such as smollm2-135m, a folder or a .gguf file), or give --table.")
@@ -223,4 +232,8 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("--dtype", nargs="+", choices=[*DTYPES, four_bit.NAME], default=["float32", "float64"])
     parser.add_argument("--device", default="auto")
     parser.add_argument("--table", action="store_true", help="family x dtype x error over tiny random models")
+    parser.add_argument("--all", action="store_true", help="every architecture of the installed transformers, tiny")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="with --all: keep what is found, and go on from there"
+    )
     return parser

@@ -7,6 +7,7 @@ Where a share of attention goes by its weights, queries and keys have a linear p
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -14,13 +15,24 @@ from typing import Any, Protocol, runtime_checkable
 from weakref import WeakKeyDictionary
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
-from eqlin_core.errors import EqlinError
 from eqlin_core.freezing.live_weights import Scores
 
 IMPLEMENTATION = "eqlin_frozen"
+
+
+class Masks:
+    """The attention masks of one recorded pass, in order: stock code beside the interface may read them again."""
+
+    def __init__(self) -> None:
+        self.kept: list[Tensor | None] = []
+        self.calls, self.replaying = 0, False
+
+    def started(self, replaying: bool) -> Masks:
+        """The same, as a new pass begins."""
+        self.calls, self.replaying = 0, replaying
+        return self
 
 
 @runtime_checkable
@@ -28,6 +40,7 @@ class AttentionWeights(Protocol):
     """Who keeps the recorded weights: one object for each frozen network."""
 
     replaying: bool
+    masks: Masks
 
     def mixed(self, module: nn.Module, scores: Scores, value: Tensor) -> Tensor:
         """``value`` mixed by the weights of this call: computed and kept while recording, looked up while replaying."""
@@ -44,46 +57,35 @@ _thread = threading.local()
 def frozen_attention(model: Any, owner: AttentionWeights, *, held: bool = True) -> Iterator[None]:
     """Within the context every attention module of ``model`` asks ``owner`` for its weights.
 
-    Where weights are not ``held`` the model computes its stock attention, which can be differentiated. The model's own
-    attention implementation is back when the context ends. Raises EqlinError for a model whose attention does not go
-    through the attention interface.
+    Where weights are not ``held`` the model computes its stock attention, which can be differentiated; so does a model
+    whose attention does not go through the attention interface, whose softmax is then held where it is computed. The
+    model's own attention implementation is back when the context ends.
     """
     _register()
     before = _implementations(model)
-    wanted = IMPLEMENTATION if held else "eager"
     modules = list(model.modules())
     try:
-        model.set_attn_implementation(wanted)
-        if any(c._attn_implementation != wanted for c in _configs(model)):
-            raise EqlinError(
-                f"{type(model).__name__} does not use the attention interface of transformers, so its attention "
-                "weights cannot be frozen; choose a model whose attention is supported by it."
-            )
+        if not (held and _switched(model, IMPLEMENTATION)):
+            _switched(model, "eager")
         for module in modules if held else ():
             _owners[module] = owner
-        _thread.replaying = owner.replaying and held
+        _thread.masks = owner.masks.started(owner.replaying) if held else None
         yield
     finally:
-        _thread.replaying = False
+        _thread.masks = None
         for module in modules:
             _owners.pop(module, None)
-        model.set_attn_implementation(before)
+        if _implementations(model) != before:
+            model.set_attn_implementation(before)
 
 
-def mix(
-    weights: Float[Tensor, "1 heads queries keys"], value: Float[Tensor, "batch kv keys e"]
-) -> Float[Tensor, "batch queries heads e"]:
-    """Value rows mixed by one set of weights for the whole batch; heads that share a value head are read together.
-
-    The batch is folded into the columns of one matrix product per value head, so a batch costs no small products.
-    """
-    batch, kv, keys, e = value.shape
-    _, heads, queries, _ = weights.shape
-    group = heads // kv
-    rows = value.permute(1, 2, 0, 3).reshape(kv, keys, batch * e)
-    mixed = torch.bmm(weights[0].to(value.dtype).reshape(kv, group * queries, keys), rows)  # kv, group*q, batch*e
-    mixed = mixed.view(kv, group, queries, batch, e).permute(3, 2, 0, 1, 4)  # batch, q, kv, group, e
-    return mixed.reshape(batch, queries, heads, e).contiguous()  # stock code may take views of it
+def _switched(model: Any, wanted: str) -> bool:
+    """Whether the model now computes its attention by this implementation."""
+    able = getattr(type(model), "_can_set_attn_implementation", None)
+    if able is None or able():
+        with contextlib.suppress(ValueError):
+            model.set_attn_implementation(wanted)
+    return all(c._attn_implementation == wanted for c in _configs(model))
 
 
 def _attention(
@@ -95,9 +97,12 @@ def _attention(
     scaling: float | None = None,
     softcap: float | None = None,
     s_aux: Tensor | None = None,
+    indices: Tensor | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """The attention function that the interface calls; positions come before heads in what it returns."""
+    if indices is not None:  # the keys that an indexer has chosen for every query; stock kernels mask all others
+        attention_mask = _only(indices, key.shape[2], attention_mask, query)
     scores = Scores(query, key, attention_mask, scaling, softcap, s_aux)
     owner = _owners.get(module)
     if owner is None:  # a model that shares its config with the frozen one: serve it, keep nothing
@@ -107,10 +112,24 @@ def _attention(
         return owner.mixed(module, scores, value), None
 
 
+def _only(indices: Tensor, keys: int, mask: Tensor | None, query: Tensor) -> Tensor:
+    """A mask that leaves the chosen keys [batch, queries, k] alone."""
+    chosen = torch.zeros(*indices.shape[:2], keys, dtype=torch.bool, device=query.device)
+    chosen = chosen.scatter(-1, indices.long(), value=True)[:, None]
+    base = query.new_zeros(()) if mask is None else mask[..., :keys].to(query.dtype)
+    return base.masked_fill(~chosen, torch.finfo(query.dtype).min)
+
+
 def _mask(*args: Any, **kwargs: Any) -> Tensor | None:
     from transformers.masking_utils import eager_mask  # noqa: PLC0415 - transformers is slow to import
 
-    return None if getattr(_thread, "replaying", False) else eager_mask(*args, **kwargs)
+    masks = getattr(_thread, "masks", None)
+    if masks is None:
+        return eager_mask(*args, **kwargs)
+    if not masks.replaying:
+        masks.kept.append(eager_mask(*args, **kwargs))
+    masks.calls += 1
+    return masks.kept[masks.calls - 1] if masks.calls <= len(masks.kept) else eager_mask(*args, **kwargs)
 
 
 def _register() -> None:

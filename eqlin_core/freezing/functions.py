@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, no_type_check
 
 import torch
@@ -18,8 +17,26 @@ from torch.overrides import TorchFunctionMode
 
 from eqlin_core.dtypes import coefficient_dtype
 from eqlin_core.errors import EqlinError
+from eqlin_core.freezing.actions import (
+    Choose,
+    Hold,
+    Mix,
+    Scale,
+    Share,
+    Uncast,
+    depends,
+    items,
+    mixes_rows,
+    multiply,
+    narrower,
+    rule_of,
+    scale,
+    shared,
+    weights_of,
+)
 from eqlin_core.freezing.activations import Activation, probe_activation
-from eqlin_core.freezing.products import Role, Roles, gate_factor, weight_factor
+from eqlin_core.freezing.mixing import mix
+from eqlin_core.freezing.products import Role, Roles, gate_factor, norm_factor, weight_factor
 from eqlin_core.runs.convention import Convention
 
 _PRODUCTS = {"mul", "mul_", "multiply", "__mul__", "__rmul__", "__imul__"}
@@ -27,44 +44,16 @@ _ACTIVATIONS = {
     "silu", "gelu", "relu", "relu_", "relu6", "mish", "leaky_relu", "hardswish", "hardtanh",
     "clamp", "clamp_", "clip", "clip_", "clamp_min", "clamp_max",
 }  # fmt: skip
+_MATRIX_PRODUCTS = {"matmul", "bmm", "__matmul__"}
+_ATTENTION = "scaled_dot_product_attention"
+_CHOICES = {"topk", "argmax", "sort", "argsort"}
+_SQUARES = {"square", "pow", "__pow__"}
 _CASTS = {"float", "to", "type"}
 _Key = tuple[str, int, str, int]
 
 
-@dataclass(frozen=True)
-class _Hold:
-    """One operand of a product is held."""
-
-    operand: int
-    value: Tensor
-
-
-@dataclass(frozen=True)
-class _Share:
-    """Each operand of a product is held once: so much of the product goes by the first, the rest by the second."""
-
-    first: Tensor
-    second: Tensor
-    by_first: float
-
-
-@dataclass(frozen=True)
-class _Scale:
-    """An activation is its closed form: a held factor times its input."""
-
-    factor: Tensor
-
-
-@dataclass(frozen=True)
-class _Uncast:
-    """A cast to a lower precision is left out."""
-
-
-@dataclass(frozen=True)
-class _Choose:
-    """Everything discrete that a function returned is held: which experts, in which order, on which side of zero."""
-
-    chosen: dict[int, Tensor]
+class OtherShapes(EqlinError):
+    """A replay has come to a tensor of another shape than the one that was recorded."""
 
 
 class FrozenFunctions(TorchFunctionMode):
@@ -72,7 +61,7 @@ class FrozenFunctions(TorchFunctionMode):
 
     ``keep(module, rule)`` is told every rule that was recorded. ``rules`` names the freezing rules that apply, of
     "gates" and "router". The modules ``uncast`` work in the precision of what they are given, without casts to a lower
-    one.
+    one. In the modules ``short_convolutions`` the left factor of a product is a gate, although no activation made it.
     """
 
     def __init__(
@@ -81,13 +70,15 @@ class FrozenFunctions(TorchFunctionMode):
         rules: Collection[str],
         keep: Callable[[str, str], None],
         uncast: Collection[str] = (),
+        short_convolutions: Collection[str] = (),
     ) -> None:
         super().__init__()
         self.roles = Roles()
         self.token_by_token = False
+        self.sorts = False  # whether rows are put in an order that depends on all of them
         self.tokens, self.first = 0, 0
         self._convention, self._rules, self._keep = convention, rules, keep
-        self._uncast = uncast
+        self._uncast, self._short = uncast, short_convolutions
         self._kept: dict[_Key, Any] = {}
         self._scopes: set[str] = set()
         self._activations: dict[Any, Activation | None] = {}
@@ -99,9 +90,19 @@ class FrozenFunctions(TorchFunctionMode):
         return self._scopes
 
     @property
+    def module(self) -> str:
+        """The innermost module that runs."""
+        return self._running[-1][0]
+
+    @property
+    def mixes(self) -> bool:
+        """Whether positions are mixed by held weights that stand between modules."""
+        return any(key[2] in _MATRIX_PRODUCTS or key[2] == _ATTENTION for key in self._kept)
+
+    @property
     def chooses(self) -> bool:
         """Whether a discrete choice was held: then shapes may depend on values off the linear path."""
-        return any(isinstance(action, _Choose) for action in self._kept.values())
+        return any(isinstance(action, Choose) for action in self._kept.values())
 
     def start(self, *, recording: bool) -> None:
         """A new pass begins at the outermost module."""
@@ -148,7 +149,7 @@ class FrozenFunctions(TorchFunctionMode):
             rest = [1] * (held.dim() - 1)
             held = held.repeat_interleave(copies, 0) if self.token_by_token else held.repeat(copies, *rest)
         if any(h not in (1, n) for h, n in zip(held.shape[::-1], live.shape[::-1], strict=False)):
-            raise EqlinError(
+            raise OtherShapes(
                 f"{self._running[-1][0] or 'The model'} computes other shapes for another input, so it cannot be "
                 "frozen; choose another model."
             )
@@ -181,52 +182,92 @@ class FrozenFunctions(TorchFunctionMode):
 
     def _record(self, key: _Key, func: Any, args: Any, kwargs: Any) -> Any:
         name = key[2]
-        if name in _PRODUCTS and len(args) == 2 and all(_depends(a) for a in args):
+        self.sorts = self.sorts or name in ("sort", "argsort")
+        if name in _PRODUCTS and len(args) == 2 and all(map(depends, args)):
             action = self._product(key[0], *args)
             if action is not None:
-                self._remember(key, action)
-                if isinstance(action, _Share):
-                    out = _shared(args[0], args[1], action)
-                    self.roles.mark_linear(out)
-                    return out
-                out = _multiply(func, name, args, action.operand, action.value)
-                if self.roles.of(args[action.operand]) is Role.WEIGHT and not _mixes(args, action.operand):
-                    self.roles.mark_gate(out)  # x * sigmoid(...) written out
-                return out
-        if name in _ACTIVATIONS and "gates" in self._rules and args and _depends(args[0]):
-            scaled = self._activation(key, func, args, kwargs)
-            if scaled is not None:
-                return scaled
+                return self._held_product(key, func, args, action)
+        made = self._special(key, func, args, kwargs)
+        if made is not None:
+            return made
         out = func(*args, **kwargs)
-        if key[0] in self._uncast and name in _CASTS and _depends(args[0]) and _narrower(out, args[0]):
-            self._remember(key, _Uncast())
+        if key[0] in self._uncast and name in _CASTS and depends(args[0]) and narrower(out, args[0]):
+            self._remember(key, Uncast())
             return args[0]
         if not isinstance(out, bool | int | float | torch.Size | torch.dtype):
-            chosen = {i: t for i, t in enumerate(_items(out)) if isinstance(t, Tensor) and not t.is_floating_point()}
-            if chosen and any(_depends(t) for t in (*_items(args), *kwargs.values())):
-                self._remember(key, _Choose({i: t.clone() for i, t in chosen.items()}))
-                if name in ("topk", "argmax", "sort", "argsort"):
+            chosen = {i: t for i, t in enumerate(items(out)) if isinstance(t, Tensor) and not t.is_floating_point()}
+            # routers may choose by scores that are detached
+            if chosen and (name in _CHOICES or any(depends(t) for t in (*items(args), *kwargs.values()))):
+                self._remember(key, Choose({i: t.clone() for i, t in chosen.items()}))
+                if name in _CHOICES:
                     self._keep(key[0], "choice of experts held")
         return out
 
-    def _product(self, module: str, left: Tensor, right: Tensor) -> _Hold | _Share | None:
-        roles, factors = (self.roles.of(left), self.roles.of(right)), (left, right)
-        weight, gate = weight_factor(*roles), gate_factor(*roles)
-        if weight is not None:
-            mixes = _mixes(factors, weight)
-            if ("router" if mixes else "gates") not in self._rules:
+    def _held_product(self, key: _Key, func: Any, args: Any, action: Hold | Share) -> Tensor:
+        self._remember(key, action)
+        if isinstance(action, Share):
+            out = shared(args[0], args[1], action)
+            self.roles.mark_linear(out)
+            return out
+        out = multiply(func, key[2], args, action.operand, action.value)
+        if self.roles.of(args[action.operand]) is Role.WEIGHT and not mixes_rows(args, action.operand):
+            self.roles.mark_gate(out)  # x * sigmoid(...) written out
+        return out
+
+    def _special(self, key: _Key, func: Any, args: Any, kwargs: Any) -> Tensor | None:
+        """What is no product of two tensors and is held all the same: attention, squares, activations."""
+        name = key[2]
+        if name == _ATTENTION and "attention" in self._rules:
+            return self._attention(key, args, kwargs)
+        if name in _MATRIX_PRODUCTS and "attention" in self._rules and len(args) == 2 and all(map(depends, args)):
+            side = weight_factor(*map(self.roles.of, args))
+            if side is None:
                 return None
-            self._keep(module, "mixing weights held" if mixes else "sigmoid held")
-            return _Hold(weight, factors[weight].detach())
+            self._keep(key[0], "attention weights held, values linear")
+            return self._held_product(key, func, args, Hold(side, args[side].detach()))
+        if "gates" not in self._rules or not args or not depends(args[0]):
+            return None
+        if name in _SQUARES and self.roles.of(args[0]) is Role.GATE and tuple(args[1:]) in ((), (2,)):
+            self._keep(key[0], "square as x x, one of them held")
+            self._remember(key, Scale(args[0].detach()))
+            out: Tensor = args[0].detach() * args[0]
+            self.roles.mark_gate(out)
+            return out
+        return self._activation(key, func, args, kwargs) if name in _ACTIVATIONS else None
+
+    def _attention(self, key: _Key, args: Any, kwargs: Any) -> Tensor | None:
+        """Torch's attention function, its weights held."""
+        given = dict(zip(("query", "key", "value", "attn_mask", "dropout_p", "is_causal"), args, strict=False)) | kwargs
+        if not depends(given["value"]):
+            return None
+        with torch.no_grad():
+            weights = weights_of(given)
+        self._remember(key, Mix(weights))
+        self._keep(key[0], "attention weights held, values linear")
+        return _mixed(weights, given["value"])
+
+    def _product(self, module: str, left: Tensor, right: Tensor) -> Hold | Share | None:
+        roles, factors = (self.roles.of(left), self.roles.of(right)), (left, right)
+        gate, weight, norm = gate_factor(*roles), weight_factor(*roles), norm_factor(*roles)
+        held = weight if norm is None else norm
+        if held is None and module in self._short and roles == (Role.LINEAR, Role.LINEAR):
+            self._keep(module, "B and C held, x linear")
+            return Hold(0, left.detach()) if "gates" in self._rules else None
+        if held is not None:
+            rule, said = rule_of(factors, weight)
+            if rule not in self._rules:
+                return None
+            self._keep(module, said)
+            return Hold(held, factors[held].detach())
         if gate is None or "gates" not in self._rules:
             return None
         share = self._convention.gate_share
         if share in (0, 1):
-            held = gate if share == 0 else 1 - gate
+            side = gate if share == 0 else 1 - gate
             self._keep(module, "gate held whole, up linear" if share == 0 else "up held, gate linear")
-            return _Hold(held, factors[held].detach())
+            return Hold(side, factors[side].detach())
         self._keep(module, f"gate held whole, up linear ({1 - share:.3g} of it), up held, gate linear ({share:.3g})")
-        return _Share(left.detach(), right.detach(), share if gate == 0 else 1 - share)
+        return Share(left.detach(), right.detach(), share if gate == 0 else 1 - share)
 
     def _activation(self, key: _Key, func: Any, args: Any, kwargs: Any) -> Tensor | None:
         x, *rest = args
@@ -241,9 +282,9 @@ class FrozenFunctions(TorchFunctionMode):
             return None
         with torch.no_grad():
             factor = activation.factor(x.detach().to(coefficient_dtype(x.dtype)))
-        self._remember(key, _Scale(factor))
+        self._remember(key, Scale(factor))
         self._keep(key[0], f"{activation.name} as s(x) x")
-        out = _scale(key[2], x, factor, kwargs)
+        out = scale(key[2], x, factor, kwargs)
         if activation.name != "clipping":  # a clipped tensor may be either side of a gate
             self.roles.mark_gate(out)
         return out
@@ -256,53 +297,35 @@ class FrozenFunctions(TorchFunctionMode):
 
     def _replay(self, key: _Key, func: Any, args: Any, kwargs: Any) -> Any:
         action = self._kept.get(key)
-        if isinstance(action, _Hold):
-            return _multiply(func, key[2], args, action.operand, self.fit(action.value, args[action.operand]))
-        if isinstance(action, _Uncast):
-            return args[0]
-        if isinstance(action, _Share):
-            first, second = self.fit(action.first, args[0]), self.fit(action.second, args[1])
-            return _shared(args[0], args[1], _Share(first, second, action.by_first))
-        if isinstance(action, _Scale):
-            return _scale(key[2], args[0], self.fit(action.factor, args[0]), kwargs)
+        if action is not None and not isinstance(action, Choose):
+            return self._put_back(action, key[2], func, args, kwargs)
+        if key[2] == "view" and not args[0].is_contiguous():  # an output that nobody reads lies in another order
+            return args[0].contiguous().view(*args[1:], **kwargs)
         out = func(*args, **kwargs)
-        if isinstance(action, _Choose):
-            items = list(_items(out))
+        if action is not None:
+            found = list(items(out))
             for i, chosen in action.chosen.items():
-                items[i] = self.fit(chosen, items[i])
-            return items[0] if isinstance(out, Tensor) else type(out)(items)
+                found[i] = self.fit(chosen, found[i])
+            return found[0] if isinstance(out, Tensor) else type(out)(found)
         return out
 
-
-def _depends(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.requires_grad
-
-
-def _narrower(cast: Tensor, tensor: Tensor) -> bool:
-    return cast.dtype.is_floating_point and torch.finfo(cast.dtype).eps > torch.finfo(tensor.dtype).eps
-
-
-def _items(value: Any) -> tuple[Any, ...] | list[Any]:
-    return value if isinstance(value, list | tuple) else (value,)
-
-
-def _mixes(factors: Any, held: int) -> bool:
-    """Whether the held factor is one number for each row, as mixing weights are."""
-    return factors[held].shape[-1:] == (1,) and factors[1 - held].shape[-1:] != (1,)
-
-
-def _multiply(func: Any, name: str, args: Any, held: int, value: Tensor) -> Tensor:
-    if held == 0 and name in ("mul_", "__imul__"):  # the result has to live: a held left side cannot become it in place
-        return value * args[1]
-    return func(value, args[1]) if held == 0 else func(args[0], value)
+    def _put_back(self, action: Any, name: str, func: Any, args: Any, kwargs: Any) -> Tensor:
+        """What a function gives with a held operand or factor in its place."""
+        if isinstance(action, Hold):
+            return multiply(func, name, args, action.operand, self.fit(action.value, args[action.operand]))
+        if isinstance(action, Uncast):
+            found: Tensor = args[0]
+            return found
+        if isinstance(action, Share):
+            first, second = self.fit(action.first, args[0]), self.fit(action.second, args[1])
+            return shared(args[0], args[1], Share(first, second, action.by_first))
+        if isinstance(action, Scale):
+            return scale(name, args[0], self.fit(action.factor, args[0]), kwargs)
+        assert isinstance(action, Mix)
+        at = self.first
+        return _mixed(action.weights[..., at:, at:], kwargs["value"] if "value" in kwargs else args[2])
 
 
-def _shared(first: Tensor, second: Tensor, held: _Share) -> Tensor:
-    """The product whose first factor's path carries ``held.by_first`` of it, its second factor's path the rest."""
-    return held.by_first * first * held.second + (1 - held.by_first) * held.first * second
-
-
-def _scale(name: str, x: Tensor, factor: Tensor, kwargs: Any) -> Tensor:
-    if name.endswith("_") or kwargs.get("inplace"):
-        return x.mul_(factor.to(x.dtype))
-    return (factor * x.to(factor.dtype)).to(x.dtype)
+def _mixed(weights: Tensor, value: Tensor) -> Tensor:
+    """Values [batch, heads, keys, e] mixed by held weights, in the order of torch's attention function."""
+    return mix(weights, value).transpose(1, 2)

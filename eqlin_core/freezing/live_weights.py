@@ -63,7 +63,7 @@ class LiveWeights:
 
     def mixed(
         self, query: Float[Tensor, "batch heads queries e"], key: Float[Tensor, "batch kv keys e"]
-    ) -> Float[Tensor, "batch queries heads e"]:
+    ) -> Float[Tensor, "batch queries heads wide"]:
         """The recorded values mixed by the weights that these queries and keys give."""
         dtype, wide = query.dtype, self._query.dtype
         keys = _for_heads(key, query).to(wide).transpose(2, 3)

@@ -8,7 +8,7 @@ everything between modules through a function mode; all of it is gone when the p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,10 +21,12 @@ from torch import Tensor, nn
 from eqlin_core.errors import EqlinError
 from eqlin_core.freezing.attention import frozen_attention
 from eqlin_core.freezing.ends import Ends, Reached
-from eqlin_core.freezing.functions import FrozenFunctions
+from eqlin_core.freezing.functions import FrozenFunctions, OtherShapes
+from eqlin_core.freezing.inputs import PromptInputs
 from eqlin_core.freezing.leaks import casting_modules
 from eqlin_core.freezing.leaves import FrozenLeaves
 from eqlin_core.freezing.recording import Recording
+from eqlin_core.freezing.scans import FrozenScans, frozen_scans
 from eqlin_core.freezing.streams import ResidualStream
 from eqlin_core.freezing.weights import FrozenWeights
 from eqlin_core.models.experts import eager_experts, prompt_by_prompt, token_by_token
@@ -70,9 +72,11 @@ class FrozenNetwork:
         final_norm: bool = True,
         convention: Convention = PUBLISHED,
         rules: Collection[str] = RULES,
+        ids: Sequence[int] = (),
     ) -> None:
         self.lm, self.convention, self.n_tokens = lm, convention, len(embeddings)
-        self.decoder = lm.model.get_decoder()
+        self.decoder = lm.decoder
+        self._inputs = PromptInputs(self.decoder, ids, lm.device)
         self.ends = Ends(self.decoder, lm.n_layers, source, target, final_norm)
         self._blocks = set(self.ends.layers)
         self._applied = rules
@@ -81,13 +85,27 @@ class FrozenNetwork:
         self._watcher: Callable[[str, Any], None] | None = None
         self._recording: Recording | None = None
         self._record(embeddings)
-        # Queries and keys may be turned in a lower precision, which shows once they are on the path.
-        casting = casting_modules(self.leaks) if convention.weight_share and rules == RULES else set()
-        if casting:
+        # Stock code may compute parts in float32, such as queries and keys once they are on the path: not the map.
+        if rules == RULES:
+            self._without_casts(embeddings, casting_modules(self.leaks))
+
+    def _without_casts(self, embeddings: Tensor, casting: set[str]) -> None:
+        """Record again, these modules in the precision of the path; but for a class whose weights have a lower one."""
+        classes: dict[str, set[str]] = {}
+        for name in casting:
+            classes.setdefault(type(self._modules.get(name)).__name__, set()).add(name)
+        wide: set[str] = set()
+        for names in classes.values():
             try:
-                self._record(embeddings, uncast=casting)
-            except RuntimeError:  # a weight of theirs has the lower precision
-                self._record(embeddings)
+                self._record(embeddings, uncast=wide | names)
+                wide |= names
+            except RuntimeError:
+                self._record(embeddings, uncast=wide)
+
+    @property
+    def reads_later(self) -> bool:
+        """Whether attention reads positions behind its own, as an encoder's does."""
+        return self._weights.reads_later
 
     @property
     def source(self) -> SourcePlace:
@@ -105,9 +123,11 @@ class FrozenNetwork:
         """Fill this object by one pass of the model, in which the modules ``uncast`` keep the precision of the path."""
         self.rules: dict[str, Frozen] = {}
         self.block_nodes: list[Any] = []
-        self._functions = FrozenFunctions(self.convention, self._applied, self._note, uncast)
+        short = {name for name, module in self._modules.items() if type(module).__name__.endswith("ShortConv")}
+        self._functions = FrozenFunctions(self.convention, self._applied, self._note, uncast, short)
         self._leaves = FrozenLeaves(self._functions, self._applied, self._note)
         self._weights = FrozenWeights(self._names, self._functions, self._note, self.convention.weight_share)
+        self._scans = FrozenScans(self._functions, self._note)
         self.paused = self._functions.paused
         seen = self._recording = Recording(self.n_tokens)
         with torch.enable_grad(), brought_again(self.lm.model, self.paused):
@@ -125,8 +145,9 @@ class FrozenNetwork:
         # Functions are counted by the innermost module, so the modules inside one that has frozen functions count too.
         scopes = self._functions.scopes
         self._scoped = {n for n in self._names.values() if n in scopes or n.rpartition(".")[0] in scopes}
+        self._one_by_one = self._functions.sorts
         # Where rows are gathered by choice, as experts do, positions cannot be left out.
-        self.causal = self._weights.causal and not (self._experts or self._functions.chooses)
+        self.causal = self._weights.causal and not (self._experts or self._functions.chooses or self._functions.mixes)
 
     @torch.no_grad()
     def replay(self, v: Float[Tensor, "batch tokens d"], first: int = 0) -> Float[Tensor, "batch tokens d_out"]:
@@ -137,13 +158,27 @@ class FrozenNetwork:
         """
         self.require_same_weights()
         with self._from_position(first):
-            return self._run(v)[0]
+            return self._all(v)
 
     def traced(self, v: Float[Tensor, "batch tokens d"], first: int = 0) -> Float[Tensor, "batch tokens d_out"]:
         """The same with its autograd graph, where ``v`` requires gradients: a linear function at any ``v``."""
         self.require_same_weights()
         with self._from_position(first), torch.enable_grad(), brought_again(self.lm.model, self.paused):
-            return self._run(v)[0]
+            return self._all(v)
+
+    def _all(self, v: Tensor) -> Tensor:
+        """One pass for the batch, or one for each of its rows where the model computes other shapes for a batch."""
+        if not self._one_by_one:
+            try:
+                return self._run(v)[0]
+            except torch.OutOfMemoryError:
+                raise
+            except (RuntimeError, OtherShapes):
+                if len(v) == 1:
+                    raise
+        found = torch.cat([self._run(row)[0] for row in v.split(1)])
+        self._one_by_one = True
+        return found
 
     @contextmanager
     def _from_position(self, first: int) -> Iterator[None]:
@@ -164,7 +199,7 @@ class FrozenNetwork:
     def _run(self, v: Tensor) -> tuple[Tensor, Tensor]:
         """(target [batch, T, d], leaf at the source) of one pass under hooks."""
         recording = self._recording is not None
-        for part in (self._weights, self._functions):
+        for part in (self._weights, self._functions, self._scans):
             part.start(recording=recording)
         self._leaves.start()
         seen: dict[str, Tensor] = {}
@@ -175,10 +210,15 @@ class FrozenNetwork:
         with ExitStack() as stack:
             stack.enter_context(eager_experts(self.lm.model))
             stack.enter_context(frozen_attention(self.lm.model, self._weights, held="attention" in self._applied))
+            if "attention" in self._applied:
+                stack.enter_context(frozen_scans(self.decoder, self._scans))
             stack.enter_context(self._hooks(v, seen, stack))
             stack.enter_context(self._functions)
             try:
-                out = self.decoder(inputs_embeds=at_embedding, use_cache=False)
+                # a copy: stock code may change what it is given in place
+                out = self.decoder(
+                    inputs_embeds=at_embedding.clone(), use_cache=False, **self._inputs.arguments(len(at_embedding))
+                )
                 seen.setdefault("target", out.last_hidden_state)
             except Reached:
                 pass
@@ -197,6 +237,7 @@ class FrozenNetwork:
                 for name in self._on_path:
                     add(self._modules[name].register_forward_hook, partial(_watch, self._watcher, name))
             recording = self._recording is not None
+            self._inputs.hook(add)
             self.ends.hook(v, seen, recording=recording, kinds=self._kinds, add=add, stack=stack)
             yield
 
@@ -233,7 +274,10 @@ class FrozenNetwork:
 
     def _leave(self, name: str, leaf: bool, module: nn.Module, args: Any, kwargs: Any, out: Any) -> Any:
         assert self._recording is not None
+        inside = self.rules.pop(name, None) if leaf else None  # what was held between its own functions
         frozen = self._leaves.record(name, module, args, kwargs, out) if leaf else None
+        if frozen is None and inside is not None:
+            self.rules[name] = inside
         out = out if frozen is None else frozen
         self._functions.leave()
         node = self._recording.leave(name, module, out)
@@ -271,7 +315,8 @@ class FrozenNetwork:
         assert self._recording is not None
         assert isinstance(self.target, Site)
         block = self._names[self.ends.layers[self.target.layer]]
-        attention = [name for name in self._weights.modules if name.startswith(block + ".")]
+        mixers = [*self._weights.modules, *self._scans.modules]
+        attention = [name for name in mixers if name.startswith(block + ".")]
         return self._recording.kinds(stream.added, {t.grad_fn for t in stream.stream}, attention)
 
     def _note(self, name: str, rule: str) -> None:
@@ -292,12 +337,14 @@ def _state_of(model: nn.Module) -> list[int]:
 def _rows(inputs: list[Tensor], kept: int, _module: nn.Module, args: Any, kwargs: Any) -> Any:
     """Run a module whose result is replaced or never read on few rows of the batch; ``inputs`` keeps its true input."""
     inputs.append(args[0] if args else next(iter(kwargs.values())))
+    if len(args) + len(kwargs) != 1:  # which of them has a row for each prompt is not known
+        return None
     return (inputs[-1].detach()[:kept],), {}
 
 
 def _for_all(out: Tensor, rows: int) -> Tensor:
     """An output that is never read, in the shape of the batch that it belongs to."""
-    return (out if len(out) else out.new_zeros(1).expand(1, *out.shape[1:])).expand(rows, *out.shape[1:])
+    return (out if len(out) else out.new_zeros(1, *out.shape[1:])).expand(rows, *out.shape[1:])
 
 
 def _watch(

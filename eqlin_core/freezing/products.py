@@ -1,7 +1,8 @@
 """Products of two tensors that both depend on the source: a gated MLP, a mixture, or neither.
 
 Every tensor of the recorded graph has a role, told by the nodes behind it. A gate's activation times a linear tensor is
-a gated MLP, a softmax or sigmoid times a linear tensor is a mixture; nothing else is held, so that a product outside
+a gated MLP, a softmax or sigmoid times a linear tensor is a mixture, a reciprocal root times a linear tensor is a norm;
+nothing else is held, so that a product outside
 these two patterns stays nonlinear and the audit names it.
 """
 
@@ -20,11 +21,12 @@ class Role(Enum):
 
     LINEAR = "linear"
     GATE = "an activation s(x) x with s held: linear, and the gate of what it multiplies"
-    WEIGHT = "a function of softmax or sigmoid values only"
+    WEIGHT = "a function of softmax, sigmoid or softplus values only"
+    NORM = "a reciprocal root, and what only scales it: a norm's denominator"
     NONLINEAR = "anything else"
 
 
-_MIXING = {"Softmax", "Sigmoid", "SoftmaxBackward"}
+_MIXING = {"Softmax", "Sigmoid", "SoftmaxBackward", "Softplus"}
 
 
 class Roles:
@@ -65,6 +67,13 @@ class Roles:
         roles = {role for role in parents if role is not None}
         if kind in _MIXING or roles == {Role.WEIGHT}:
             return Role.WEIGHT
+        if kind == "Rsqrt" or roles == {Role.NORM}:
+            return Role.NORM if kind in LINEAR | {"Mul", "Rsqrt"} else Role.NONLINEAR
+        return self._on_the_path(kind, parents, roles)
+
+    @staticmethod
+    def _on_the_path(kind: str, parents: list[Role | None], roles: set[Role]) -> Role:
+        """The role of what is neither a weight nor a denominator."""
         factors = [p for p in parents[PRODUCT_FIRST.get(kind, 0) :] if p is not None]
         if kind in BILINEAR and kind != "Mul" and len(factors) <= 1:
             return Role.LINEAR  # a projection starts a new linear path; what leaked before it is for the audit to say
@@ -82,6 +91,14 @@ def weight_factor(left: Role, right: Role) -> int | None:
     for weight, (role, other) in enumerate(((left, right), (right, left))):
         if role is Role.WEIGHT and other in (Role.LINEAR, Role.GATE):
             return weight
+    return None
+
+
+def norm_factor(left: Role, right: Role) -> int | None:
+    """Which factor of a product is a norm's denominator, 0 or 1; None where neither is, or both are."""
+    for norm, (role, other) in enumerate(((left, right), (right, left))):
+        if role is Role.NORM and other in (Role.LINEAR, Role.GATE):
+            return norm
     return None
 
 

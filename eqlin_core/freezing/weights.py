@@ -8,9 +8,10 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 
-from eqlin_core.freezing.attention import mix
+from eqlin_core.freezing.attention import Masks
 from eqlin_core.freezing.functions import FrozenFunctions
 from eqlin_core.freezing.live_weights import LiveWeights, Scores
+from eqlin_core.freezing.mixing import mix
 
 
 class FrozenWeights:
@@ -28,6 +29,7 @@ class FrozenWeights:
         share: float = 0.0,
     ) -> None:
         self.replaying = False
+        self.masks = Masks()
         self.paused = functions.paused
         self._names, self._functions, self._keep = names, functions, keep
         self._share = share
@@ -47,8 +49,12 @@ class FrozenWeights:
 
         Live weights are affine even without biases: every earlier position adds its own constant.
         """
-        reads_later = any(bool(weights.triu(1).any()) for kept in self._kept.values() for weights in kept)
-        return not self._share and not reads_later
+        return not self._share and not self.reads_later
+
+    @property
+    def reads_later(self) -> bool:
+        """Whether any position reads a later one."""
+        return any(bool(weights.triu(1).any()) for kept in self._kept.values() for weights in kept)
 
     def start(self, *, recording: bool) -> None:
         """A new pass begins."""

@@ -410,8 +410,24 @@ def linearize(
     tensor = token_tensor(lm, ids)
     with torch.no_grad():
         embeddings = lm.model.get_input_embeddings()(tensor)
-    network = FrozenNetwork(lm, embeddings, source=source, target=target, final_norm=final_norm, convention=convention)
+    network = _frozen(
+        lm, embeddings, source=source, target=target, final_norm=final_norm, convention=convention, ids=ids
+    )
     return LinearMap(lm, network, ids, position % len(ids), memory_budget)
+
+
+def _frozen(lm: LanguageModel, embeddings: Tensor, **options: Any) -> FrozenNetwork:
+    """The frozen network. Raises EqlinError, with the model's own words, where its code fails."""
+    try:
+        network = FrozenNetwork(lm, embeddings, **options)
+    except (torch.OutOfMemoryError, EqlinError):
+        raise
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise EqlinError(f"{type(lm.model).__name__} cannot be frozen: its own code fails ({said}).") from error
+    if network.reads_later:
+        raise EqlinError(f"{type(lm.model).__name__} is an encoder: its tokens read the later ones, so none is next.")
+    return network
 
 
 def checked_map(lin: Any) -> LinearMap:

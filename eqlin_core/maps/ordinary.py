@@ -31,7 +31,7 @@ def ordinary_jacobian(
     """
     ids = prompt_ids(lm, prompt, token_ids)
     arguments.called("progress", progress)
-    decoder = lm.model.get_decoder()
+    decoder = lm.decoder
     before = lm.model.config._attn_implementation
     lm.model.set_attn_implementation("eager")  # fused attention has no batched reverse pass
     try:

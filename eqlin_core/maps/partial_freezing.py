@@ -86,7 +86,7 @@ def partly_frozen(
     report(progress, 0.0, "Recording the network with fewer rules")
     on = tuple(part for part in PARTS if part in frozen)
     rules = frozenset[str]().union(*(PARTS[part] for part in on))
-    part = FrozenNetwork(lin.lm, lin.inputs, convention=lin.convention, rules=rules)
+    part = FrozenNetwork(lin.lm, lin.inputs, convention=lin.convention, rules=rules, ids=lin.token_ids)
     contributions = _contributions(part, lin.position, lin._pass_rows(), progress)
     total = contributions.double().sum(0) + lin.bias.double()
     y = lin.output.double()

@@ -17,6 +17,7 @@ from eqlin_core.errors import EqlinError
 from eqlin_core.models import four_bit
 from eqlin_core.models.checkpoints import quiet
 from eqlin_core.models.in_memory import view_of
+from eqlin_core.models.sites import blocks_of, find_decoder
 from eqlin_core.models.token_strings import token_strings
 from eqlin_core.reprs import Facts, ShortRepr, counted
 
@@ -117,7 +118,14 @@ class LanguageModel(ShortRepr):
     @property
     def n_layers(self) -> int:
         """L, the number of decoder blocks."""
-        return int(self.text_config.num_hidden_layers)
+        promised = int(self.text_config.num_hidden_layers)
+        blocks = blocks_of(self.decoder, promised)
+        return promised if blocks is None else len(blocks)
+
+    @property
+    def decoder(self) -> Any:
+        """The part of the model that takes embeddings to hidden states, and has the blocks."""
+        return find_decoder(self.model, int(self.text_config.num_hidden_layers))
 
     @property
     def vocab_size(self) -> int:
@@ -128,7 +136,7 @@ class LanguageModel(ShortRepr):
     def max_positions(self) -> int | None:
         """The longest prompt, in tokens, that the configuration allows; None where it names no limit."""
         limit = getattr(self.text_config, "max_position_embeddings", None)
-        return None if limit is None else int(limit)
+        return None if limit is None or limit < 0 else int(limit)
 
     @property
     def unembedding(self) -> Float[Tensor, "vocab d"]:

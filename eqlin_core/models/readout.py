@@ -41,7 +41,7 @@ def next_token_logits(lm: LanguageModel, outputs: Float[Tensor, "m d"]) -> Float
         out.last_hidden_state = hidden
         return out
 
-    handle = lm.model.get_decoder().register_forward_hook(replace)
+    handle = lm.decoder.register_forward_hook(replace)
     one = torch.ones(1, 1, dtype=torch.long, device=lm.device)
     try:
         with eager_experts(lm.model):  # the fused experts know no float64

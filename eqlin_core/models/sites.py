@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from torch import Tensor, nn
 
@@ -49,10 +50,33 @@ def check_sites(source: SourcePlace, target: TargetPlace, n_layers: int) -> None
 
 def find_layers(decoder: nn.Module, n_layers: int) -> nn.ModuleList:
     """The decoder's list of blocks. Raises EqlinError where there is none of the length that the config promises."""
-    for module in decoder.children():
-        if isinstance(module, nn.ModuleList) and len(module) == n_layers:
-            return module
+    found = blocks_of(decoder, n_layers)
+    if found is not None:
+        return found
     raise EqlinError(f"{type(decoder).__name__} has no list of {n_layers} blocks, so its layers cannot be found.")
+
+
+def find_decoder(model: Any, n_layers: int) -> nn.Module:
+    """The part of a causal language model that takes embeddings to hidden states.
+
+    It is what the model calls its decoder, unless that is the whole model or has no blocks.
+    """
+    named = model.get_decoder()
+    inside = [named, *(child for _, child in model.named_children() if child is not named)]
+    for module in inside:
+        if module is model or not isinstance(module, nn.Module):
+            continue
+        if "inputs_embeds" in inspect.signature(module.forward).parameters and blocks_of(module, n_layers):
+            return module
+    return cast(nn.Module, named)
+
+
+def blocks_of(decoder: nn.Module, n_layers: int) -> nn.ModuleList | None:
+    """Its list of blocks: of the promised length, directly in it or in one of its parts; or its only list."""
+    direct = [m for m in decoder.children() if isinstance(m, nn.ModuleList)]
+    deeper = [m for part in decoder.children() for m in part.children() if isinstance(m, nn.ModuleList)]
+    found = next((m for m in (*direct, *deeper) if len(m) == n_layers), None)
+    return found if found is not None or len(direct) != 1 else direct[0]
 
 
 def find_final_norm(decoder: nn.Module, layers: nn.ModuleList) -> nn.Module:

@@ -212,7 +212,7 @@ def path_weights(lm: LanguageModel, convention: Convention = PUBLISHED) -> int:
     one_factor_is_held = convention.gate_share in (0, 1)
     off_path = _OF_THE_GATE * one_factor_is_held + _OF_ATTENTION * (convention.weight_share == 0)
     total = 0
-    for name, parameter in lm.model.get_decoder().named_parameters():
+    for name, parameter in lm.decoder.named_parameters():
         if parameter.dim() >= 2 and "embed" not in name and not any(part in name for part in off_path):
             total += parameter.numel()
     chosen = getattr(lm.text_config, "num_experts_per_tok", None)
@@ -240,7 +240,7 @@ def _least(lm: LanguageModel, tokens: int, part: float) -> int:
 
 
 def _shares(lm: LanguageModel) -> list[Share]:
-    return shares(find_layers(lm.model.get_decoder(), lm.n_layers), lm.device)
+    return shares(find_layers(lm.decoder, lm.n_layers), lm.device)
 
 
 def _spread_sentence(spread: tuple[Share, ...]) -> str:

@@ -126,4 +126,4 @@ def output_embeddings(
     tokens = torch.tensor([list(ids)], device=lm.device)
     with injection.hooked(), fitting_experts(lm.model, lm.dtype):
         injection.advance(lm.model.get_input_embeddings()(tokens))
-        return lm.model.get_decoder()(input_ids=tokens, use_cache=False).last_hidden_state[:, -1]
+        return lm.decoder(input_ids=tokens, use_cache=False).last_hidden_state[:, -1]

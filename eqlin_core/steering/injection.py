@@ -68,7 +68,7 @@ class Injection:
     @contextmanager
     def hooked(self) -> Iterator[Injection]:
         """In this thread the blocks answer with pushed inputs inside this context, and as before after it."""
-        layers = find_layers(self.lm.model.get_decoder(), self.lm.n_layers)
+        layers = find_layers(self.lm.decoder, self.lm.n_layers)
         with ExitStack() as stack:
             for block, which in self._at.items():
                 handle = layers[block].register_forward_pre_hook(self._hook(which), with_kwargs=True)

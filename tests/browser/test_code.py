@@ -47,9 +47,9 @@ def test_every_page_hands_out_its_code(name: str, open_page: OpenPage, tmp_path:
         sum_and_logit = re.search(r"sum to ([\d.]+), of ([\d.]+)", ran.stdout)
         assert sum_and_logit is not None
         page.keyboard.press("Escape")
-        shown = page.get_by_text("Bias and tokens sum to").inner_text()
+        caption = page.get_by_text("Bias and tokens sum to").inner_text()
         for number in sum_and_logit.groups():
-            assert f"{float(number):.5g}" in shown
+            assert f"{float(number):.5g}" in caption
     assert name == "steering" or f"prompt = {MARIN!r}" in script
     cells = json.loads((tmp_path / "code.ipynb").read_text(encoding="utf-8"))["cells"]
     assert [cell["cell_type"] for cell in cells][:2] == ["markdown", "code"]

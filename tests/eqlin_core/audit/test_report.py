@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import eqlin_core as eq
 from eqlin_core.audit import report as command
+from eqlin_core.audit.architectures import tiny_architecture
 from eqlin_core.audit.families import FAMILIES, build_tiny, tiny_model
 from eqlin_core.audit.report import Audit, audit, report
 from eqlin_core.audit.table import DTYPES, family_rows, markdown
@@ -111,16 +112,17 @@ def test_the_same_model_without_the_leak_is_exact_on_fixed_token_ids(
 
 def test_an_unfreezable_model_is_not_exact_and_its_module_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     ids = ["--token-ids", *map(str, PROMPT)]
-    assert command.main(["mamba", *ids], lambda *_: build_tiny("mamba", {})) == 1
+    assert command.main(["xlstm", *ids], lambda *_: tiny_architecture("xlstm")) == 1
     shown = capsys.readouterr().out
-    assert "leak: backbone.layers.0.mixer" in shown
+    assert "leak: backbone.blocks.0.mlstm_layer" in shown
     assert shown.splitlines()[-1] == "NOT EXACT"
 
 
 def test_a_model_that_the_engine_refuses_is_not_exact_either(capsys: pytest.CaptureFixture[str]) -> None:
-    assert command.main(["mpt", "--token-ids", "3"], lambda *_: build_tiny("mpt", {})) == 1
+    ids = ["--token-ids", *map(str, PROMPT)]
+    assert command.main(["bert", *ids], lambda *_: build_tiny("bert", {})) == 1
     shown, warned = capsys.readouterr()
-    assert shown.startswith("mpt: NOT EXACT\nMptForCausalLM does not use the attention interface of transformers")
+    assert shown.startswith("bert: NOT EXACT\nBertLMHeadModel is an encoder: its tokens read the later ones")
     assert warned == ""
 
 

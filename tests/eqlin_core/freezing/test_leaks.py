@@ -104,7 +104,7 @@ LEAKS = {
     "tanh": lambda y: y + 0.1 * torch.tanh(y),
     "square": lambda y: y + 0.01 * y * y,
     "abs": lambda y: y.abs(),
-    "float32": lambda y: y.float().to(y.dtype),
+    "half": lambda y: y.half().to(y.dtype),
     "self gate": lambda y: y * torch.tanh(y),
     "constant of the input": lambda y: y + torch.sigmoid(y),
 }
@@ -121,8 +121,20 @@ def test_a_deliberately_leaky_module_is_named_and_the_run_is_not_exact(place: st
     exactness = eq.linearize(lm, token_ids=PROMPT).exactness()
     assert not exactness.exact
     assert {found.partition(": ")[0] for found in exactness.leaks} == {f"model.layers.1.{place}"}
-    if leak != "float32":
+    if leak != "half":
         assert exactness.reconstruction > 1e-6
+
+
+@pytest.mark.parametrize("place", ["mlp", "self_attn", "input_layernorm", "mlp.down_proj"])
+def test_what_stock_code_computes_in_float32_is_computed_in_the_precision_of_the_path(place: str) -> None:
+    lm = tiny_model("llama")
+    parent = lm.model.get_decoder().layers[1].get_submodule(place.rpartition(".")[0])
+    leaf = place.rpartition(".")[2]
+    setattr(parent, leaf, Leaky(getattr(parent, leaf), lambda y: y.float().to(y.dtype)))
+    exactness = eq.linearize(lm, token_ids=PROMPT).exactness()
+    assert exactness.exact
+    assert exactness.reconstruction < 1e-14
+    assert 1e-9 < exactness.forward < 1e-5, "what the untouched model rounds away"
 
 
 class DetachedLeak(nn.Module):

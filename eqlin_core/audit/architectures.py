@@ -1,0 +1,156 @@
+"""Every causal language model of the installed transformers as a tiny random model with all its kinds of layers.
+
+A configuration is shrunk by the names of its fields, which the architectures share: whatever a field is called that
+counts dimensions, heads, experts or layers gets a small value, and a list with a kind for every layer gets each kind
+that the architecture knows. What no rule of that sort reaches stands in ``SPECIAL``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from eqlin_core.audit.families import WINDOW, randomise
+from eqlin_core.models.language_model import LanguageModel
+
+LAYERS = 4
+# Values of fields that count something, by what they are called.
+TINY: dict[str, Any] = {
+    **dict.fromkeys(("vocab_size", "vocab_size_per_layer_input", "encoder_vocab_size", "decoder_vocab_size"), 64),
+    **dict.fromkeys(("hidden_size", "n_embd", "d_model", "embedding_size", "attention_hidden_size", "lru_width"), 32),
+    **dict.fromkeys(
+        (
+            *(
+                "intermediate_size",
+                "ffn_dim",
+                "n_inner",
+                "encoder_ffn_dim",
+                "decoder_ffn_dim",
+                "dff",
+                "ffn_hidden_size",
+            ),
+            *("intermediate_size_mlp", "dense_intermediate_size", "shared_intermediate_size", "moe_intermediate_size"),
+            *("shared_expert_intermediate_size", "moe_shared_expert_intermediate_size", "mlp_hidden_size", "dim_ff"),
+            *("shared_experts_intermediate_size", "moe_dense_intermediate_size", "expert_ffn_hidden_size"),
+        ),
+        40,
+    ),
+    **dict.fromkeys(
+        ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "decoder_layers", "encoder_layers"), LAYERS
+    ),
+    **dict.fromkeys(("num_decoder_layers", "num_encoder_layers"), LAYERS),
+    **dict.fromkeys(
+        (
+            *("num_attention_heads", "n_head", "n_heads", "num_heads", "decoder_attention_heads"),
+            *("encoder_attention_heads", "num_decoder_attention_heads", "num_encoder_attention_heads"),
+            *("swa_num_attention_heads", "linear_num_value_heads", "index_n_heads", "linear_num_heads"),
+        ),
+        4,
+    ),
+    **dict.fromkeys(
+        ("num_key_value_heads", "swa_num_key_value_heads", "linear_num_key_heads", "num_global_key_value_heads"), 2
+    ),
+    **dict.fromkeys(
+        (
+            *("head_dim", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim", "swa_head_dim", "linear_head_dim"),
+            *(
+                "linear_key_head_dim",
+                "linear_value_head_dim",
+                "index_head_dim",
+                "kv_channels",
+                "rotary_dim",
+                "swa_v_head_dim",
+            ),
+            *("global_head_dim", "mamba_d_head", "mamba_head_dim", "dim_head"),
+        ),
+        8,
+    ),
+    "qk_head_dim": 16,
+    **dict.fromkeys(("kv_lora_rank", "q_lora_rank", "o_lora_rank", "hidden_size_per_layer_input"), 16),
+    **dict.fromkeys(
+        ("num_experts", "n_routed_experts", "num_local_experts", "moe_num_experts", "num_experts_total"), 4
+    ),
+    **dict.fromkeys(("num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_k", "top_k_experts"), 2),
+    **dict.fromkeys(("n_group", "topk_group", "num_expert_group", "n_shared_experts", "num_shared_experts"), 1),
+    **dict.fromkeys(("first_k_dense_replace", "num_dense_layers", "moe_num_shared_experts"), 1),
+    **dict.fromkeys(("sliding_window", "attention_chunk_size", "sliding_window_size", "attention_window_size"), WINDOW),
+    **dict.fromkeys(("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length"), 64),
+    **dict.fromkeys(("state_size", "mamba_d_state", "ssm_state_size"), 4),
+    **dict.fromkeys(("time_step_rank", "mamba_dt_rank", "laurel_rank"), 3),
+    **dict.fromkeys(("mamba_n_groups", "n_groups", "mamba_ngroups", "num_kv_shared_layers"), 1),
+    **dict.fromkeys(("mamba_chunk_size", "chunk_size"), WINDOW),
+    **dict.fromkeys(("mamba_n_heads", "mamba_num_heads", "n_mamba_heads"), 8),
+    **dict.fromkeys(("index_topk",), 4),
+    **dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id"), 1),
+    "max_window_layers": 2,
+    "output_router_logits": False,
+}
+# What only one architecture needs, and what turns a kind of layer on that its default leaves out.
+_ROPE = {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}}
+_ROUTED = {"n_routed_experts": 4, "num_experts_per_tok": 2, "n_shared_experts": 1, "n_group": 1, "topk_group": 1}
+SPECIAL: dict[str, dict[str, Any]] = {
+    "deepseek_v2": _ROUTED,
+    "dots1": _ROUTED,
+    "falcon_h1": {"mamba_d_ssm": 64},
+    "gpt_neo": {"attention_types": [[["global", "local"], 2]], "window_size": WINDOW},
+    "hunyuan_v1_dense": _ROPE,
+    "hunyuan_v1_moe": _ROPE,
+    "mamba2": {"num_heads": 8, "head_dim": 8},
+    "ministral": _ROPE,
+    "nemotron": {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}},
+    "zaya": {"num_experts_per_tok": 1},
+    "xlm": {"emb_dim": 32},
+    "zamba2": {"layers_block_type": ["mamba", "hybrid"] * 2},
+    "lfm2": {"layer_types": ["conv", "full_attention"] * 2},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2},
+    "granitemoehybrid": {"layer_types": ["mamba", "attention"] * 2},
+    "bamba": {"attn_layer_indices": [1, 3]},
+}
+_VISION = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+
+
+def architectures() -> list[str]:
+    """The model types that transformers knows as causal language models, by name."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as known  # noqa: PLC0415
+
+    return sorted(known)
+
+
+def tiny_architecture(model_type: str, dtype: torch.dtype = torch.float64, seed: int = 0) -> LanguageModel:
+    """A tiny random model of this type, without a tokenizer. What transformers raises for a type goes through."""
+    from transformers import AutoConfig, AutoModelForCausalLM  # noqa: PLC0415 - transformers is slow to import
+
+    default = AutoConfig.for_model(model_type)
+    options = _tiny(default) | SPECIAL.get(model_type, {})
+    text = default.get_text_config(decoder=True)
+    if text is not default:
+        for name in default.sub_configs:
+            part = getattr(default, name)
+            if part is not None:
+                options[name] = _tiny(part) if part is text else {**_tiny(part), **_VISION}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        config = AutoConfig.for_model(model_type, **options)
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    randomise(model, seed)
+    return LanguageModel.wrap(model.to(dtype), name=model_type)
+
+
+def _tiny(config: Any) -> dict[str, Any]:
+    """The fields of one configuration that are made small."""
+    known = {**{k: v for k, v in vars(config).items() if not k.startswith("_")}}
+    options = {name: TINY[name] for name, value in known.items() if name in TINY and value is not None}
+    if "kv_lora_rank" in options:  # latent attention has keys and values for every head
+        options["num_key_value_heads"] = TINY["num_attention_heads"]
+    layers = next((n for n in ("num_hidden_layers", "n_layer", "num_layers") if n in known), None)
+    kinds = known.get("layer_types")
+    if kinds and layers:
+        each = list(dict.fromkeys(kinds))
+        options["layer_types"] = (each * LAYERS)[: max(LAYERS, len(each))]
+        options[layers] = len(options["layer_types"])
+    mlps = known.get("mlp_layer_types")
+    if mlps and layers:
+        each = list(dict.fromkeys(mlps))
+        options["mlp_layer_types"] = (each * LAYERS)[: options.get(layers, LAYERS)]
+    return options

@@ -1,0 +1,194 @@
+"""``python -m eqlin_core.audit --all``: every architecture of the installed transformers, exact or by its reason.
+
+Each is examined in a process that is not this one, so that none can take the run down, and none may take longer than
+its time. What was found before is not examined again where a file keeps it.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from eqlin_core.audit.architectures import architectures, tiny_architecture
+from eqlin_core.audit.families import tiny_prompt
+from eqlin_core.disk import write_whole
+from eqlin_core.errors import EqlinError
+
+EXACT, REFUSED, INEXACT, FAILED, UNBUILT = "exact", "refused", "not exact", "failed", "not built"
+LIMIT_SECONDS = 60.0
+CONVENTIONS = ("up", "gate")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One architecture: its verdict, the reason where it is not exact, its largest error, and what it took."""
+
+    model_type: str
+    verdict: str
+    reason: str
+    error: float | None
+    seconds: float
+
+    @property
+    def line(self) -> str:
+        """The finding on one line."""
+        error = "" if self.error is None else f"{self.error:.1e}"
+        return f"{self.model_type:<26} {self.verdict:<10} {error:<8} {self.reason}".rstrip()
+
+
+def examine(model_type: str) -> Finding:
+    """A tiny model of this type in float64, by both conventions of gated products."""
+    from eqlin_core.maps.linear_map import linearize  # noqa: PLC0415 - torch is slow to import
+
+    began = time.monotonic()
+
+    def found(verdict: str, reason: str = "", error: float | None = None) -> Finding:
+        return Finding(model_type, verdict, " ".join(reason.split())[:300], error, round(time.monotonic() - began, 2))
+
+    try:
+        lm = tiny_architecture(model_type)
+    except Exception as error:
+        return found(UNBUILT, f"{type(error).__name__}: {error}")
+    errors = []
+    try:
+        for convention in CONVENTIONS:
+            exactness = linearize(lm, token_ids=tiny_prompt(), gated_path=convention).exactness()
+            errors.append(exactness.reconstruction)
+            if not exactness.exact:
+                said = "; ".join(exactness.leaks[:3]) or f"the forward value is {exactness.forward:.0e} off the model's"
+                return found(INEXACT, said, max(errors))
+    except EqlinError as error:
+        return found(REFUSED, str(error))
+    except Exception as error:
+        return found(FAILED, f"{type(error).__name__}: {error}")
+    return found(EXACT, "", max(errors))
+
+
+def examine_all(
+    names: Iterable[str], *, file: Path | None = None, workers: int | None = None, limit: float = LIMIT_SECONDS
+) -> Iterator[Finding]:
+    """The findings of these architectures as they come; those that ``file`` knows are not examined again.
+
+    The file is JSON, and written after every one. ``limit`` seconds are what one may take.
+    """
+    known = {} if file is None else _known(file)
+    wanted = list(names)
+    yield from (known[name] for name in wanted if name in known)
+    left = [name for name in wanted if name not in known]
+    count = max(1, min(workers or os.cpu_count() or 1, len(left) or 1))
+    seats = [_Worker() for _ in range(count)]
+    try:
+        with ThreadPoolExecutor(count) as pool:
+            free: SimpleQueue[_Worker] = SimpleQueue()
+            for seat in seats:
+                free.put(seat)
+            jobs = [pool.submit(_examined, free, name, limit) for name in left]
+            for job in as_completed(jobs):
+                finding = job.result()
+                known[finding.model_type] = finding
+                if file is not None:
+                    write_whole(file, json.dumps([asdict(f) for f in known.values()], indent=1).encode())
+                yield finding
+    finally:
+        for seat in seats:
+            seat.end()
+
+
+def _examined(free: SimpleQueue[_Worker], name: str, limit: float) -> Finding:
+    seat = free.get()
+    try:
+        return seat.examine(name, limit)
+    finally:
+        free.put(seat)
+
+
+def _known(file: Path) -> dict[str, Finding]:
+    try:
+        rows = json.loads(file.read_text(encoding="utf-8"))
+        return {row["model_type"]: Finding(**row) for row in rows}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise EqlinError(f"{file.name} holds no findings of an earlier run: name another file.") from error
+
+
+class _Worker:
+    """A process that examines one architecture after another, and is replaced when one ends or outstays it."""
+
+    def __init__(self) -> None:
+        self._process: Any = None
+        self._ours: Any = None
+
+    def examine(self, name: str, limit: float) -> Finding:
+        """The finding, also where the process dies of it."""
+        if self._process is None:
+            self._begin()
+        self._ours.send(name)
+        try:
+            if self._ours.poll(limit):
+                finding: Finding = self._ours.recv()
+                return finding
+            reason = f"it took longer than {limit:.0f} seconds"
+        except EOFError:
+            reason = "its process ended"
+        self.end()
+        return Finding(name, FAILED, reason, None, limit)
+
+    def _begin(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._ours, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
+        self._process.start()
+        theirs.close()
+        self._ours.recv()  # it has imported what all need
+
+    def end(self) -> None:
+        """Stop the process."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.join()
+            self._ours.close()
+            self._process = None
+
+
+def _serve(theirs: Connection) -> None:
+    """Examine what is asked for until nobody asks any more."""
+    import torch  # noqa: PLC0415
+    import transformers  # noqa: PLC0415
+
+    torch.set_num_threads(1)
+    transformers.logging.set_verbosity_error()
+    theirs.send(None)
+    while True:
+        try:
+            name = theirs.recv()
+        except EOFError:
+            return
+        theirs.send(examine(name))
+
+
+def summary(findings: Iterable[Finding]) -> str:
+    """How many there are of each verdict."""
+    counts: dict[str, int] = {}
+    for finding in findings:
+        counts[finding.verdict] = counts.get(finding.verdict, 0) + 1
+    return ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items(), key=lambda item: -item[1]))
+
+
+def print_all(file: Path | None) -> int:
+    """Print a line for each architecture, and the counts. 0 when each is exact or refused in a sentence, else 1."""
+    findings = []
+    for finding in examine_all(architectures(), file=file):
+        findings.append(finding)
+        print(finding.line, flush=True)
+    print(summary(findings))
+    return 0 if all(f.verdict in (EXACT, REFUSED) for f in findings) else 1

@@ -1,0 +1,120 @@
+"""What is put back in the place of one function of a pass, and how it is applied to other inputs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from eqlin_core.dtypes import coefficient_dtype
+
+
+@dataclass(frozen=True)
+class Hold:
+    """One operand of a product is held."""
+
+    operand: int
+    value: Tensor
+
+
+@dataclass(frozen=True)
+class Share:
+    """Each operand of a product is held once: so much of the product goes by the first, the rest by the second."""
+
+    first: Tensor
+    second: Tensor
+    by_first: float
+
+
+@dataclass(frozen=True)
+class Scale:
+    """An activation is its closed form: a held factor times its input."""
+
+    factor: Tensor
+
+
+@dataclass(frozen=True)
+class Uncast:
+    """A cast to a lower precision is left out."""
+
+
+@dataclass(frozen=True)
+class Choose:
+    """Everything discrete that a function returned is held: which experts, in which order, on which side of zero."""
+
+    chosen: dict[int, Tensor]
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Attention as one function: its weights are held."""
+
+    weights: Tensor
+
+
+def depends(value: Any) -> bool:
+    """Whether it is a tensor on the recorded graph."""
+    return isinstance(value, Tensor) and value.requires_grad
+
+
+def narrower(cast: Tensor, tensor: Tensor) -> bool:
+    """Whether a cast loses precision although it is to float32: what stock code does in float64 models as well."""
+    return (
+        cast.dtype == torch.float32
+        and cast.dtype.is_floating_point
+        and torch.finfo(cast.dtype).eps > torch.finfo(tensor.dtype).eps
+    )
+
+
+def items(value: Any) -> tuple[Any, ...] | list[Any]:
+    """What a function returned, one by one."""
+    return value if isinstance(value, list | tuple) else (value,)
+
+
+def mixes_rows(factors: Any, held: int) -> bool:
+    """Whether the held factor is one number for each row, as mixing weights are."""
+    return factors[held].shape[-1:] == (1,) and factors[1 - held].shape[-1:] != (1,)
+
+
+def rule_of(factors: Any, weight: int | None) -> tuple[str, str]:
+    """By which rule a factor is held, and what is said of it: a weight, or a norm's denominator where there is none."""
+    if weight is None:
+        return "norms", "norm denominator held"
+    return ("router", "mixing weights held") if mixes_rows(factors, weight) else ("gates", "sigmoid held")
+
+
+def multiply(func: Any, name: str, args: Any, held: int, value: Tensor) -> Tensor:
+    """The product with this value in the place of the held operand."""
+    if held == 0 and name in ("mul_", "__imul__"):  # the result has to live: a held left side cannot become it in place
+        return value * args[1]
+    return func(value, args[1]) if held == 0 else func(args[0], value)
+
+
+def shared(first: Tensor, second: Tensor, held: Share) -> Tensor:
+    """The product whose first factor's path carries ``held.by_first`` of it, its second factor's path the rest."""
+    return held.by_first * first * held.second + (1 - held.by_first) * held.first * second
+
+
+def scale(name: str, x: Tensor, factor: Tensor, kwargs: Any) -> Tensor:
+    """The input times a held factor, in place where the function of this name works in place."""
+    if name.endswith("_") or kwargs.get("inplace"):
+        return x.mul_(factor.to(x.dtype))
+    return (factor * x.to(factor.dtype)).to(x.dtype)
+
+
+def weights_of(given: dict[str, Any]) -> Tensor:
+    """The weights of a call of torch's scaled dot product attention, in float32 or better."""
+    query, key, mask = given["query"], given["key"], given.get("attn_mask")
+    dtype = coefficient_dtype(query.dtype)
+    if key.shape[1] != query.shape[1]:  # enable_gqa
+        key = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)
+    scale = given.get("scale")
+    scores = query.to(dtype) @ key.to(dtype).transpose(-1, -2) * (query.shape[-1] ** -0.5 if scale is None else scale)
+    if given.get("is_causal"):
+        mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -math.inf) if mask.dtype == torch.bool else scores + mask.to(dtype)
+    return scores.softmax(-1)

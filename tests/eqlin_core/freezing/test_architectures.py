@@ -1,0 +1,62 @@
+"""Architectures whose parts are made in other ways: exact, or refused in a sentence that is true."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import eqlin_core as eq
+from eqlin_core.audit.architectures import tiny_architecture
+from eqlin_core.models.experts import eager_experts
+from eqlin_core.models.language_model import LanguageModel
+from tests.cases import PROMPT
+
+# What each stands for.
+EXACT = {
+    "bloom": "softmax between the modules, no attention interface",
+    "falcon": "torch's attention function",
+    "gptj": "softmax between the modules",
+    "gemma4_text": "embeddings of token ids in every layer",
+    "deepseek_v32": "an indexer's mask",
+    "llama4_text": "experts that a batch cannot share",
+    "jetmoe": "rows sorted by their experts",
+    "longcat_flash": "a router of detached scores",
+    "laguna": "softplus gates",
+    "modernbert-decoder": "a decoder that is called otherwise",
+    "ctrl": "embeddings that are scaled in place",
+    "bart": "the decoder half of a sequence-to-sequence model",
+}
+
+
+@pytest.mark.parametrize("model_type", EXACT)
+def test_it_is_exact_by_both_conventions_and_gives_the_model_s_own_output(model_type: str) -> None:
+    lm = tiny_architecture(model_type)
+    for convention in ("up", "gate"):
+        lin = eq.linearize(lm, token_ids=PROMPT, gated_path=convention)
+        exactness = lin.exactness()
+        assert exactness.exact, exactness
+        assert exactness.reconstruction < 1e-13
+    torch.testing.assert_close(lin.output, stock_output(lm), rtol=1e-5, atol=1e-5)
+
+
+def stock_output(lm: LanguageModel) -> torch.Tensor:
+    with torch.no_grad(), eager_experts(lm.model):  # the fused experts know no float64
+        return lm.decoder(input_ids=torch.tensor([PROMPT]), use_cache=False).last_hidden_state[0, -1]
+
+
+@pytest.mark.parametrize("model_type", ["bert", "roberta", "electra"])
+def test_an_encoder_is_refused_with_that_word(model_type: str) -> None:
+    with pytest.raises(eq.EqlinError, match="is an encoder"):
+        eq.linearize(tiny_architecture(model_type), token_ids=PROMPT)
+
+
+def test_code_of_a_model_that_fails_is_named_and_no_raw_error() -> None:
+    with pytest.raises(eq.EqlinError, match=r"^XGLMForCausalLM cannot be frozen: its own code fails \(.+\)\.$"):
+        eq.linearize(tiny_architecture("xglm"), token_ids=PROMPT)
+
+
+@pytest.mark.parametrize("model_type", ["xlstm", "apertus"])
+def test_what_is_not_known_leaks_by_its_module(model_type: str) -> None:
+    exactness = eq.linearize(tiny_architecture(model_type), token_ids=PROMPT).exactness()
+    assert not exactness.exact
+    assert all(leak.split(": ")[0].count(".") >= 2 for leak in exactness.leaks)
