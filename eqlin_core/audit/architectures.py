@@ -87,21 +87,38 @@ TINY: dict[str, Any] = {
     "output_router_logits": False,
 }
 # What only one architecture needs, and what turns a kind of layer on that its default leaves out.
-_ROPE = {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}}
+_ROPE = {"rope_type": "default", "rope_theta": 10000.0}
+_WIDE_ATTENTION = {"attention_hidden_size": 64, "attention_head_dim": 16}
+_INDEXER = {
+    "indexer_n_heads": 4,
+    "indexer_kv_heads": 1,
+    "indexer_head_dim": 8,
+    "indexer_budget": WINDOW,
+    "indexer_compress_ratio": 2,
+}
 _ROUTED = {"n_routed_experts": 4, "num_experts_per_tok": 2, "n_shared_experts": 1, "n_group": 1, "topk_group": 1}
 SPECIAL: dict[str, dict[str, Any]] = {
     "deepseek_v2": _ROUTED,
     "dots1": _ROUTED,
     "falcon_h1": {"mamba_d_ssm": 64},
     "gpt_neo": {"attention_types": [[["global", "local"], 2]], "window_size": WINDOW},
-    "hunyuan_v1_dense": _ROPE,
-    "hunyuan_v1_moe": _ROPE,
+    "hunyuan_v1_dense": {"head_dim": 8},
+    "hunyuan_v1_moe": {"head_dim": 8},
+    "jamba": {"layer_types": None, "attn_layer_period": 2, "attn_layer_offset": 1},
     "mamba2": {"num_heads": 8, "head_dim": 8},
-    "ministral": _ROPE,
-    "nemotron": {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}},
+    "ministral": {"head_dim": 8},
+    "nemotron": {"num_key_value_heads": 2},
+    "qwen4_exp_text": _INDEXER,
+    "cohere_compass_text": {"rope_parameters": {"full_attention": _ROPE, "sliding_attention": _ROPE}},
     "zaya": {"num_experts_per_tok": 1},
     "xlm": {"emb_dim": 32},
-    "zamba2": {"layers_block_type": ["mamba", "hybrid"] * 2},
+    "zamba": {
+        **_WIDE_ATTENTION,
+        "num_hidden_layers": 6,
+        "layer_types": ["linear_attention", "linear_attention", "hybrid"] * 2,
+        "layers_block_type": ["linear_attention", "linear_attention", "hybrid"] * 2,
+    },
+    "zamba2": {**_WIDE_ATTENTION, "layers_block_type": ["mamba", "hybrid"] * 2},
     "lfm2": {"layer_types": ["conv", "full_attention"] * 2},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2},
     "granitemoehybrid": {"layer_types": ["mamba", "attention"] * 2},
@@ -128,10 +145,10 @@ def tiny_architecture(model_type: str, dtype: torch.dtype = torch.float64, seed:
         for name in default.sub_configs:
             part = getattr(default, name)
             if part is not None:
-                options[name] = _tiny(part) if part is text else {**_tiny(part), **_VISION}
+                options[name] = _tiny(part) | (SPECIAL.get(part.model_type, {}) if part is text else _VISION)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        config = AutoConfig.for_model(model_type, **options)
+        config = AutoConfig.for_model(model_type, **{k: v for k, v in options.items() if v is not None})
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     randomise(model, seed)
     return LanguageModel.wrap(model.to(dtype), name=model_type)

@@ -184,6 +184,16 @@ def summary(findings: Iterable[Finding]) -> str:
     return ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items(), key=lambda item: -item[1]))
 
 
+def markdown(findings: Iterable[Finding]) -> str:
+    """The findings as a table."""
+    rows = sorted(findings, key=lambda finding: finding.model_type)
+    lines = ["| architecture | verdict | error | reason |", "| --- | --- | --- | --- |"]
+    for row in rows:
+        error = "" if row.error is None else f"{row.error:.1e}"
+        lines.append(f"| {row.model_type} | {row.verdict} | {error} | {row.reason.replace('|', '/')} |")
+    return "\n".join(lines)
+
+
 def print_all(file: Path | None) -> int:
     """Print a line for each architecture, and the counts. 0 when each is exact or refused in a sentence, else 1."""
     findings = []

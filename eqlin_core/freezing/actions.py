@@ -42,6 +42,18 @@ class Uncast:
 
 
 @dataclass(frozen=True)
+class Widen:
+    """Zeros to add to are made in the precision of the path."""
+
+
+@dataclass(frozen=True)
+class Fix:
+    """Some of the parts that a function returns are held."""
+
+    parts: dict[int, Tensor]
+
+
+@dataclass(frozen=True)
 class Choose:
     """Everything discrete that a function returned is held: which experts, in which order, on which side of zero."""
 

@@ -19,11 +19,13 @@ from eqlin_core.dtypes import coefficient_dtype
 from eqlin_core.errors import EqlinError
 from eqlin_core.freezing.actions import (
     Choose,
+    Fix,
     Hold,
     Mix,
     Scale,
     Share,
     Uncast,
+    Widen,
     depends,
     items,
     mixes_rows,
@@ -46,6 +48,7 @@ _ACTIVATIONS = {
 }  # fmt: skip
 _MATRIX_PRODUCTS = {"matmul", "bmm", "__matmul__"}
 _ATTENTION = "scaled_dot_product_attention"
+_ACCUMULATORS = {"zeros", "zeros_like", "new_zeros"}
 _CHOICES = {"topk", "argmax", "sort", "argsort"}
 _SQUARES = {"square", "pow", "__pow__"}
 _CASTS = {"float", "to", "type"}
@@ -61,7 +64,8 @@ class FrozenFunctions(TorchFunctionMode):
 
     ``keep(module, rule)`` is told every rule that was recorded. ``rules`` names the freezing rules that apply, of
     "gates" and "router". The modules ``uncast`` work in the precision of what they are given, without casts to a lower
-    one. In the modules ``short_convolutions`` the left factor of a product is a gate, although no activation made it.
+    one. In the modules ``short_convolutions`` the left factor of a product is a gate, although no activation made it;
+    in the modules ``lightning`` queries, keys and values are split from one tensor, and no softmax follows.
     """
 
     def __init__(
@@ -71,6 +75,7 @@ class FrozenFunctions(TorchFunctionMode):
         keep: Callable[[str, str], None],
         uncast: Collection[str] = (),
         short_convolutions: Collection[str] = (),
+        lightning: Collection[str] = (),
     ) -> None:
         super().__init__()
         self.roles = Roles()
@@ -78,7 +83,7 @@ class FrozenFunctions(TorchFunctionMode):
         self.sorts = False  # whether rows are put in an order that depends on all of them
         self.tokens, self.first = 0, 0
         self._convention, self._rules, self._keep = convention, rules, keep
-        self._uncast, self._short = uncast, short_convolutions
+        self._uncast, self._short, self._lightning = uncast, short_convolutions, lightning
         self._kept: dict[_Key, Any] = {}
         self._scopes: set[str] = set()
         self._activations: dict[Any, Activation | None] = {}
@@ -194,6 +199,9 @@ class FrozenFunctions(TorchFunctionMode):
         if key[0] in self._uncast and name in _CASTS and depends(args[0]) and narrower(out, args[0]):
             self._remember(key, Uncast())
             return args[0]
+        if key[0] in self._uncast and name in _ACCUMULATORS and isinstance(out, Tensor) and out.dtype == torch.float32:
+            self._remember(key, Widen())
+            return out.double()
         if not isinstance(out, bool | int | float | torch.Size | torch.dtype):
             chosen = {i: t for i, t in enumerate(items(out)) if isinstance(t, Tensor) and not t.is_floating_point()}
             # routers may choose by scores that are detached
@@ -214,17 +222,13 @@ class FrozenFunctions(TorchFunctionMode):
             self.roles.mark_gate(out)  # x * sigmoid(...) written out
         return out
 
-    def _special(self, key: _Key, func: Any, args: Any, kwargs: Any) -> Tensor | None:
+    def _special(self, key: _Key, func: Any, args: Any, kwargs: Any) -> Any:
         """What is no product of two tensors and is held all the same: attention, squares, activations."""
+        if "attention" in self._rules:
+            mixed = self._mixer(key, func, args, kwargs)
+            if mixed is not None:
+                return mixed
         name = key[2]
-        if name == _ATTENTION and "attention" in self._rules:
-            return self._attention(key, args, kwargs)
-        if name in _MATRIX_PRODUCTS and "attention" in self._rules and len(args) == 2 and all(map(depends, args)):
-            side = weight_factor(*map(self.roles.of, args))
-            if side is None:
-                return None
-            self._keep(key[0], "attention weights held, values linear")
-            return self._held_product(key, func, args, Hold(side, args[side].detach()))
         if "gates" not in self._rules or not args or not depends(args[0]):
             return None
         if name in _SQUARES and self.roles.of(args[0]) is Role.GATE and tuple(args[1:]) in ((), (2,)):
@@ -234,6 +238,24 @@ class FrozenFunctions(TorchFunctionMode):
             self.roles.mark_gate(out)
             return out
         return self._activation(key, func, args, kwargs) if name in _ACTIVATIONS else None
+
+    def _mixer(self, key: _Key, func: Any, args: Any, kwargs: Any) -> Any:
+        """What mixes positions outside the attention interface, by held weights."""
+        name = key[2]
+        if name == "split" and key[0] in self._lightning and depends(args[0]):
+            parts = func(*args, **kwargs)
+            self._keep(key[0], "queries, keys and decay held, values linear")
+            self._remember(key, Fix({i: part.detach() for i, part in enumerate(parts[:2])}))
+            self.roles.mark_linear(parts[2])
+            return (parts[0].detach(), parts[1].detach(), *parts[2:])
+        if name == _ATTENTION:
+            return self._attention(key, args, kwargs)
+        if name in _MATRIX_PRODUCTS and len(args) == 2 and all(map(depends, args)):
+            side = weight_factor(*map(self.roles.of, args))
+            if side is not None:
+                self._keep(key[0], "attention weights held, values linear")
+                return self._held_product(key, func, args, Hold(side, args[side].detach()))
+        return None
 
     def _attention(self, key: _Key, args: Any, kwargs: Any) -> Tensor | None:
         """Torch's attention function, its weights held."""
@@ -297,11 +319,13 @@ class FrozenFunctions(TorchFunctionMode):
 
     def _replay(self, key: _Key, func: Any, args: Any, kwargs: Any) -> Any:
         action = self._kept.get(key)
-        if action is not None and not isinstance(action, Choose):
+        if action is not None and not isinstance(action, Choose | Widen):
             return self._put_back(action, key[2], func, args, kwargs)
         if key[2] == "view" and not args[0].is_contiguous():  # an output that nobody reads lies in another order
             return args[0].contiguous().view(*args[1:], **kwargs)
         out = func(*args, **kwargs)
+        if isinstance(action, Widen):
+            return out.double()
         if action is not None:
             found = list(items(out))
             for i, chosen in action.chosen.items():
@@ -309,7 +333,7 @@ class FrozenFunctions(TorchFunctionMode):
             return found[0] if isinstance(out, Tensor) else type(out)(found)
         return out
 
-    def _put_back(self, action: Any, name: str, func: Any, args: Any, kwargs: Any) -> Tensor:
+    def _put_back(self, action: Any, name: str, func: Any, args: Any, kwargs: Any) -> Any:
         """What a function gives with a held operand or factor in its place."""
         if isinstance(action, Hold):
             return multiply(func, name, args, action.operand, self.fit(action.value, args[action.operand]))
@@ -321,6 +345,9 @@ class FrozenFunctions(TorchFunctionMode):
             return shared(args[0], args[1], Share(first, second, action.by_first))
         if isinstance(action, Scale):
             return scale(name, args[0], self.fit(action.factor, args[0]), kwargs)
+        if isinstance(action, Fix):
+            parts = func(*args, **kwargs)
+            return tuple(self.fit(action.parts[i], p) if i in action.parts else p for i, p in enumerate(parts))
         assert isinstance(action, Mix)
         at = self.first
         return _mixed(action.weights[..., at:, at:], kwargs["value"] if "value" in kwargs else args[2])

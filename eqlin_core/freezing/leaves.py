@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from eqlin_core.dtypes import coefficient_dtype
-from eqlin_core.freezing.activations import probe_activation
+from eqlin_core.freezing.activations import probe_activation, with_parameters
 from eqlin_core.freezing.functions import FrozenFunctions
 from eqlin_core.freezing.norms import NormRule, probe_norm
 from eqlin_core.freezing.probes import like, remembered
@@ -63,10 +63,13 @@ class FrozenLeaves:
                 self._kept[name].append((norm, coefficient))
                 self._keep(name, norm.description)
             return norm.linear(x, coefficient).to(out.dtype)
-        if not x.requires_grad or "gates" not in self._rules or any(True for _ in module.parameters(recurse=False)):
+        if not x.requires_grad or "gates" not in self._rules:
             return None
-        asked = (probe_activation, x.device)
-        activation = self._once(name, asked, module, lambda: probe_activation(call, x.device))
+        if any(True for _ in module.parameters(recurse=False)):
+            activation = with_parameters(module)
+        else:
+            asked = (probe_activation, x.device)
+            activation = self._once(name, asked, module, lambda: probe_activation(call, x.device))
         if activation is None or activation.factor is None:
             return None
         factor = activation.factor(x.detach().to(coefficient_dtype(x.dtype)))

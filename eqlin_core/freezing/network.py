@@ -123,8 +123,11 @@ class FrozenNetwork:
         """Fill this object by one pass of the model, in which the modules ``uncast`` keep the precision of the path."""
         self.rules: dict[str, Frozen] = {}
         self.block_nodes: list[Any] = []
-        short = {name for name, module in self._modules.items() if type(module).__name__.endswith("ShortConv")}
-        self._functions = FrozenFunctions(self.convention, self._applied, self._note, uncast, short)
+        short, lightning = (
+            {name for name, module in self._modules.items() if type(module).__name__.endswith(kind)}
+            for kind in ("ShortConv", "LightningAttention")
+        )
+        self._functions = FrozenFunctions(self.convention, self._applied, self._note, uncast, short, lightning)
         self._leaves = FrozenLeaves(self._functions, self._applied, self._note)
         self._weights = FrozenWeights(self._names, self._functions, self._note, self.convention.weight_share)
         self._scans = FrozenScans(self._functions, self._note)
@@ -173,7 +176,7 @@ class FrozenNetwork:
                 return self._run(v)[0]
             except torch.OutOfMemoryError:
                 raise
-            except (RuntimeError, OtherShapes):
+            except (IndexError, RuntimeError, OtherShapes):
                 if len(v) == 1:
                     raise
         found = torch.cat([self._run(row)[0] for row in v.split(1)])

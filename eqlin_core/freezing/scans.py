@@ -49,6 +49,17 @@ class Mixing:
 
 
 @dataclass(frozen=True)
+class HeadsFirst:
+    """The same where values have their heads before their positions."""
+
+    weights: Float[Tensor, "1 heads queries keys"]
+
+    def apply(self, value: Tensor, first: int) -> Tensor:
+        """Values [batch, heads, T, e], mixed."""
+        return mix(self.weights[..., first:, first:], value).transpose(1, 2)
+
+
+@dataclass(frozen=True)
 class StateSpace:
     """s_t = decay_t s_{t-1} + enter_t x_t and y_t = <read_t, s_t> + skip x_t for every channel: a selective scan."""
 
@@ -110,6 +121,14 @@ def _mixing(value: str) -> Callable[[Callable[..., Any], Arguments], Held]:
     return hold
 
 
+def _heads_first(stock: Callable[..., Any], given: Arguments) -> Held:
+    """Of a function of values [batch, heads, T, e]."""
+    _, H, T, _ = given["value"].shape
+    identity = torch.eye(T).to(given["value"]).expand(1, H, T, T).contiguous()
+    out = stock(**{**given, "value": identity})
+    return HeadsFirst(out[0] if isinstance(out, tuple) else out)
+
+
 def _state_space(_stock: Callable[..., Any], given: Arguments) -> Held:
     dt = given["dt"]
     if given.get("delta_bias") is not None:
@@ -163,8 +182,12 @@ SCANS: dict[str, Scan] = {
     "rwkv_linear_attention": Scan("value", _rwkv, "keys and decay held, values linear", lambda _: True),
     "_rnn_scan": Scan("hidden_states", _recurrent, "recurrent gates held, values linear", lambda _: True),
 }
+# The same for modules that are such a function as a whole, by their class.
+MODULE_SCANS: dict[str, Scan] = {
+    "xLSTMBackend": Scan("value", _heads_first, "queries, keys and gates held, values linear", lambda _: True),
+}
 # Arguments that bring a state from an earlier call, which a pass over a whole prompt has none of.
-_STATES = ("initial_state", "initial_states", "state", "recurrent_states")
+_STATES = ("initial_state", "initial_states", "state", "recurrent_states", "c_initial")
 
 
 class FrozenScans:
@@ -186,7 +209,7 @@ class FrozenScans:
 
     def called(self, name: str, stock: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """The function ``name`` is called in a pass of the network."""
-        scan = SCANS[name]
+        scan = SCANS.get(name) or MODULE_SCANS[name]
         with self._functions.paused():
             given = _given(stock, args, kwargs)
             value = given[scan.value]
@@ -239,7 +262,7 @@ def frozen_scans(model: nn.Module, scans: FrozenScans) -> Iterator[None]:
             _users[place] = _users.get(place, 0) + 1
             if _users[place] == 1:
                 holder, name = place
-                setattr(holder, name, _dispatching(name, getattr(holder, name)))
+                setattr(holder, name, _dispatching(holder, name, getattr(holder, name)))
     before, _thread.scans = getattr(_thread, "scans", None), scans
     try:
         yield
@@ -251,7 +274,10 @@ def frozen_scans(model: nn.Module, scans: FrozenScans) -> Iterator[None]:
                 if not _users[place]:
                     holder, name = place
                     del _users[place]
-                    setattr(holder, name, getattr(holder, name).__wrapped__)
+                    if isinstance(holder, nn.Module):  # its class has the method
+                        delattr(holder, name)
+                    else:
+                        setattr(holder, name, getattr(holder, name).__wrapped__)
 
 
 def _places(model: nn.Module) -> list[tuple[Any, str]]:
@@ -262,10 +288,15 @@ def _places(model: nn.Module) -> list[tuple[Any, str]]:
             for name in SCANS:
                 if holder is not None and name in vars(holder):
                     found[id(holder), name] = (holder, name)
+    for module in model.modules():
+        if type(module).__name__ in MODULE_SCANS:
+            found[id(module), "forward"] = (module, "forward")
     return list(found.values())
 
 
-def _dispatching(name: str, stock: Callable[..., Any]) -> Callable[..., Any]:
+def _dispatching(holder: Any, name: str, stock: Callable[..., Any]) -> Callable[..., Any]:
+    if isinstance(holder, nn.Module):
+        name = type(holder).__name__
     if name.startswith("_"):  # a method
 
         @functools.wraps(stock)

@@ -49,12 +49,17 @@ class FrozenWeights:
 
         Live weights are affine even without biases: every earlier position adds its own constant.
         """
-        return not self._share and not self.reads_later
+        compressed = any(weights.shape[-1] != weights.shape[-2] for kept in self._kept.values() for weights in kept)
+        return not (self._share or compressed or self.reads_later)
 
     @property
     def reads_later(self) -> bool:
-        """Whether any position reads a later one."""
-        return any(bool(weights.triu(1).any()) for kept in self._kept.values() for weights in kept)
+        """Whether any position reads a later one; of keys that are no positions, but sums of them, it is not said."""
+        return any(
+            weights.shape[-1] == weights.shape[-2] and bool(weights.triu(1).any())
+            for kept in self._kept.values()
+            for weights in kept
+        )
 
     def start(self, *, recording: bool) -> None:
         """A new pass begins."""

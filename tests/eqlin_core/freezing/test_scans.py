@@ -134,6 +134,10 @@ MODELS = {
     "jamba": "time step, B and C held",
     "rwkv": "keys and decay held",
     "recurrent_gemma": "recurrent gates held",
+    "zamba2": "time step, A, B and C held",
+    "nemotron_h": "time step, A, B and C held",
+    "xlstm": "queries, keys and gates held",
+    "minimax": "queries, keys and decay held",
     "lfm2": "B and C held, x linear",
 }
 
