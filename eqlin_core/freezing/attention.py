@@ -98,11 +98,15 @@ def _attention(
     softcap: float | None = None,
     s_aux: Tensor | None = None,
     indices: Tensor | None = None,
+    position_bias: Tensor | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """The attention function that the interface calls; positions come before heads in what it returns."""
     if indices is not None:  # the keys that an indexer has chosen for every query; stock kernels mask all others
         attention_mask = _only(indices, key.shape[2], attention_mask, query)
+    if position_bias is not None:
+        mask = 0 if attention_mask is None else attention_mask[..., : key.shape[2]]
+        attention_mask = position_bias.detach() + mask
     scores = Scores(query, key, attention_mask, scaling, softcap, s_aux)
     owner = _owners.get(module)
     if owner is None:  # a model that shares its config with the frozen one: serve it, keep nothing

@@ -329,7 +329,7 @@ class FrozenFunctions(TorchFunctionMode):
         if action is not None:
             found = list(items(out))
             for i, chosen in action.chosen.items():
-                found[i] = self.fit(chosen, found[i])
+                found[i] = self.fit(chosen, found[i]).expand_as(found[i])
             return found[0] if isinstance(out, Tensor) else type(out)(found)
         return out
 

@@ -108,6 +108,11 @@ class FrozenNetwork:
         return self._weights.reads_later
 
     @property
+    def mixes(self) -> bool:
+        """Whether attention stands between modules, outside the attention interface."""
+        return self._functions.mixes
+
+    @property
     def source(self) -> SourcePlace:
         """Where the map starts."""
         return self.ends.source

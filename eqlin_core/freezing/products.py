@@ -26,7 +26,7 @@ class Role(Enum):
     NONLINEAR = "anything else"
 
 
-_MIXING = {"Softmax", "Sigmoid", "SoftmaxBackward", "Softplus"}
+_MIXING = {"Softmax", "Sigmoid", "SoftmaxBackward", "Softplus", "LogSigmoid", "Logsumexp"}
 
 
 class Roles:

@@ -425,9 +425,23 @@ def _frozen(lm: LanguageModel, embeddings: Tensor, **options: Any) -> FrozenNetw
     except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         said = " ".join(str(error).split())[:200]
         raise EqlinError(f"{type(lm.model).__name__} cannot be frozen: its own code fails ({said}).") from error
-    if network.reads_later:
+    if network.reads_later or (network.mixes and _answers_to_later(lm, options["ids"])):
         raise EqlinError(f"{type(lm.model).__name__} is an encoder: its tokens read the later ones, so none is next.")
     return network
+
+
+@torch.no_grad()
+def _answers_to_later(lm: LanguageModel, ids: Sequence[int]) -> bool:
+    """Whether the untouched model's first position changes with the last token."""
+    if len(ids) < 2:
+        return False
+    other = [*ids[:-1], (ids[-1] + 1) % lm.vocab_size]
+    with eager_experts(lm.model):
+        first, second = (
+            lm.decoder(input_ids=token_tensor(lm, given)[None], use_cache=False).last_hidden_state[0, 0].double()
+            for given in (ids, other)
+        )
+    return bool((first - second).norm() > 1e-3 * first.norm())
 
 
 def checked_map(lin: Any) -> LinearMap:
