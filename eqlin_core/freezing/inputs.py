@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -64,4 +65,11 @@ class PromptInputs:
 
 
 def _parameters(module: nn.Module) -> list[str]:
-    return list(inspect.signature(module.forward).parameters)
+    """The names of what the module's forward pass takes."""
+    kind: Any = type(module)
+    return _of_class(kind)
+
+
+@cache
+def _of_class(kind: Any) -> list[str]:
+    return list(inspect.signature(kind.forward).parameters)[1:]

@@ -135,7 +135,7 @@ class FrozenNetwork:
         self._functions = FrozenFunctions(self.convention, self._applied, self._note, uncast, short, lightning)
         self._leaves = FrozenLeaves(self._functions, self._applied, self._note)
         self._weights = FrozenWeights(self._names, self._functions, self._note, self.convention.weight_share)
-        self._scans = FrozenScans(self._functions, self._note)
+        self._scans = FrozenScans(self.decoder, self._functions, self._note)
         self.paused = self._functions.paused
         seen = self._recording = Recording(self.n_tokens)
         with torch.enable_grad(), brought_again(self.lm.model, self.paused):
@@ -219,7 +219,7 @@ class FrozenNetwork:
             stack.enter_context(eager_experts(self.lm.model))
             stack.enter_context(frozen_attention(self.lm.model, self._weights, held="attention" in self._applied))
             if "attention" in self._applied:
-                stack.enter_context(frozen_scans(self.decoder, self._scans))
+                stack.enter_context(frozen_scans(self._scans))
             stack.enter_context(self._hooks(v, seen, stack))
             stack.enter_context(self._functions)
             try:

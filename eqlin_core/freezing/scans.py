@@ -193,10 +193,12 @@ _STATES = ("initial_state", "initial_states", "state", "recurrent_states", "c_in
 class FrozenScans:
     """The recurrent mixers of one frozen network, with the coefficients of every call.
 
+    Attributes: ``places``, where their functions are called; ``modules``, those that called one.
     ``keep(module, rule)`` is told every rule that was recorded; ``functions`` knows which module runs.
     """
 
-    def __init__(self, functions: FrozenFunctions, keep: Callable[[str, str], None]) -> None:
+    def __init__(self, model: nn.Module, functions: FrozenFunctions, keep: Callable[[str, str], None]) -> None:
+        self.places = _places(model)
         self._functions, self._keep = functions, keep
         self._kept: list[Held] = []
         self.modules: list[str] = []
@@ -251,12 +253,15 @@ _users: dict[tuple[Any, str], int] = {}
 
 
 @contextmanager
-def frozen_scans(model: nn.Module, scans: FrozenScans) -> Iterator[None]:
-    """Within the context what this thread calls of ``SCANS`` in the model's classes goes to ``scans``.
+def frozen_scans(scans: FrozenScans) -> Iterator[None]:
+    """Within the context what this thread calls of ``SCANS`` in its model's classes goes to ``scans``.
 
     Other threads, and other models of the same classes, get the stock functions; these are back when nobody is within.
     """
-    places = _places(model)
+    places = scans.places
+    if not places:
+        yield
+        return
     with _lock:
         for place in places:
             _users[place] = _users.get(place, 0) + 1

@@ -124,8 +124,8 @@ class OpenNetwork:
         for layer, block in enumerate(self.blocks):
             if not block.kinds:
                 raise EqlinError(
-                    f"Block {layer} does not add its attention and its MLP to a residual stream, so they have no maps "
-                    "of their own; choose the kind 'layer'."
+                    f"Block {layer} is not seen to add attention and an MLP to a residual stream (a state-space block "
+                    "has neither), so there are no maps of these; choose the kind 'layer'."
                 )
 
     # ---- maps ------------------------------------------------------------------------------------------------------

@@ -170,7 +170,7 @@ def test_other_threads_and_other_models_keep_the_stock_function() -> None:
     expected = other.model(input_ids=ids).logits
     network = eq.linearize(lm, token_ids=PROMPT).network
     seen: list[Tensor] = []
-    with frozen_scans(lm.model, FrozenScans(network._functions, lambda *_: None)):
+    with frozen_scans(FrozenScans(lm.model, network._functions, lambda *_: None)):
         assert module.mamba_selective_scan is not before
         thread = threading.Thread(target=lambda: seen.append(other.model(input_ids=ids).logits))
         thread.start()
