@@ -16,7 +16,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 ENVIRONMENT = REPOSITORY / ".venv-test"
 OLDEST_PYTHON = (3, 11)
 # Browser tests that run after the engine's, so that both halves take as long.
-WITH_ENGINE = tuple(f"tests/browser/test_{name}.py" for name in ("faithfulness", "installed", "second_start"))
+WITH_ENGINE = tuple(f"tests/browser/test_{name}.py" for name in ("faithfulness", "second_start"))
 
 
 def main() -> int:

@@ -55,7 +55,9 @@ def test_on_a_stage_every_step_is_one_screen_and_keys_turn_them(
     page.context.close()
 
 
-@pytest.mark.parametrize("name", ["spectra", "matrix", "layers", "steering"])
+@pytest.mark.parametrize(
+    "name", ["matrix", *(pytest.param(name, marks=pytest.mark.slow) for name in ("spectra", "layers", "steering"))]
+)
 def test_every_page_can_be_presented(name: str, app: App, chromium: Browser) -> None:
     page = visit(chromium, f"{app.url}/{name}?present=true", width=1280, height=720)
     expect(page.locator(CHARTS).first).to_be_visible(timeout=PATIENT)

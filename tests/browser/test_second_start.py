@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from urllib.parse import urlencode
 
+import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.browser.analysis import (
@@ -36,6 +37,7 @@ IN_VIEW = ("waterfall", "leave-one-out", "heatmap")  # on page Tokens, its first
 OWN = "The tunnel under London is the"  # no example, so nothing of it is shipped
 
 
+@pytest.mark.slow
 def test_a_second_start_opens_on_the_saved_analysis_and_computes_on_request(chromium: Browser, tmp_path: Path) -> None:
     environment = {"EQLIN_SAVED_RUNS": str(tmp_path)}
     problems: list[str] = []

@@ -50,6 +50,7 @@ def first_page(open_page: OpenPage) -> Page:
     return page
 
 
+@pytest.mark.slow
 def test_a_long_matrix_can_be_cancelled_and_resumed_and_the_contributions_stay(first_page: Page) -> None:
     ask(first_page, LONG)
     wait_for_tokens(first_page, 49)
@@ -98,6 +99,7 @@ def test_a_second_visitor_gets_an_analysis_while_the_first_one_s_matrix_is_compu
     assert errors(first_page) == errors(second) == []
 
 
+@pytest.mark.slow
 def test_what_a_closed_tab_had_asked_for_is_in_nobody_s_way(first_page: Page, open_page: OpenPage) -> None:
     ask(first_page, LONG)
     wait_for_tokens(first_page, 49)

@@ -38,6 +38,7 @@ def test_each_has_its_verdict_and_its_reason(name: str, verdict: str, reason: st
     assert found.line.startswith(name)
 
 
+@pytest.mark.slow
 def test_findings_are_kept_and_one_that_takes_too_long_takes_nothing_down(tmp_path: Path) -> None:
     file = tmp_path / "all.json"
     (first,) = examine_all(["llama"], file=file, workers=1, limit=0.0)
