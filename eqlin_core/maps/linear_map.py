@@ -18,6 +18,7 @@ from eqlin_core.errors import EqlinError
 from eqlin_core.freezing.hidden_leaks import find_hidden_leaks
 from eqlin_core.freezing.network import FrozenNetwork, usable
 from eqlin_core.freezing.streams import stock_value
+from eqlin_core.maps.frozen_decoder import frozen_decoder
 from eqlin_core.maps.relative_error import relative_error
 from eqlin_core.models.baselines import ZERO, baseline_embedding, token_id
 from eqlin_core.models.experts import eager_experts
@@ -410,38 +411,10 @@ def linearize(
     tensor = token_tensor(lm, ids)
     with torch.no_grad():
         embeddings = lm.model.get_input_embeddings()(tensor)
-    network = _frozen(
+    network = frozen_decoder(
         lm, embeddings, source=source, target=target, final_norm=final_norm, convention=convention, ids=ids
     )
     return LinearMap(lm, network, ids, position % len(ids), memory_budget)
-
-
-def _frozen(lm: LanguageModel, embeddings: Tensor, **options: Any) -> FrozenNetwork:
-    """The frozen network. Raises EqlinError, with the model's own words, where its code fails."""
-    try:
-        network = FrozenNetwork(lm, embeddings, **options)
-    except (torch.OutOfMemoryError, EqlinError):
-        raise
-    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        said = " ".join(str(error).split())[:200]
-        raise EqlinError(f"{type(lm.model).__name__} cannot be frozen: its own code fails ({said}).") from error
-    if network.reads_later or (network.mixes and _answers_to_later(lm, options["ids"])):
-        raise EqlinError(f"{type(lm.model).__name__} is an encoder: its tokens read the later ones, so none is next.")
-    return network
-
-
-@torch.no_grad()
-def _answers_to_later(lm: LanguageModel, ids: Sequence[int]) -> bool:
-    """Whether the untouched model's first position changes with the last token."""
-    if len(ids) < 2:
-        return False
-    other = [*ids[:-1], (ids[-1] + 1) % lm.vocab_size]
-    with eager_experts(lm.model):
-        first, second = (
-            lm.decoder(input_ids=token_tensor(lm, given)[None], use_cache=False).last_hidden_state[0, 0].double()
-            for given in (ids, other)
-        )
-    return bool((first - second).norm() > 1e-3 * first.norm())
 
 
 def checked_map(lin: Any) -> LinearMap:

@@ -1,0 +1,46 @@
+"""A frozen decoder, or one sentence on why a model has none: its code fails, or its tokens read the later ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from eqlin_core.errors import EqlinError
+from eqlin_core.freezing.network import FrozenNetwork
+from eqlin_core.models.experts import eager_experts
+from eqlin_core.models.language_model import LanguageModel
+from eqlin_core.models.prompts import token_tensor
+
+
+def frozen_decoder(lm: LanguageModel, embeddings: Tensor, *, ids: Sequence[int], **options: Any) -> FrozenNetwork:
+    """The network frozen at a prompt of these ids; ``options`` are those of `FrozenNetwork`.
+
+    Raises EqlinError with the model's own words where its code fails, and for an encoder.
+    """
+    try:
+        network = FrozenNetwork(lm, embeddings, ids=ids, **options)
+    except (torch.OutOfMemoryError, EqlinError):
+        raise
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise EqlinError(f"{type(lm.model).__name__} cannot be frozen: its own code fails ({said}).") from error
+    if network.reads_later or (network.mixes and _answers_to_later(lm, ids)):
+        raise EqlinError(f"{type(lm.model).__name__} is an encoder: its tokens read the later ones, so none is next.")
+    return network
+
+
+@torch.no_grad()
+def _answers_to_later(lm: LanguageModel, ids: Sequence[int]) -> bool:
+    """Whether the untouched model's first position changes with the last token."""
+    if len(ids) < 2:
+        return False
+    other = [*ids[:-1], (ids[-1] + 1) % lm.vocab_size]
+    with eager_experts(lm.model):
+        first, second = (
+            lm.decoder(input_ids=token_tensor(lm, given)[None], use_cache=False).last_hidden_state[0, 0].double()
+            for given in (ids, other)
+        )
+    return bool((first - second).norm() > 1e-3 * first.norm())
