@@ -133,6 +133,6 @@ def test_errors_are_of_the_engine_and_of_python() -> None:
 def test_an_argument_is_refused_before_anything_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.cases import llama
 
-    monkeypatch.setattr("eqlin_core.maps.linear_map.FrozenNetwork", lambda *_, **__: pytest.fail("recorded"))
+    monkeypatch.setattr("eqlin_core.maps.frozen_decoder.FrozenNetwork", lambda *_, **__: pytest.fail("recorded"))
     with pytest.raises(eq.EqlinError, match="memory_budget is a whole number from 1 on"):
         eq.linearize(llama(), token_ids=[1, 2], memory_budget=0)

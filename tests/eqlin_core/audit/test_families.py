@@ -13,7 +13,7 @@ import eqlin_core as eq
 from eqlin_core.audit.families import FAMILIES, WINDOW, tiny_model, tiny_prompt
 from eqlin_core.freezing.network import RULES, FrozenNetwork
 from eqlin_core.freezing.weights import FrozenWeights
-from eqlin_core.maps import linear_map
+from eqlin_core.maps import frozen_decoder
 from eqlin_core.runs.convention import Convention
 from eqlin_core.runs.exactness import BOUNDS
 from tests.cases import FAMILY_NAMES, PROMPT, family, relative, stock_outputs
@@ -164,7 +164,7 @@ def test_attention_of_a_tiny_model_is_not_uniform(name: str) -> None:
 
 
 def without(rule: str, name: str, patch: pytest.MonkeyPatch) -> eq.LinearMap:
-    patch.setattr(linear_map, "FrozenNetwork", functools.partial(FrozenNetwork, rules=RULES - {rule}))
+    patch.setattr(frozen_decoder, "FrozenNetwork", functools.partial(FrozenNetwork, rules=RULES - {rule}))
     return eq.linearize(family(name), token_ids=PROMPT)
 
 
