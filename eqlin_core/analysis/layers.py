@@ -29,9 +29,12 @@ def sweep_run(
     *,
     early: Callable[[SweepRun], None] | None = None,
 ) -> SweepRun:
-    """All layers and kinds in one mode. ``early`` takes block outputs and two triplets, as more layers are there."""
+    """All layers in one mode, of all kinds that the blocks have.
+
+    ``early`` takes block outputs and two triplets, as more layers are there.
+    """
     first = None if early is None else Early(lambda sweep: early(_run(lin, sweep)), k=min(2, lin.width))
-    return _run(lin, sweep_map(lin, mode, k=min(k, lin.width), progress=progress, early=first))
+    return _run(lin, sweep_map(lin, mode, None, k=min(k, lin.width), progress=progress, early=first))
 
 
 def _run(lin: LinearMap, sweep: LayerSweep) -> SweepRun:

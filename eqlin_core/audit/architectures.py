@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from eqlin_core.audit.families import WINDOW, randomise
+from eqlin_core.models.fields import require_own_prompt
 from eqlin_core.models.language_model import LanguageModel
 
 LAYERS = 4
@@ -96,9 +97,22 @@ _INDEXER = {
     "indexer_budget": WINDOW,
     "indexer_compress_ratio": 2,
 }
+_DBRX_EXPERTS = {"hidden_size": 32, "ffn_hidden_size": 40, "moe_num_experts": 4, "moe_top_k": 2}
+_SLIDING_HEADS = {
+    "swa_num_attention_heads": 4,
+    "swa_num_key_value_heads": 4,
+    "swa_q_lora_rank": 16,
+    "swa_kv_lora_rank": 16,
+    "swa_head_dim": 16,
+    "swa_qk_nope_head_dim": 8,
+    "swa_v_head_dim": 8,
+}
 _ROUTED = {"n_routed_experts": 4, "num_experts_per_tok": 2, "n_shared_experts": 1, "n_group": 1, "topk_group": 1}
 SPECIAL: dict[str, dict[str, Any]] = {
+    "dbrx": {"attn_config": {"kv_n_heads": 2, "clip_qkv": 0.5, "rope_theta": 10000.0}, "ffn_config": _DBRX_EXPERTS},
+    "blt": {"vocab_size": 260, "encoder_hash_byte_group_vocab": 50, "local_attention_window_len": WINDOW},
     "deepseek_v2": _ROUTED,
+    "dots3_note_text": {"num_key_value_heads": 4, "head_dim": 16, "first_k_dense_replace": 1} | _SLIDING_HEADS,
     "dots1": _ROUTED,
     "falcon_h1": {"mamba_d_ssm": 64},
     "gpt_neo": {"attention_types": [[["global", "local"], 2]], "window_size": WINDOW},
@@ -107,6 +121,21 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "jamba": {"layer_types": None, "attn_layer_period": 2, "attn_layer_offset": 1},
     "mamba2": {"num_heads": 8, "head_dim": 8},
     "ministral": {"head_dim": 8},
+    "gemma3n_text": {"activation_sparsity_pattern": [0.6, 0.0] * 2},
+    "hrm_text": {"num_hidden_layers": 2, "L_bp_cycles": [1], "head_dim": 8, "embedding_scale": 3.0},
+    "reformer": {
+        "is_decoder": True,
+        "attention_head_size": 8,
+        "feed_forward_size": 40,
+        "hash_seed": 0,
+        "num_buckets": 4,
+        "attn_layers": ["local", "lsh"] * 2,
+        "num_hashes": 2,
+        "axial_pos_embds": False,
+        "local_attn_chunk_length": 4,
+        "lsh_attn_chunk_length": 4,
+    },
+    "xmod": {"default_language": "en_XX"},
     "nemotron": {"num_key_value_heads": 2},
     "qwen4_exp_text": _INDEXER,
     "cohere_compass_text": {"rope_parameters": {"full_attention": _ROPE, "sliding_attention": _ROPE}},
@@ -124,6 +153,26 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "granitemoehybrid": {"layer_types": ["mamba", "attention"] * 2},
     "bamba": {"attn_layer_indices": [1, 3]},
 }
+# What the parts of a nested configuration need, by their own type or by the type of the whole.
+_SMALL_BLT = {"hidden_size": 32, "intermediate_size": 40, "num_attention_heads": 4, "num_key_value_heads": 4}
+PARTS: dict[str, dict[str, dict[str, Any]]] = {
+    "dots3_note": {
+        "vision_config": {
+            "adapter_in_dim": 16,
+            "adapter_out_dim": 32,
+            "moe_intermediate_size": 16,
+            "num_local_experts": 2,
+            "num_experts_per_tok": 1,
+        },
+        "audio_config": {"adapter_input_size": 16, "adapter_out_dim": 32, "downsample_hidden_size": 8},
+    },
+    "blt": {
+        "patcher_config": {**_SMALL_BLT, "num_hidden_layers": 2, "sliding_window": WINDOW},
+        "encoder_config": {**_SMALL_BLT, "num_hidden_layers": 1, "hidden_size_global": 64},
+        "decoder_config": {**_SMALL_BLT, "num_hidden_layers": 3, "hidden_size_global": 64},
+        "global_config": {**_SMALL_BLT, "hidden_size": 64, "head_dim": 16, "num_hidden_layers": LAYERS},
+    },
+}
 _VISION = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
 
 
@@ -135,21 +184,32 @@ def architectures() -> list[str]:
 
 
 def tiny_architecture(model_type: str, dtype: torch.dtype = torch.float64, seed: int = 0) -> LanguageModel:
-    """A tiny random model of this type, without a tokenizer. What transformers raises for a type goes through."""
-    from transformers import AutoConfig, AutoModelForCausalLM  # noqa: PLC0415 - transformers is slow to import
+    """A tiny random model of this type, without a tokenizer.
 
+    Raises EqlinError for an assistant of another model. What transformers raises for a type goes through.
+    """
+    from transformers import CONFIG_MAPPING, AutoConfig  # noqa: PLC0415 - transformers is slow to import
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING as CLASSES  # noqa: PLC0415
+
+    parts = PARTS.get(model_type, {})
+    require_own_prompt(CONFIG_MAPPING[model_type])
     default = AutoConfig.for_model(model_type)
-    options = _tiny(default) | SPECIAL.get(model_type, {})
+    kind = CLASSES[type(default)]
+    if not isinstance(default, kind.config_class):  # the language model is one part of it
+        named = (getattr(default, name) for name in default.sub_configs)
+        default = next((part for part in named if isinstance(part, kind.config_class)), default)
+    options = _tiny(default) | SPECIAL.get(default.model_type, {})
     text = default.get_text_config(decoder=True)
-    if text is not default:
+    if text is not default or parts:
         for name in default.sub_configs:
             part = getattr(default, name)
             if part is not None:
-                options[name] = _tiny(part) | (SPECIAL.get(part.model_type, {}) if part is text else _VISION)
+                special = SPECIAL.get(part.model_type, {}) if part is text else _VISION
+                options[name] = _tiny(part) | special | parts.get(name, {})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        config = AutoConfig.for_model(model_type, **{k: v for k, v in options.items() if v is not None})
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        config = type(default)(**{k: v for k, v in options.items() if v is not None})
+        model = kind._from_config(config, dtype=torch.float32)
     randomise(model, seed)
     return LanguageModel.wrap(model.to(dtype), name=model_type)
 

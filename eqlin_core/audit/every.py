@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import re
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -22,6 +23,8 @@ from eqlin_core.audit.architectures import architectures, tiny_architecture
 from eqlin_core.audit.families import tiny_prompt
 from eqlin_core.disk import write_whole
 from eqlin_core.errors import EqlinError
+from eqlin_core.models.experts import eager_experts
+from eqlin_core.models.language_model import LanguageModel
 
 EXACT, REFUSED, INEXACT, FAILED, UNBUILT = "exact", "refused", "not exact", "failed", "not built"
 LIMIT_SECONDS = 60.0
@@ -46,31 +49,54 @@ class Finding:
 
 
 def examine(model_type: str) -> Finding:
-    """A tiny model of this type in float64, by both conventions of gated products."""
-    from eqlin_core.maps.linear_map import linearize  # noqa: PLC0415 - torch is slow to import
+    """A tiny model of this type, by both conventions of gated products; in float32 if its code fails in float64."""
+    import torch  # noqa: PLC0415 - slow to import
 
     began = time.monotonic()
-
-    def found(verdict: str, reason: str = "", error: float | None = None) -> Finding:
-        return Finding(model_type, verdict, " ".join(reason.split())[:300], error, round(time.monotonic() - began, 2))
-
+    lm, said = None, ""
     try:
         lm = tiny_architecture(model_type)
-    except Exception as error:
-        return found(UNBUILT, f"{type(error).__name__}: {error}")
+        if not _runs(lm):
+            lm, said = tiny_architecture(model_type, torch.float32), "in float32: its own code fails in float64"
+        verdict, reason, error = _verdict(lm)
+    except EqlinError as refusal:
+        verdict, reason, error = REFUSED, str(refusal), None
+    except ImportError as missing:
+        package = re.search(r"requires the (\w+) library", str(missing))
+        verdict, reason, error = REFUSED, f"its code needs the package {package[1]}" if package else str(missing), None
+    except Exception as failure:
+        verdict, error = UNBUILT if lm is None else FAILED, None
+        reason = f"{type(failure).__name__}: {failure}"
+    reason = "; ".join(part for part in (said, " ".join(reason.split())[:300]) if part)
+    return Finding(model_type, verdict, reason, error, round(time.monotonic() - began, 2))
+
+
+def _verdict(lm: LanguageModel) -> tuple[str, str, float]:
+    """The verdict on a model, the reason, and its largest error of reconstruction."""
+    from eqlin_core.maps.linear_map import linearize  # noqa: PLC0415 - torch is slow to import
+
     errors = []
+    for convention in CONVENTIONS:
+        exactness = linearize(lm, token_ids=tiny_prompt(), gated_path=convention).exactness()
+        errors.append(exactness.reconstruction)
+        if not exactness.exact:
+            off = f"the forward value is {exactness.forward:.0e} off the model's"
+            return INEXACT, "; ".join(exactness.leaks[:3]) or off, max(errors)
+    return EXACT, "", max(errors)
+
+
+def _runs(lm: LanguageModel) -> bool:
+    """Whether the untouched model's own code runs in its precision."""
+    import torch  # noqa: PLC0415
+
     try:
-        for convention in CONVENTIONS:
-            exactness = linearize(lm, token_ids=tiny_prompt(), gated_path=convention).exactness()
-            errors.append(exactness.reconstruction)
-            if not exactness.exact:
-                said = "; ".join(exactness.leaks[:3]) or f"the forward value is {exactness.forward:.0e} off the model's"
-                return found(INEXACT, said, max(errors))
-    except EqlinError as error:
-        return found(REFUSED, str(error))
-    except Exception as error:
-        return found(FAILED, f"{type(error).__name__}: {error}")
-    return found(EXACT, "", max(errors))
+        with torch.no_grad(), eager_experts(lm.model):
+            lm.decoder(input_ids=torch.tensor([tiny_prompt()]), use_cache=False)
+    except (RuntimeError, ValueError, OverflowError) as error:
+        return "dtype" not in str(error) and "overflow" not in str(error)
+    except Exception:
+        return True  # it asks for something else, which `linearize` will say
+    return True
 
 
 def examine_all(

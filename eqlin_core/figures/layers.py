@@ -12,7 +12,7 @@ from .labels import printed, token_label
 from .layout import BAR, base_layout, colour_bar, hover_tokens, label_axis, log_axis, token_labels, value_axis
 from .palette import MONO, Theme, look, sequential_colour, sequential_scale, token_colours
 
-KIND_NAMES = {"layer": "block output", "attn": "attention", "mlp": "MLP"}
+KIND_NAMES = {"layer": "block output", "attn": "attention", "mlp": "MLP"}  # "attn" is whatever mixes positions
 LABELLED = 0.3  # from the centre of the path on: closer to it the layers' numbers lie over one another
 LABEL_ROOM = (0.1, 0.11)  # across and upwards, of one number on the path: others keep so far away
 WIDE = 2.0  # pixels across for one upwards, of the same step on the path
@@ -73,10 +73,14 @@ def layer_stable_ranks(
     kinds: Sequence[str],
     *,
     name: str,
+    mixer: str = KIND_NAMES["attn"],
     log: bool = True,
     theme: Theme = "light",
 ) -> Chart:
-    """The stable rank over layers by mode ("cumulative" full lines, "layerwise" dashed) and kind, for one column."""
+    """The stable rank over layers by mode ("cumulative" full lines, "layerwise" dashed) and kind, for one column.
+
+    ``mixer`` is the word for the kind "attn".
+    """
     looks = look(theme)
     colours = {"layer": looks.text, "attn": looks.positive, "mlp": looks.negative}
     modes = list(ranks)
@@ -85,7 +89,8 @@ def layer_stable_ranks(
     for mode in modes:
         for i, kind in enumerate(kinds):
             y = np.asarray(ranks[mode][:, i], dtype=np.float64)
-            label = f"{KIND_NAMES[kind]}, {'one block' if mode == 'layerwise' else 'cumulative'}"
+            named = mixer if kind == "attn" else KIND_NAMES[kind]
+            label = f"{named}, {'one block' if mode == 'layerwise' else 'cumulative'}"
             data.append(
                 {
                     "type": "scatter",

@@ -65,6 +65,7 @@ LOOKS: dict[str, Look] = {
 
 FADED = 0.45  # how much is left of the colour of what is not highlighted
 KINDS = ("attention", "norms", "gates", "softmax")  # what always has the same one of `Look.kinds`
+_SAME = {"mixer": "attention"}  # and what has another's, as it stands in its place
 DIVERGING_STOPS = 33  # of the colour scale a heat map gets; between them the browser interpolates in sRGB
 
 
@@ -93,6 +94,7 @@ def kind_colours(names: Sequence[str], theme: Theme = "light") -> list[str]:
     """
     colours = look(theme)
     own = dict(zip(KINDS, colours.kinds, strict=False))
+    own |= {name: own[other] for name, other in _SAME.items()}
     taken = {own[name] for name in names[1:] if name in own}
     free = cycle([colour for colour in colours.kinds if colour not in taken] or colours.kinds)
     return [colours.accent, *(own[name] if name in own else next(free) for name in names[1:])][: len(names)]

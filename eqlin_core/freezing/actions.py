@@ -3,21 +3,59 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from eqlin_core.dtypes import coefficient_dtype
+from eqlin_core.freezing.mixing import mix
+
+
+@dataclass(frozen=True)
+class Call:
+    """One function of a replay with what it is given; ``fit`` repeats what was recorded to the rows of this batch.
+
+    ``first`` is the position where the batch begins.
+    """
+
+    func: Callable[..., Any]
+    name: str
+    args: Any
+    kwargs: Any
+    fit: Callable[[Tensor, Tensor], Tensor]
+    first: int = 0
+
+    def given(self, name: str, place: int) -> Any:
+        """The argument of this name, or in this place."""
+        return self.kwargs[name] if name in self.kwargs else self.args[place]
+
+    def run(self) -> Any:
+        """What the function itself gives."""
+        return self.func(*self.args, **self.kwargs)
+
+
+@runtime_checkable
+class Action(Protocol):
+    """What was held of one function."""
+
+    def again(self, call: Call) -> Any:
+        """What the function gives with it in its place."""
 
 
 @dataclass(frozen=True)
 class Hold:
-    """One operand of a product is held."""
+    """One operand of a product or a quotient is held."""
 
     operand: int
     value: Tensor
+
+    def again(self, call: Call) -> Tensor:
+        """The product with the held operand."""
+        held = call.fit(self.value, call.args[self.operand])
+        return multiply(call.func, call.name, call.args, self.operand, held)
 
 
 @dataclass(frozen=True)
@@ -28,6 +66,11 @@ class Share:
     second: Tensor
     by_first: float
 
+    def again(self, call: Call) -> Tensor:
+        """The product, half of whose path each operand carries, or as it is shared."""
+        left, right = call.args
+        return shared(left, right, Share(call.fit(self.first, left), call.fit(self.second, right), self.by_first))
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -35,15 +78,29 @@ class Scale:
 
     factor: Tensor
 
+    def again(self, call: Call) -> Tensor:
+        """The factor times this input."""
+        return scale(call.name, call.args[0], call.fit(self.factor, call.args[0]), call.kwargs)
+
 
 @dataclass(frozen=True)
 class Uncast:
     """A cast to a lower precision is left out."""
 
+    def again(self, call: Call) -> Tensor:
+        """The input."""
+        found: Tensor = call.args[0]
+        return found
+
 
 @dataclass(frozen=True)
 class Widen:
     """Zeros to add to are made in the precision of the path."""
+
+    def again(self, call: Call) -> Tensor:
+        """The same zeros, wider."""
+        found: Tensor = call.run().double()
+        return found
 
 
 @dataclass(frozen=True)
@@ -52,6 +109,10 @@ class Fix:
 
     parts: dict[int, Tensor]
 
+    def again(self, call: Call) -> tuple[Tensor, ...]:
+        """Its parts, some of them as they were."""
+        return tuple(call.fit(self.parts[i], p) if i in self.parts else p for i, p in enumerate(call.run()))
+
 
 @dataclass(frozen=True)
 class Choose:
@@ -59,12 +120,24 @@ class Choose:
 
     chosen: dict[int, Tensor]
 
+    def again(self, call: Call) -> Any:
+        """What it returns, the choice as it was."""
+        out = call.run()
+        found = list(items(out))
+        for i, chosen in self.chosen.items():
+            found[i] = call.fit(chosen, found[i]).expand_as(found[i])
+        return found[0] if isinstance(out, Tensor) else type(out)(found)
+
 
 @dataclass(frozen=True)
 class Mix:
-    """Attention as one function: its weights are held."""
+    """Attention as one function: its weights [1, heads, T, T] are held."""
 
     weights: Tensor
+
+    def again(self, call: Call) -> Tensor:
+        """These values [batch, heads, T, e], mixed."""
+        return mix(self.weights[..., call.first :, call.first :], call.given("value", 2)).transpose(1, 2)
 
 
 def depends(value: Any) -> bool:
@@ -102,7 +175,7 @@ def multiply(func: Any, name: str, args: Any, held: int, value: Tensor) -> Tenso
     """The product with this value in the place of the held operand."""
     if held == 0 and name in ("mul_", "__imul__"):  # the result has to live: a held left side cannot become it in place
         return value * args[1]
-    return func(value, args[1]) if held == 0 else func(args[0], value)
+    return func(*args[:held], value, *args[held + 1 :])
 
 
 def shared(first: Tensor, second: Tensor, held: Share) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from eqlin_core.errors import EqlinError
-from eqlin_core.freezing.norms import probe_norm
+from eqlin_core.freezing.norms import final_norm_rule
 from eqlin_core.freezing.streams import Additions, ResidualStream, sum_of
 from eqlin_core.models.sites import (
     Site,
@@ -18,6 +18,7 @@ from eqlin_core.models.sites import (
     TargetPlace,
     block_input,
     block_output,
+    blocks_of,
     check_sites,
     find_final_norm,
     find_layers,
@@ -28,15 +29,17 @@ from eqlin_core.models.sites import (
 class Ends:
     """Source and target of one network's map, and the hooks that put values in at the one and take them at the other.
 
-    Attributes: ``layers``, the decoder's blocks; ``added``, for a target inside a block, whether each addend of its
-    residual stream is "attn" or "mlp", known once it was recorded. Raises EqlinError for places that do not exist.
+    Attributes: ``layers``, the decoder's blocks, none where they are no list; ``added``, for a target inside a block,
+    whether each addend of its residual stream is "attn" or "mlp", known once it was recorded. Raises EqlinError for
+    places that do not exist.
     """
 
     def __init__(
         self, decoder: nn.Module, n_layers: int, source: SourcePlace, target: TargetPlace, final_norm: bool
     ) -> None:
         self.source, self.target, self.final_norm = source, target, final_norm
-        self.layers = find_layers(decoder, n_layers)
+        inside = isinstance(source, Site) or isinstance(target, Site)
+        self.layers = find_layers(decoder, n_layers) if inside else blocks_of(decoder, n_layers) or nn.ModuleList()
         self.added: list[str] = []
         self._decoder = decoder
         check_sites(source, target, len(self.layers))
@@ -81,7 +84,7 @@ class Ends:
             return target
         if recording:
             module = find_final_norm(self._decoder, self.layers)
-            rule = probe_norm(module, module, target.detach())
+            rule = final_norm_rule(module, target.detach())
             if rule is None:
                 raise EqlinError(f"The final norm, {type(module).__name__}, cannot be frozen; use final_norm=False.")
             self._norm = rule, rule.coefficient(target)
@@ -113,6 +116,8 @@ class Ends:
     ) -> None:
         assert isinstance(self.target, Site)
         seen["target"] = block_output(out)
+        if seen["target"].dim() != 3:
+            raise EqlinError(f"Block {self.target.layer} does not hand on one vector for each token, so it has no map.")
         if streams:
             stream = streams.pop()
             if recording:
@@ -125,8 +130,8 @@ class Ends:
         if not stream.ends_in(out) or set(kinds) != {"attn", "mlp"}:
             kind = type(self.layers[self.target.layer]).__name__
             raise EqlinError(
-                f"Block {self.target.layer}, {kind}, does not add its attention and its MLP to a residual stream, so "
-                "they have no maps of their own; choose the kind 'layer'."
+                f"Block {self.target.layer}, {kind}, does not add one part that mixes positions and an MLP to a "
+                "residual stream, so they have no maps of their own; choose the kind 'layer'."
             )
         return kinds
 

@@ -18,6 +18,8 @@ from torch.overrides import TorchFunctionMode
 from eqlin_core.dtypes import coefficient_dtype
 from eqlin_core.errors import EqlinError
 from eqlin_core.freezing.actions import (
+    Action,
+    Call,
     Choose,
     Fix,
     Hold,
@@ -39,6 +41,7 @@ from eqlin_core.freezing.actions import (
 from eqlin_core.freezing.activations import Activation, probe_activation
 from eqlin_core.freezing.mixing import mix
 from eqlin_core.freezing.products import Role, Roles, gate_factor, norm_factor, weight_factor
+from eqlin_core.freezing.reductions import held_deviation, held_largest
 from eqlin_core.runs.convention import Convention
 
 _PRODUCTS = {"mul", "mul_", "multiply", "__mul__", "__rmul__", "__imul__"}
@@ -46,11 +49,13 @@ _ACTIVATIONS = {
     "silu", "gelu", "relu", "relu_", "relu6", "mish", "leaky_relu", "hardswish", "hardtanh",
     "clamp", "clamp_", "clip", "clip_", "clamp_min", "clamp_max",
 }  # fmt: skip
-_MATRIX_PRODUCTS = {"matmul", "bmm", "__matmul__"}
+_QUOTIENTS = {"div", "div_", "divide", "true_divide", "__truediv__", "__itruediv__"}
+_MATRIX_PRODUCTS = {"matmul", "bmm", "__matmul__", "einsum"}
 _ATTENTION = "scaled_dot_product_attention"
 _ACCUMULATORS = {"zeros", "zeros_like", "new_zeros"}
 _CHOICES = {"topk", "argmax", "sort", "argsort"}
 _SQUARES = {"square", "pow", "__pow__"}
+_REDUCTIONS = {"std", "scatter_reduce"}
 _CASTS = {"float", "to", "type"}
 _Key = tuple[str, int, str, int]
 
@@ -84,15 +89,15 @@ class FrozenFunctions(TorchFunctionMode):
         self.tokens, self.first = 0, 0
         self._convention, self._rules, self._keep = convention, rules, keep
         self._uncast, self._short, self._lightning = uncast, short_convolutions, lightning
-        self._kept: dict[_Key, Any] = {}
+        self._kept: dict[_Key, Action] = {}
         self._scopes: set[str] = set()
+        self._callers: dict[str, set[str]] = defaultdict(set)
         self._activations: dict[Any, Activation | None] = {}
         self.start(recording=True)
 
-    @property
-    def scopes(self) -> set[str]:
-        """The modules in which something was frozen."""
-        return self._scopes
+    def counts_in(self, name: str) -> bool:
+        """Whether module ``name`` has to be entered and left in a replay, for what was frozen there or around it."""
+        return name in self._scopes or bool(self._callers[name] & self._scopes)
 
     @property
     def module(self) -> str:
@@ -103,6 +108,12 @@ class FrozenFunctions(TorchFunctionMode):
     def mixes(self) -> bool:
         """Whether positions are mixed by held weights that stand between modules."""
         return any(key[2] in _MATRIX_PRODUCTS or key[2] == _ATTENTION for key in self._kept)
+
+    @property
+    def mixers(self) -> list[str]:
+        """The modules in which they are, and those whose own code is such a mixer."""
+        between = {key[0] for key in self._kept if key[2] in _MATRIX_PRODUCTS or key[2] == _ATTENTION}
+        return sorted(between | set(self._short) | set(self._lightning))
 
     @property
     def chooses(self) -> bool:
@@ -120,6 +131,8 @@ class FrozenFunctions(TorchFunctionMode):
 
     def enter(self, name: str) -> None:
         """Module ``name`` starts."""
+        if self._recording:
+            self._callers[name].add(self.module)
         self._running.append((name, self._visits[name]))
         self._visits[name] += 1
 
@@ -175,6 +188,10 @@ class FrozenFunctions(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if self._paused or name == "__get__":
             return func(*args, **kwargs)
+        if name == "_set_grad_enabled" and args == (False,):  # what a model does without gradients is part of the map
+            return None
+        if name == "einsum" and len(args) == 2 and isinstance(args[1], list | tuple):
+            args = (args[0], *args[1])
         module, visit = self._running[-1]
         if not self._recording and module not in self._scopes:
             return func(*args, **kwargs)
@@ -192,6 +209,11 @@ class FrozenFunctions(TorchFunctionMode):
             action = self._product(key[0], *args)
             if action is not None:
                 return self._held_product(key, func, args, action)
+        if name in _QUOTIENTS and len(args) == 2 and all(map(depends, args)):
+            divided, divisor = map(self.roles.of, args)
+            if divisor in (Role.NORM, Role.WEIGHT) and divided in (Role.LINEAR, Role.GATE) and "norms" in self._rules:
+                self._keep(key[0], "norm denominator held" if divisor is Role.NORM else "divisor held")
+                return self._held_product(key, func, args, Hold(1, args[1].detach()))
         made = self._special(key, func, args, kwargs)
         if made is not None:
             return made
@@ -218,7 +240,8 @@ class FrozenFunctions(TorchFunctionMode):
             self.roles.mark_linear(out)
             return out
         out = multiply(func, key[2], args, action.operand, action.value)
-        if self.roles.of(args[action.operand]) is Role.WEIGHT and not mixes_rows(args, action.operand):
+        by_weight = key[2] in _PRODUCTS and self.roles.of(args[action.operand]) is Role.WEIGHT
+        if by_weight and not mixes_rows(args, action.operand):
             self.roles.mark_gate(out)  # x * sigmoid(...) written out
         return out
 
@@ -229,6 +252,8 @@ class FrozenFunctions(TorchFunctionMode):
             if mixed is not None:
                 return mixed
         name = key[2]
+        if name in _REDUCTIONS:
+            return self._reduction(key, func, args, kwargs)
         if "gates" not in self._rules or not args or not depends(args[0]):
             return None
         if name in _SQUARES and self.roles.of(args[0]) is Role.GATE and tuple(args[1:]) in ((), (2,)):
@@ -250,12 +275,27 @@ class FrozenFunctions(TorchFunctionMode):
             return (parts[0].detach(), parts[1].detach(), *parts[2:])
         if name == _ATTENTION:
             return self._attention(key, args, kwargs)
-        if name in _MATRIX_PRODUCTS and len(args) == 2 and all(map(depends, args)):
-            side = weight_factor(*map(self.roles.of, args))
+        factors = args[-2:]
+        if name in _MATRIX_PRODUCTS and len(args) == 2 + (name == "einsum") and all(map(depends, factors)):
+            side = weight_factor(*map(self.roles.of, factors))
             if side is not None:
-                self._keep(key[0], "attention weights held, values linear")
-                return self._held_product(key, func, args, Hold(side, args[side].detach()))
+                weights = factors[side].detach()
+                over_tokens = weights.shape[-1] == self.tokens
+                self._keep(key[0], "attention weights held, values linear" if over_tokens else "mixing weights held")
+                return self._held_product(key, func, args, Hold(side + len(args) - 2, weights))
         return None
+
+    def _reduction(self, key: _Key, func: Any, args: Any, kwargs: Any) -> Tensor | None:
+        """A standard deviation, or the largest of each group of rows, as a linear function with the same value."""
+        spreads = key[2] == "std"
+        if ("norms" if spreads else "router") not in self._rules:
+            return None
+        found = held_deviation(func, args, kwargs) if spreads else held_largest(args, kwargs)
+        if found is None:
+            return None
+        self._remember(key, found[0])
+        self._keep(key[0], "deviation from the mean held" if spreads else "choice of the largest held")
+        return found[0].of(found[1])
 
     def _attention(self, key: _Key, args: Any, kwargs: Any) -> Tensor | None:
         """Torch's attention function, its weights held."""
@@ -266,7 +306,7 @@ class FrozenFunctions(TorchFunctionMode):
             weights = weights_of(given)
         self._remember(key, Mix(weights))
         self._keep(key[0], "attention weights held, values linear")
-        return _mixed(weights, given["value"])
+        return mix(weights, given["value"]).transpose(1, 2)
 
     def _product(self, module: str, left: Tensor, right: Tensor) -> Hold | Share | None:
         roles, factors = (self.roles.of(left), self.roles.of(right)), (left, right)
@@ -311,7 +351,7 @@ class FrozenFunctions(TorchFunctionMode):
             self.roles.mark_gate(out)
         return out
 
-    def _remember(self, key: _Key, action: Any) -> None:
+    def _remember(self, key: _Key, action: Action) -> None:
         self._kept[key] = action
         self._scopes.add(key[0])
 
@@ -319,40 +359,8 @@ class FrozenFunctions(TorchFunctionMode):
 
     def _replay(self, key: _Key, func: Any, args: Any, kwargs: Any) -> Any:
         action = self._kept.get(key)
-        if action is not None and not isinstance(action, Choose | Widen):
-            return self._put_back(action, key[2], func, args, kwargs)
+        if action is not None:
+            return action.again(Call(func, key[2], args, kwargs, self.fit, self.first))
         if key[2] == "view" and not args[0].is_contiguous():  # an output that nobody reads lies in another order
             return args[0].contiguous().view(*args[1:], **kwargs)
-        out = func(*args, **kwargs)
-        if isinstance(action, Widen):
-            return out.double()
-        if action is not None:
-            found = list(items(out))
-            for i, chosen in action.chosen.items():
-                found[i] = self.fit(chosen, found[i]).expand_as(found[i])
-            return found[0] if isinstance(out, Tensor) else type(out)(found)
-        return out
-
-    def _put_back(self, action: Any, name: str, func: Any, args: Any, kwargs: Any) -> Any:
-        """What a function gives with a held operand or factor in its place."""
-        if isinstance(action, Hold):
-            return multiply(func, name, args, action.operand, self.fit(action.value, args[action.operand]))
-        if isinstance(action, Uncast):
-            found: Tensor = args[0]
-            return found
-        if isinstance(action, Share):
-            first, second = self.fit(action.first, args[0]), self.fit(action.second, args[1])
-            return shared(args[0], args[1], Share(first, second, action.by_first))
-        if isinstance(action, Scale):
-            return scale(name, args[0], self.fit(action.factor, args[0]), kwargs)
-        if isinstance(action, Fix):
-            parts = func(*args, **kwargs)
-            return tuple(self.fit(action.parts[i], p) if i in action.parts else p for i, p in enumerate(parts))
-        assert isinstance(action, Mix)
-        at = self.first
-        return _mixed(action.weights[..., at:, at:], kwargs["value"] if "value" in kwargs else args[2])
-
-
-def _mixed(weights: Tensor, value: Tensor) -> Tensor:
-    """Values [batch, heads, keys, e] mixed by held weights, in the order of torch's attention function."""
-    return mix(weights, value).transpose(1, 2)
+        return func(*args, **kwargs)

@@ -15,15 +15,24 @@ class PromptInputs:
     """The token ids of one prompt, for the parts of a decoder that ask for them although it is given embeddings.
 
     Embeddings of their own that some models add in every layer are looked up once; modules that choose by token id
-    (hashed experts) get the ids.
+    (hashed experts) get the ids. ``by_ids`` is true of a decoder that takes nothing but ids, or cuts its prompt into
+    patches by them: it is given the ids, and what its ``embedding`` returns for them is replaced. What such a model
+    puts before the prompt or adds to its embeddings is a constant.
     """
 
-    def __init__(self, decoder: nn.Module, ids: Sequence[int], device: torch.device) -> None:
+    def __init__(self, decoder: nn.Module, embedding: nn.Module, ids: Sequence[int], device: torch.device) -> None:
+        self._embedding = embedding
+        patches = getattr(decoder, "patcher", None) is not None
+        self.by_ids = patches or "inputs_embeds" not in _parameters(decoder)
         self._ids = torch.tensor([list(ids)], device=device) if len(ids) else None
         self._asking = [
             module
             for module in decoder.modules()
-            if self._ids is not None and module is not decoder and "input_ids" in _parameters(module)
+            if self._ids is not None
+            and module is not decoder
+            and "input_ids" in _parameters(module)
+            and not self.by_ids
+            and "inputs_embeds" not in _parameters(module)
         ]
         self._per_layer = self._looked_up(decoder)
 
@@ -38,16 +47,40 @@ class PromptInputs:
         found: Tensor = look_up(self._ids, *more)
         return found.detach()
 
-    def arguments(self, rows: int) -> dict[str, Tensor]:
-        """What the decoder is called with beside embeddings, for a batch of so many."""
+    def _arguments(self, rows: int) -> dict[str, Tensor]:
         if self._per_layer is None:
             return {}
         return {"per_layer_inputs": self._per_layer.expand(rows, *self._per_layer.shape[1:])}
 
+    def run(self, decoder: nn.Module, embeddings: Tensor) -> Tensor:
+        """The decoder's hidden states for a batch of embedded prompts."""
+        rows = len(embeddings)
+        if self.by_ids:
+            assert self._ids is not None
+            self._given = embeddings
+            out = decoder(input_ids=self._ids.expand(rows, -1), use_cache=False)
+        else:  # a copy: stock code may change what it is given in place
+            out = decoder(inputs_embeds=embeddings.clone(), use_cache=False, **self._arguments(rows))
+        found: Tensor = out.last_hidden_state
+        return found
+
     def hook(self, add: Callable[..., None]) -> None:
-        """Give the ids to the modules that ask for them."""
+        """Give the ids to the modules that ask for them, and embeddings to a decoder that takes ids."""
+        if self.by_ids:
+            add(self._embedding.register_forward_hook, self._embedded)
         for module in self._asking:
             add(module.register_forward_pre_hook, self._with_ids)
+
+    def _embedded(self, _module: nn.Module, args: Any, _kwargs: Any, out: Tensor) -> Tensor | None:
+        """What is embedded, with the given embeddings in the place of the prompt's."""
+        assert self._ids is not None
+        ids, T = self._ids[0], self._ids.shape[1]
+        looked_up = args[0][0].to(ids.dtype)
+        starts = [s for s in (0, len(looked_up) - T) if s >= 0 and torch.equal(looked_up[s : s + T], ids)]
+        if not starts:
+            return None
+        at = starts[-1]
+        return torch.cat([out[:, :at], self._given, out[:, at + T :]], dim=1)
 
     def _with_ids(self, module: nn.Module, args: Any, kwargs: Any) -> Any:
         place = list(_parameters(module)).index("input_ids")

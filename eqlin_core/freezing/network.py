@@ -9,7 +9,7 @@ everything between modules through a function mode; all of it is gone when the p
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -76,7 +76,12 @@ class FrozenNetwork:
     ) -> None:
         self.lm, self.convention, self.n_tokens = lm, convention, len(embeddings)
         self.decoder = lm.decoder
-        self._inputs = PromptInputs(self.decoder, ids, lm.device)
+        self._inputs = PromptInputs(self.decoder, lm.model.get_input_embeddings(), ids, lm.device)
+        if self._inputs.by_ids and (isinstance(source, Site) or isinstance(target, Site)):
+            raise EqlinError(
+                f"The blocks of {type(lm.model).__name__} work on more than the prompt's tokens, so they have no maps "
+                "of their own: ask for the map from the embeddings to the output."
+            )
         self.ends = Ends(self.decoder, lm.n_layers, source, target, final_norm)
         self._blocks = set(self.ends.layers)
         self._applied = rules
@@ -113,6 +118,11 @@ class FrozenNetwork:
         return self._functions.mixes
 
     @property
+    def attends_only(self) -> bool:
+        """Whether positions are mixed by the attention interface alone."""
+        return not (self._scans.modules or self._functions.mixes or self._mixes_inside)
+
+    @property
     def source(self) -> SourcePlace:
         """Where the map starts."""
         return self.ends.source
@@ -132,9 +142,11 @@ class FrozenNetwork:
             {name for name, module in self._modules.items() if type(module).__name__.endswith(kind)}
             for kind in ("ShortConv", "LightningAttention")
         )
+        self._mixes_inside = bool(short or lightning)
         self._functions = FrozenFunctions(self.convention, self._applied, self._note, uncast, short, lightning)
         self._leaves = FrozenLeaves(self._functions, self._applied, self._note)
         self._weights = FrozenWeights(self._names, self._functions, self._note, self.convention.weight_share)
+        self._functions.tokens = self.n_tokens
         self._scans = FrozenScans(self.decoder, self._functions, self._note)
         self.paused = self._functions.paused
         seen = self._recording = Recording(self.n_tokens)
@@ -150,12 +162,13 @@ class FrozenNetwork:
             self._leaves.forget(name)
         for name in self._off_path | self._leaves.names:
             self._functions.forget(name)
-        # Functions are counted by the innermost module, so the modules inside one that has frozen functions count too.
-        scopes = self._functions.scopes
-        self._scoped = {n for n in self._names.values() if n in scopes or n.rpartition(".")[0] in scopes}
-        self._one_by_one = self._functions.sorts
+        # Functions are counted by the innermost module, so those called from one that has frozen functions count too.
+        self._scoped = {name for name in self._names.values() if self._functions.counts_in(name)}
+        self._one_by_one = self._functions.sorts or seen.gathers
         # Where rows are gathered by choice, as experts do, positions cannot be left out.
-        self.causal = self._weights.causal and not (self._experts or self._functions.chooses or self._functions.mixes)
+        self.causal = self._weights.causal and not (
+            self._experts or seen.gathers or self._functions.chooses or self._functions.mixes
+        )
 
     @torch.no_grad()
     def replay(self, v: Float[Tensor, "batch tokens d"], first: int = 0) -> Float[Tensor, "batch tokens d_out"]:
@@ -222,14 +235,8 @@ class FrozenNetwork:
                 stack.enter_context(frozen_scans(self._scans))
             stack.enter_context(self._hooks(v, seen, stack))
             stack.enter_context(self._functions)
-            try:
-                # a copy: stock code may change what it is given in place
-                out = self.decoder(
-                    inputs_embeds=at_embedding.clone(), use_cache=False, **self._inputs.arguments(len(at_embedding))
-                )
-                seen.setdefault("target", out.last_hidden_state)
-            except Reached:
-                pass
+            with suppress(Reached):
+                seen.setdefault("target", self._inputs.run(self.decoder, at_embedding))
         target = self.ends.through_final_norm(seen["target"], recording=recording, fit=self._functions.fit)
         return target, seen["leaf"]
 
@@ -323,7 +330,7 @@ class FrozenNetwork:
         assert self._recording is not None
         assert isinstance(self.target, Site)
         block = self._names[self.ends.layers[self.target.layer]]
-        mixers = [*self._weights.modules, *self._scans.modules]
+        mixers = [*self._weights.modules, *self._scans.modules, *self._functions.mixers]
         attention = [name for name in mixers if name.startswith(block + ".")]
         return self._recording.kinds(stream.added, {t.grad_fn for t in stream.stream}, attention)
 

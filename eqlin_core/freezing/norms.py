@@ -60,6 +60,17 @@ class NormRule:
         return out.to(x.dtype)
 
 
+class NoNorm(NormRule):
+    """Of a model that has no norm where one is asked for: everything stays as it is."""
+
+    def coefficient(self, x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
+        """Ones."""
+        return torch.ones_like(x.detach(), dtype=coefficient_dtype(x.dtype))
+
+
+NO_NORM = NoNorm(centred=False, gamma=None, beta=None, eps=0.0, weight_convention="none")
+
+
 def probe_norm(module: nn.Module, call: Callable[[Tensor], Tensor], example: Tensor) -> NormRule | None:
     """The rule of ``module`` if some normalisation formula reproduces it on random inputs, else None.
 
@@ -79,6 +90,11 @@ def probe_norm(module: nn.Module, call: Callable[[Tensor], Tensor], example: Ten
             rules = _candidates(module, parameters, example.dtype)
             return next((rule for rule in rules if all(_agrees(rule, x, y) for x, y in pairs)), None)
     return None
+
+
+def final_norm_rule(module: nn.Module, example: Tensor) -> NormRule | None:
+    """The rule of a model's final norm: that of ``probe_norm``, or ``NO_NORM`` for the identity of a model without."""
+    return NO_NORM if isinstance(module, nn.Identity) else probe_norm(module, module, example)
 
 
 class _DuringForward(TorchFunctionMode):

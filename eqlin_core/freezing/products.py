@@ -21,12 +21,13 @@ class Role(Enum):
 
     LINEAR = "linear"
     GATE = "an activation s(x) x with s held: linear, and the gate of what it multiplies"
-    WEIGHT = "a function of softmax, sigmoid or softplus values only"
-    NORM = "a reciprocal root, and what only scales it: a norm's denominator"
+    WEIGHT = "a function of softmax, sigmoid, tanh, exponential or softplus values only"
+    NORM = "a root or a reciprocal root, and what only scales it: a norm's denominator"
     NONLINEAR = "anything else"
 
 
-_MIXING = {"Softmax", "Sigmoid", "SoftmaxBackward", "Softplus", "LogSigmoid", "Logsumexp"}
+_MIXING = {"Softmax", "Sigmoid", "SoftmaxBackward", "Softplus", "LogSigmoid", "Logsumexp", "Tanh", "Exp"}
+_ROOTS = {"Rsqrt", "Sqrt"}
 
 
 class Roles:
@@ -67,8 +68,10 @@ class Roles:
         roles = {role for role in parents if role is not None}
         if kind in _MIXING or roles == {Role.WEIGHT}:
             return Role.WEIGHT
-        if kind == "Rsqrt" or roles == {Role.NORM}:
-            return Role.NORM if kind in LINEAR | {"Mul", "Rsqrt"} else Role.NONLINEAR
+        if kind in _ROOTS or (kind == "Pow" and abs(getattr(node, "_saved_exponent", 0)) == 0.5):
+            return Role.NORM
+        if roles == {Role.NORM}:
+            return Role.NORM if kind in LINEAR | {"Mul", "Div"} else Role.NONLINEAR
         return self._on_the_path(kind, parents, roles)
 
     @staticmethod

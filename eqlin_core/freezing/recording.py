@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from eqlin_core.freezing.leaks import GraphNames, find_leaks, reachable
-from eqlin_core.models.experts import chooses_experts
+from eqlin_core.models.experts import chooses_experts, chooses_inside
 
 
 class Recording:
@@ -19,7 +19,8 @@ class Recording:
     ``graph`` names the graph's nodes by module. Afterwards: ``leaks``, what the graph holds that is not linear;
     ``standing``, of every module that ran, whether its output is on the linear path ("path"), only part of a held
     coefficient ("held"), or the same for every input ("constant"); ``on_path``, the first of these in the order of the
-    pass; ``off_path``, the leaf modules whose output the path never reads; ``experts``, the modules that choose rows.
+    pass; ``off_path``, the leaf modules whose output the path never reads; ``experts``, the modules that choose rows;
+    ``gathers``, whether a module gathers rows of whole prompts, so that those of a batch would not come in its order.
     """
 
     def __init__(self, n_tokens: int) -> None:
@@ -29,6 +30,7 @@ class Recording:
         self.on_path: list[str] = []
         self.off_path: set[str] = set()
         self.experts: set[str] = set()
+        self.gathers = False
         self._n_tokens = n_tokens
         self._produced: dict[str, list[Any]] = defaultdict(list)
         self._leaf_names: set[str] = set()
@@ -39,6 +41,7 @@ class Recording:
         self.graph.enter(name, given)
         if name and chooses_experts(given, self._n_tokens) and any(True for _ in module.parameters()):
             self.experts.add(name)
+        self.gathers = self.gathers or chooses_inside(given, self._n_tokens)
 
     def leave(self, name: str, module: nn.Module, out: Any) -> Any:
         """The module ``name`` returned ``out``; the node behind its first tensor, None where it has none."""

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -186,6 +187,8 @@ SCANS: dict[str, Scan] = {
 MODULE_SCANS: dict[str, Scan] = {
     "xLSTMBackend": Scan("value", _heads_first, "queries, keys and gates held, values linear", lambda _: True),
 }
+# Functions with a backward pass of their own that saves memory, which are run as the plain functions that they are.
+REVERSIBLE = ("_ReversibleFunction", "ReverseSort")
 # Arguments that bring a state from an earlier call, which a pass over a whole prompt has none of.
 _STATES = ("initial_state", "initial_states", "state", "recurrent_states", "c_initial")
 
@@ -290,7 +293,7 @@ def _places(model: nn.Module) -> list[tuple[Any, str]]:
     found: dict[tuple[int, str], tuple[Any, str]] = {}
     for kind in {type(module) for module in model.modules()}:
         for holder in (sys.modules.get(kind.__module__), *kind.__mro__):
-            for name in SCANS:
+            for name in (*SCANS, *REVERSIBLE):
                 if holder is not None and name in vars(holder):
                     found[id(holder), name] = (holder, name)
     for module in model.modules():
@@ -299,9 +302,11 @@ def _places(model: nn.Module) -> list[tuple[Any, str]]:
     return list(found.values())
 
 
-def _dispatching(holder: Any, name: str, stock: Callable[..., Any]) -> Callable[..., Any]:
+def _dispatching(holder: Any, name: str, stock: Callable[..., Any]) -> Any:
     if isinstance(holder, nn.Module):
         name = type(holder).__name__
+    if name in REVERSIBLE:
+        return _Plain(stock)
     if name.startswith("_"):  # a method
 
         @functools.wraps(stock)
@@ -319,3 +324,16 @@ def _dispatching(holder: Any, name: str, stock: Callable[..., Any]) -> Callable[
         return stock(*args, **kwargs) if scans is None else scans.called(name, stock, args, kwargs)
 
     return function
+
+
+class _Plain:
+    """An autograd function that is run without its backward pass within a pass of a frozen network."""
+
+    def __init__(self, stock: Any) -> None:
+        self.__wrapped__ = stock
+
+    def apply(self, *args: Any) -> Any:
+        """What the function gives, as one node of the graph or as all that it is made of."""
+        if getattr(_thread, "scans", None) is None:
+            return self.__wrapped__.apply(*args)
+        return self.__wrapped__.forward(SimpleNamespace(save_for_backward=lambda *_: None), *args)

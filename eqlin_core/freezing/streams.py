@@ -45,7 +45,7 @@ class ResidualStream:
     def _parts(self, addend: Tensor) -> list[Tensor]:
         """A parallel block may sum its attention and its MLP before it adds them to the stream."""
         for left, right, total in self._sums:
-            if total is addend and left.shape == right.shape == self.stream[0].shape:
+            if total is addend and left is not total and left.shape == right.shape == self.stream[0].shape:
                 return [*self._parts(left), *self._parts(right)]
         return [addend]
 
@@ -58,6 +58,7 @@ class Additions(TorchFunctionMode):
     """Tells a residual stream of every addition of two tensors, and of every tensor that only changed its shape."""
 
     _SUMS = frozenset({"add", "add_", "__add__", "__radd__", "__iadd__"})
+    _IN_PLACE = frozenset({"add_", "__iadd__"})
     _VIEWS = frozenset({"view", "reshape", "flatten", "unflatten", "contiguous", "to"})
 
     def __init__(self, stream: ResidualStream) -> None:
@@ -66,10 +67,14 @@ class Additions(TorchFunctionMode):
 
     @no_type_check  # runs for every function of a pass: checking it would take longer than the pass
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
         name = getattr(func, "__name__", "")
-        if name in self._SUMS and len(args) == 2 and all(isinstance(a, Tensor) for a in args):
-            self._stream.saw_sum(args[0], args[1], out)
+        adds = name in self._SUMS and len(args) == 2 and all(isinstance(a, Tensor) for a in args)
+        left = args[0] if args else None
+        if adds and name in self._IN_PLACE and not self._stream.carries(left) and left.shape == args[1].shape:
+            left = left.clone()  # `mlp += attention` leaves no tensor of the MLP alone
+        out = func(*args, **(kwargs or {}))
+        if adds:
+            self._stream.saw_sum(left, args[1], out)
         elif name in self._VIEWS and isinstance(out, Tensor) and out is not args[0]:
             self._stream.saw_view(args[0], out)
         return out

@@ -1,7 +1,9 @@
 """A frozen network opened at every block: what each block reads, what its attention and its MLP add, and their maps.
 
-Only attention mixes positions. Everything else on the linear path acts on each position alone, so a block is three
-small matrices for each position (values, attention output, MLP) and the recorded attention weights.
+Where only attention mixes positions, everything else on the linear path acts on each position alone, so a block is
+three small matrices for each position (values, attention output, MLP) and the recorded attention weights. Where other
+mixers do (recurrent ones, or attention between modules), a block's parts are told by what they read: its mixer reads
+other positions, its MLP does not.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from torch import Tensor
 from eqlin_core.dtypes import coefficient_dtype
 from eqlin_core.errors import EqlinError
 from eqlin_core.freezing.leaks import reachable
-from eqlin_core.freezing.norms import NormRule, probe_norm
+from eqlin_core.freezing.norms import NormRule, final_norm_rule
 from eqlin_core.freezing.streams import Additions, ResidualStream, sum_of
 from eqlin_core.maps.linear_map import LinearMap
 from eqlin_core.models import sites
@@ -31,7 +33,7 @@ class Block:
     """One block in a pass: its input, what was added to it, its output, and its attention. Tensors [batch, T, ...].
 
     ``value`` [batch, kv, T, e] and ``mixed`` [batch, T, heads, e] stand before and after the mixing by ``weights``
-    [1, heads, T, T]; all three are None where the block has no attention, or more than one.
+    [1, heads, T, T]; all three are None where the block has no attention, more than one, or another mixer beside it.
     """
 
     stream: ResidualStream
@@ -39,7 +41,7 @@ class Block:
     weights: Tensor | None = None
     value: Tensor | None = None
     mixed: Tensor | None = None
-    kinds: list[str] = field(default_factory=list)  # of every addend, "attn" or "mlp"; empty where they are not told
+    kinds: list[str] = field(default_factory=list)  # of every addend, "attn" (the mixer) or "mlp"; empty: not told
     read: Tensor | None = None  # the part of the stream that the MLP reads
     parallel: bool = False  # whether that is the block's input, before attention has added to it
 
@@ -96,14 +98,24 @@ class OpenNetwork:
         with self._capturing():
             self.output = self.network.traced(self.leaf)  # 1, T, d
         self.blocks = self._seen
+        self._require_tokens()
         for block in self.blocks:
-            _tell_parts(block)
+            if not self.network.attends_only:
+                block.weights = block.value = block.mixed = None
+            _tell_parts(block, self.position)
+            if block.value is not None and not _depends(block.value, block.input):  # another block's, which it shares
+                block.weights = block.value = None
         self.final_norm = self._final_norm()
 
     @property
     def divided(self) -> bool:
-        """Whether every block adds its attention and its MLP to a residual stream, so that these have maps."""
+        """Whether every block adds its mixer and its MLP to a residual stream, so that these have maps."""
         return all(block.kinds for block in self.blocks)
+
+    @property
+    def by_heads(self) -> bool:
+        """Whether that mixer is attention alone, by one set of weights for each head."""
+        return self.divided and all(block.value is not None for block in self.blocks)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -114,19 +126,48 @@ class OpenNetwork:
         """Every block in a replay with other embeddings, without a graph; with ``blank`` each block's input is zero."""
         with self._capturing(blank), torch.no_grad():
             self.network.replay(v)
-        replayed = self._seen
+        replayed = self._seen[-len(self.blocks) :]
+        if len(replayed[0].out) != len(v):  # the network ran its rows one by one
+            runs = self._seen[-len(v) * len(self.blocks) :]
+            replayed = [_together(runs[i :: len(self.blocks)]) for i in range(len(self.blocks))]
         for block, known in zip(replayed, self.blocks, strict=True):
             block.kinds = known.kinds
         return replayed
 
-    def require_parts(self) -> None:
-        """Raise EqlinError where a block is not input + attention + MLP."""
+    def require_own(self) -> None:
+        """Raise EqlinError where a block reads more than its input, so that no map from that input is the whole."""
+        for layer, block in enumerate(self.blocks):
+            if block.input is not self.leaf and _depends(block.out, self.leaf, past=block.input):
+                raise EqlinError(
+                    f"Block {layer} reads more than what the block before it hands on (values of another block, or the "
+                    "embeddings again), so it has no map of its own; choose the cumulative maps."
+                )
+
+    def require_parts(self, *, by_heads: bool = False) -> None:
+        """Raise EqlinError where a block is not input + mixer + MLP, or its mixer is not attention ``by_heads``."""
         for layer, block in enumerate(self.blocks):
             if not block.kinds:
                 raise EqlinError(
-                    f"Block {layer} is not seen to add attention and an MLP to a residual stream (a state-space block "
-                    "has neither), so there are no maps of these; choose the kind 'layer'."
+                    f"Block {layer} does not add one part that mixes positions and an MLP that does not, so there are "
+                    "no maps of these; choose the kind 'layer'."
                 )
+            if by_heads and block.mixed is None:
+                raise EqlinError(
+                    f"What mixes positions in block {layer} is not seen head by head (it is recurrent, or attention "
+                    "outside transformers' attention interface), so logits have no split over heads."
+                )
+
+    def _require_tokens(self) -> None:
+        for layer, block in enumerate(self.blocks):
+            if block.out.shape != self.leaf.shape or block.input.shape != self.leaf.shape:
+                raise EqlinError(
+                    f"Block {layer} hands on {tuple(block.out.shape[:-1])} vectors, not one for each token, so layers "
+                    "have no maps of their own."
+                )
+        if not self.blocks:
+            raise EqlinError(
+                "The blocks of this model are no list that runs once, so layers have no maps of their own."
+            )
 
     # ---- maps ------------------------------------------------------------------------------------------------------
 
@@ -135,8 +176,10 @@ class OpenNetwork:
         parts = []
         for part in cotangents.split(self.lin._chunk()):
             given = part.contiguous()  # an expanded one would cost a matrix product for every position
-            (rows,) = torch.autograd.grad(value, source, given, retain_graph=True, is_grads_batched=True)
-            parts.append(rows)
+            (rows,) = torch.autograd.grad(
+                value, source, given, retain_graph=True, is_grads_batched=True, allow_unused=True
+            )
+            parts.append(source.new_zeros(len(part), *source.shape) if rows is None else rows)
             if check is not None:
                 check()
         return torch.cat(parts)
@@ -193,11 +236,8 @@ class OpenNetwork:
         return FinalNorm(self.final_norm, self.final_norm.coefficient(value.to(self.dtype)))
 
     def _final_norm(self) -> NormRule | None:
-        try:
-            module = sites.find_final_norm(self.network.decoder, self.network.ends.layers)
-        except EqlinError:
-            return None
-        return probe_norm(module, module, self.blocks[-1].out.detach())
+        module = sites.find_final_norm(self.network.decoder, self.network.ends.layers)
+        return final_norm_rule(module, self.blocks[-1].out.detach())
 
     # ---- capturing -------------------------------------------------------------------------------------------------
 
@@ -254,21 +294,62 @@ class FinalNorm:
         return self.coefficient[:, None] * (J - J.mean(-2, keepdim=True) if self.rule.centred else J)
 
 
-def _tell_parts(block: Block) -> None:
-    """Fill in which addends are attention's, and what the MLP reads; nothing where the block is built otherwise."""
-    stream = block.stream.stream
-    if block.mixed is None or not block.stream.ends_in(block.out):
+def _tell_parts(block: Block, position: int) -> None:
+    """Fill in which addends are the mixer's, and what the MLP reads; nothing where the block is built otherwise."""
+    if not block.stream.ends_in(block.out):
         return
-    before = {block.input.grad_fn}
-    inside = {t.grad_fn for t in stream}
-    node = block.mixed.grad_fn
-    kinds = ["attn" if node in reachable(addend, inside) else "mlp" for addend in block.stream.added]
-    if set(kinds) != {"attn", "mlp"}:
+    added = block.stream.added
+    bases = [_base(addend, block) for addend in added]
+    mixes = [_reads_others(addend, base, position) for addend, base in zip(added, bases, strict=True)]
+    if block.mixed is None:
+        kinds = ["attn" if mixing else "mlp" for mixing in mixes]
+    else:
+        inside = {t.grad_fn for t in block.stream.stream}
+        kinds = ["attn" if block.mixed.grad_fn in reachable(addend, inside) else "mlp" for addend in added]
+        if any(mixing and kind == "mlp" for mixing, kind in zip(mixes, kinds, strict=True)):
+            return
+    for i, addend in enumerate(added):
+        if not addend.requires_grad:  # a bias of its own, added after what it belongs to
+            kinds[i] = kinds[i - 1]
+    read = [base for base, kind, t in zip(bases, kinds, added, strict=True) if kind == "mlp" and t.requires_grad]
+    if set(kinds) != {"attn", "mlp"} or any(base is not read[0] for base in read):
         return
-    behind = [reachable(t, before) for t, kind in zip(block.stream.added, kinds, strict=True) if kind == "mlp"]
-    block.parallel = not any(node in nodes for nodes in behind)
-    after_attention = [t for t in stream[1:] if node in reachable(t, before)]
-    if not block.parallel:
-        after_attention = [t for t in after_attention if any(t.grad_fn in nodes for nodes in behind)]
-    block.kinds = kinds
-    block.read = block.input if block.parallel else after_attention[0]
+    block.kinds, block.read, block.parallel = kinds, read[0], read[0] is block.input
+
+
+def _base(addend: Tensor, block: Block) -> Tensor:
+    """The last part of the block's stream that an addend is computed from."""
+    behind = reachable(addend, {block.input.grad_fn})
+    stream = [t for t in block.stream.stream[1:] if t.shape == block.input.shape]
+    return next((t for t in reversed(stream) if t.grad_fn in behind), block.input)
+
+
+def _reads_others(addend: Tensor, base: Tensor, position: int) -> bool:
+    """Whether an addend [1, T, d] at this position depends on what stands in ``base`` at another one."""
+    if not addend.requires_grad:
+        return False
+    seen = addend.view_as(base)[0, position]
+    probe = torch.randn(seen.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(seen)
+    (gradient,) = torch.autograd.grad(seen, base, probe, retain_graph=True, allow_unused=True)
+    if gradient is None:
+        return False
+    sizes = gradient[0].abs().amax(-1)
+    others = torch.cat([sizes[:position], sizes[position + 1 :]])
+    return bool((others > 1e-12 * sizes.max()).any())
+
+
+def _depends(value: Tensor, source: Tensor, past: Tensor | None = None) -> bool:
+    """Whether a value is computed from ``source``, by a way that does not lead through ``past``."""
+    nodes = reachable(value, () if past is None else {past.grad_fn})
+    if source.grad_fn is not None:
+        return source.grad_fn in nodes
+    return any(getattr(node, "variable", None) is source for node in nodes)
+
+
+def _together(runs: list[Block]) -> Block:
+    """One block in a batch whose rows ran one by one."""
+    first = runs[0]
+    stream = ResidualStream(torch.cat([run.input for run in runs]))
+    stream.added = [torch.cat(addends) for addends in zip(*(run.stream.added for run in runs), strict=True)]
+    mixed = [run.mixed for run in runs if run.mixed is not None]
+    return Block(stream, torch.cat([run.out for run in runs]), first.weights, None, torch.cat(mixed) if mixed else None)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from eqlin_core import arguments
 from eqlin_core.dtypes import dtype_name
+from eqlin_core.errors import EqlinError
 from eqlin_core.layers.blocks import Block, OpenNetwork
 from eqlin_core.maps.linear_map import LinearMap, checked_map
 from eqlin_core.models.baselines import ZERO
@@ -69,28 +70,29 @@ def direct_contributions(
 
     Against a ``baseline`` m, as in ``LinearMap.against``, tokens bring what x_i - m does, and the biases what m does in
     every place. ``lin`` is the map from the embeddings to the output; raises EqlinError for another one, for blocks
-    that are not input + attention + MLP, and for a baseline that is not one token.
+    that are not input + attention + MLP, for mixers that are not attention, and for a baseline that is not one token.
     """
     checked_map(lin)
     arguments.rows("directions", directions, len(lin.output))
     arguments.called("progress", progress)
     net = OpenNetwork(lin)
-    net.require_parts()
+    net.require_parts(by_heads=True)
     position, w = net.position, directions.to(lin.output)
     # What the output's direction looks for in the residual stream, and in the mixed values of every layer's heads.
     stream = net.rows(net.output[0, position], net.blocks[-1].out, w)[:, 0, position]  # m, d
-    heads = []
+    heads = []  # of every layer [m, H, e]
     for block in net.blocks:
         assert block.mixed is not None
-        heads.append(net.rows(block.added("attn")[0, position], block.mixed, stream)[:, 0, position])  # m, H, e
-    looking = torch.stack(heads, 1).double()  # m, L, H, e
+        heads.append(net.rows(block.added("attn")[0, position], block.mixed, stream)[:, 0, position].double())
+    if len({looking.shape[1] for looking in heads}) > 1:
+        raise EqlinError("The blocks of this model have different numbers of heads, so these make no table.")
     stream = stream.double()
 
     def written(blocks: list[Block]) -> dict[str, Tensor]:
         """The parts of every row of a replay: m first, rows last."""
         parts = {
             "embedding": stream @ blocks[0].input[:, position].double().T,
-            "heads": torch.stack([torch.einsum("mhe,bhe->mhb", looking[:, i], _mixed(b, position)) for i, b in
+            "heads": torch.stack([torch.einsum("mhe,bhe->mhb", heads[i], _mixed(b, position)) for i, b in
                                   enumerate(blocks)], 1),
         }  # fmt: skip
         for kind in ("attn", "mlp"):

@@ -20,6 +20,7 @@ from eqlin_core.layers.cost import SweepCost, sweep_cost
 from eqlin_core.layers.maps import Maps, block_maps, forward_maps, reverse_maps
 from eqlin_core.layers.results import KINDS, LayerSweep
 from eqlin_core.maps.linear_map import LinearMap, checked_map, linearize
+from eqlin_core.models.fields import largest
 from eqlin_core.models.language_model import LanguageModel, checked_model
 from eqlin_core.progress import Progress, report, shown
 from eqlin_core.resources import budget
@@ -79,7 +80,7 @@ def layer_sweep(
 def sweep_map(
     lin: LinearMap,
     mode: str = "cumulative",
-    kinds: Sequence[str] = KINDS,
+    kinds: Sequence[str] | None = KINDS,
     k: int = 8,
     *,
     final_norm: bool = True,
@@ -87,9 +88,14 @@ def sweep_map(
     method: str | None = None,
     early: Early | None = None,
 ) -> LayerSweep:
-    """The same for a map from the embeddings to the output that is there already, with what is shown early, if any."""
-    _check_choice(checked_map(lin).lm, mode, kinds, k, method)
+    """The same for a map from the embeddings to the output that is there already, with what is shown early, if any.
+
+    ``kinds=None`` takes all that the blocks have: only block outputs where these are not a mixer and an MLP.
+    """
+    _check_choice(checked_map(lin).lm, mode, KINDS if kinds is None else kinds, k, method)
     net = OpenNetwork(lin)
+    if kinds is None:
+        kinds = KINDS if net.divided else ("layer",)
     if tuple(kinds) != ("layer",):
         net.require_parts()
     L = len(net.blocks)
@@ -137,17 +143,16 @@ def _handed_out(kept: list[Maps]) -> Iterator[Maps]:
 def cost_of(lin: LinearMap, kinds: int = len(KINDS)) -> SweepCost:
     """The cost of the cumulative sweep of this map both ways, in multiplications and bytes."""
     config = lin.lm.text_config
-    inner = getattr(config, "intermediate_size", None) or 4 * lin.width
-    heads = getattr(config, "num_attention_heads", None) or 1
-    kv = getattr(config, "num_key_value_heads", None) or heads
-    e = getattr(config, "head_dim", None) or lin.width // heads
+    heads = largest(config, "num_attention_heads") or 1
+    kv = largest(config, "num_key_value_heads") or heads
+    e = largest(config, "head_dim") or lin.width // heads
     return sweep_cost(
         lin.position + 1,
         lin.width,
         lin.lm.n_layers,
         values=kv * e,
         mixed=heads * e,
-        inner=max(inner) if isinstance(inner, list | tuple) else inner,
+        inner=largest(config, "intermediate_size") or 4 * lin.width,
         kinds=kinds,
         itemsize=max(4, lin.inputs.element_size()),
     )
@@ -173,17 +178,18 @@ def _maps(net: OpenNetwork, mode: str, method: str | None, check: Any) -> tuple[
     cost = cost_of(lin)
     budget.require(cost.reverse_bytes, lin.inputs.device, "The maps of a layer", lin.n_tokens)
     if mode == "layerwise":
+        net.require_own()
         return "block by block", block_maps(net, check)
     memory = budget.free_bytes(lin.inputs.device) // 2 if lin.memory_budget is None else lin.memory_budget
     held = net.network.convention.weight_share == 0
-    chosen = method or (cost.cheaper(memory) if net.divided and held else "reverse")
+    chosen = method or (cost.cheaper(memory) if net.by_heads and held else "reverse")
     if chosen == "reverse":
         return chosen, reverse_maps(net, check)
     if not held:
         raise EqlinError(
             "Forward accumulation rests on held attention weights: take method='reverse' or attention='held'."
         )
-    net.require_parts()
+    net.require_parts(by_heads=True)
     # live at once for each column: values, mixed values and four vectors of the stream, at every position
     per_column = lin.n_tokens * 8 * lin.width * max(4, lin.inputs.element_size())
     return chosen, forward_maps(net, max(32, min(lin.width, memory // per_column)), check)

@@ -11,8 +11,12 @@ from torch import Tensor
 from eqlin_core.errors import EqlinError
 from eqlin_core.freezing.network import FrozenNetwork
 from eqlin_core.models.experts import eager_experts
+from eqlin_core.models.fields import require_own_prompt
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.prompts import token_tensor
+
+# Decoders whose prompt reads all of itself: only what comes after it is generated from left to right.
+_PREFIX = {"CpmAntForCausalLM"}
 
 
 def frozen_decoder(lm: LanguageModel, embeddings: Tensor, *, ids: Sequence[int], **options: Any) -> FrozenNetwork:
@@ -20,6 +24,7 @@ def frozen_decoder(lm: LanguageModel, embeddings: Tensor, *, ids: Sequence[int],
 
     Raises EqlinError with the model's own words where its code fails, and for an encoder.
     """
+    require_own_prompt(lm.config)
     try:
         network = FrozenNetwork(lm, embeddings, ids=ids, **options)
     except (torch.OutOfMemoryError, EqlinError):
@@ -27,7 +32,9 @@ def frozen_decoder(lm: LanguageModel, embeddings: Tensor, *, ids: Sequence[int],
     except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         said = " ".join(str(error).split())[:200]
         raise EqlinError(f"{type(lm.model).__name__} cannot be frozen: its own code fails ({said}).") from error
-    if network.reads_later or (network.mixes and _answers_to_later(lm, ids)):
+    if type(lm.model).__name__ in _PREFIX:
+        return network
+    if network.reads_later or ((network.mixes or network.leaks) and _answers_to_later(lm, ids)):
         raise EqlinError(f"{type(lm.model).__name__} is an encoder: its tokens read the later ones, so none is next.")
     return network
 

@@ -186,7 +186,9 @@ class LinearMap(ShortRepr):
         constant = self.network.replay(m.expand(1, *self.inputs.shape).contiguous())[0, self.position]
         return self._each_alone(self.inputs - m, progress), constant
 
-    def _each_alone(self, values: Float[Tensor, "tokens d"], progress: Progress | None) -> Float[Tensor, "tokens d"]:
+    def _each_alone(
+        self, values: Float[Tensor, "tokens d"], progress: Progress | None
+    ) -> Float[Tensor, "tokens d_out"]:
         """J_i v_i of every token."""
         contributions = values.new_empty(self.n_tokens, len(self.output))
         report(progress, 0.0, "Contributions")

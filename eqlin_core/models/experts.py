@@ -51,6 +51,13 @@ def chooses_experts(tensors: list[Tensor], tokens: int) -> bool:
     return any(t.requires_grad for t in rows) and any(t.dtype == torch.long for t in rows)
 
 
+def chooses_inside(tensors: list[Tensor], tokens: int) -> bool:
+    """Whether such a module is called with whole prompts, [1, T, d] beside [T, k] indices, and gathers rows itself."""
+    whole = any(t.dim() == 3 and t.shape[:2] == (1, tokens) and t.requires_grad for t in tensors)
+    chosen = any(t.dim() == 2 and t.shape[0] == tokens and t.dtype == torch.long for t in tensors)
+    return tokens > 1 and whole and chosen
+
+
 def token_by_token(tree: Any, tokens: int) -> Any:
     """Every [batch * tokens, ...] tensor of ``tree`` with its rows regrouped to [tokens * batch, ...]."""
     return _map_rows(tree, tokens, lambda t: t.unflatten(0, (-1, tokens)).transpose(0, 1).flatten(0, 1))

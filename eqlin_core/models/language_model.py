@@ -17,7 +17,7 @@ from eqlin_core.errors import EqlinError
 from eqlin_core.models import four_bit
 from eqlin_core.models.checkpoints import quiet
 from eqlin_core.models.in_memory import view_of
-from eqlin_core.models.sites import blocks_of, find_decoder
+from eqlin_core.models.sites import blocks_of, find_decoder, promised_blocks
 from eqlin_core.models.token_strings import token_strings
 from eqlin_core.reprs import Facts, ShortRepr, counted
 
@@ -98,12 +98,12 @@ class LanguageModel(ShortRepr):
     @property
     def dtype(self) -> torch.dtype:
         """The floating-point type of the embeddings, in which the residual stream starts."""
-        return self.model.get_input_embeddings().weight.dtype
+        return self._embedding().weight.dtype
 
     @property
     def device(self) -> torch.device:
         """The device of the embeddings, where token ids have to go; of offloaded ones, the device that they run on."""
-        weight = self.model.get_input_embeddings().weight
+        weight = self._embedding().weight
         if not weight.is_meta:
             return weight.device
         if self._runs_on is None:
@@ -113,19 +113,20 @@ class LanguageModel(ShortRepr):
     @property
     def width(self) -> int:
         """d, the width of the residual stream."""
-        return int(self.text_config.hidden_size)
+        known = getattr(self.text_config, "hidden_size", None)
+        return int(self.unembedding.shape[1] if known is None else known)
 
     @property
     def n_layers(self) -> int:
-        """L, the number of decoder blocks."""
-        promised = int(self.text_config.num_hidden_layers)
+        """L, the number of decoder blocks, or of the runs of blocks where a model runs its blocks again and again."""
+        promised = promised_blocks(self.text_config)
         blocks = blocks_of(self.decoder, promised)
         return promised if blocks is None else len(blocks)
 
     @property
     def decoder(self) -> Any:
         """The part of the model that takes embeddings to hidden states, and has the blocks."""
-        return find_decoder(self.model, int(self.text_config.num_hidden_layers))
+        return find_decoder(self.model, promised_blocks(self.text_config))
 
     @property
     def vocab_size(self) -> int:
@@ -146,7 +147,15 @@ class LanguageModel(ShortRepr):
     @property
     def input_embeddings(self) -> Float[Tensor, "vocab d"]:
         """The embedding matrix, before the factor by which some models scale its rows."""
-        return _present_weight(self.model.get_input_embeddings())
+        return _present_weight(self._embedding())
+
+    def _embedding(self) -> Any:
+        module: Any = self.model.get_input_embeddings()
+        if not hasattr(module, "weight"):
+            raise EqlinError(
+                f"{type(self.model).__name__} reads {len(module)} tokens at once and predicts as many: none is next."
+            )
+        return module
 
     def _head(self) -> Any:
         head = self.model.get_output_embeddings()

@@ -48,6 +48,15 @@ def check_sites(source: SourcePlace, target: TargetPlace, n_layers: int) -> None
         raise InvalidValue(f"The source, block {source.layer}, lies behind the target, block {target.layer}.")
 
 
+def promised_blocks(config: Any) -> int:
+    """How many blocks a configuration promises; that of its largest part where it has no count of its own."""
+    known = getattr(config, "num_hidden_layers", None)
+    if known is None:
+        parts = [getattr(config, name, None) for name in config.sub_configs]
+        known = max((getattr(part, "num_hidden_layers", None) or 0 for part in parts), default=0)
+    return int(known)
+
+
 def find_layers(decoder: nn.Module, n_layers: int) -> nn.ModuleList:
     """The decoder's list of blocks. Raises EqlinError where there is none of the length that the config promises."""
     found = blocks_of(decoder, n_layers)
@@ -80,14 +89,19 @@ def blocks_of(decoder: nn.Module, n_layers: int) -> nn.ModuleList | None:
 
 
 def find_final_norm(decoder: nn.Module, layers: nn.ModuleList) -> nn.Module:
-    """The norm between the last block and the output: the last child of the decoder that has one weight per width."""
-    norms = [m for m in decoder.children() if isinstance(w := getattr(m, "weight", None), Tensor) and w.dim() == 1]
+    """The norm between the last block and the output: the last child of the decoder that has one weight per width.
+
+    An identity where the decoder has none: its blocks end in norms of their own.
+    """
+    named = [module for name, module in decoder.named_children() if "emb" not in name]
+    norms = [m for m in named if isinstance(w := getattr(m, "weight", None), Tensor) and w.dim() == 1]
+    width = getattr(getattr(decoder, "config", None), "hidden_size", None)
+    norms = [m for m in norms if cast(Tensor, m.weight).shape[0] == width] or norms
     if not norms:  # a norm without weights stands after the blocks
         children = list(decoder.children())
-        norms = [m for m in children[children.index(layers) + 1 :] if "norm" in type(m).__name__.lower()]
-    if not norms:
-        raise EqlinError(f"{type(decoder).__name__} has no final norm; use final_norm=False.")
-    return norms[-1]
+        behind = children[children.index(layers) + 1 :] if any(child is layers for child in children) else []
+        norms = [m for m in behind if "norm" in type(m).__name__.lower()]
+    return norms[-1] if norms else nn.Identity()
 
 
 def block_input(args: Any, kwargs: Any) -> Tensor:
@@ -102,4 +116,4 @@ def replace_block_input(args: Any, kwargs: Any, value: Tensor) -> tuple[Any, Any
 
 def block_output(out: Any) -> Tensor:
     """The hidden states that a block returns."""
-    return out[0] if isinstance(out, tuple) else out
+    return out[0] if isinstance(out, tuple | list) else out

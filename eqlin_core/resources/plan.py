@@ -13,9 +13,10 @@ import torch
 from eqlin_core import arguments
 from eqlin_core.dtypes import coefficient_dtype, dtype_name
 from eqlin_core.errors import EqlinError
+from eqlin_core.models.fields import largest
 from eqlin_core.models.language_model import LanguageModel, checked_model
 from eqlin_core.models.offloading import Share, shares
-from eqlin_core.models.sites import find_layers
+from eqlin_core.models.sites import blocks_of
 from eqlin_core.resources import budget
 from eqlin_core.resources.scratch import free_disk
 from eqlin_core.runs.convention import PUBLISHED, Convention
@@ -174,16 +175,15 @@ def recording_bytes(lm: LanguageModel, tokens: int) -> int:
 
 
 def _heads(lm: LanguageModel) -> int:
-    return getattr(lm.text_config, "num_attention_heads", None) or 1
+    return largest(lm.text_config, "num_attention_heads") or 1
 
 
 def _head_width(lm: LanguageModel) -> int:
-    return getattr(lm.text_config, "head_dim", None) or lm.width // _heads(lm)
+    return largest(lm.text_config, "head_dim") or lm.width // _heads(lm)
 
 
 def _inner(lm: LanguageModel) -> int:
-    inner = getattr(lm.text_config, "intermediate_size", None) or 4 * lm.width
-    return max(inner) if isinstance(inner, list | tuple) else inner
+    return largest(lm.text_config, "intermediate_size") or 4 * lm.width
 
 
 def matrix_place(matrix: int, device: torch.device, memory_budget: int | None = None) -> Place:
@@ -215,8 +215,8 @@ def path_weights(lm: LanguageModel, convention: Convention = PUBLISHED) -> int:
     for name, parameter in lm.decoder.named_parameters():
         if parameter.dim() >= 2 and "embed" not in name and not any(part in name for part in off_path):
             total += parameter.numel()
-    chosen = getattr(lm.text_config, "num_experts_per_tok", None)
-    experts = getattr(lm.text_config, "num_local_experts", None) or getattr(lm.text_config, "num_experts", None)
+    chosen = largest(lm.text_config, "num_experts_per_tok")
+    experts = largest(lm.text_config, "num_local_experts") or largest(lm.text_config, "num_experts")
     return total * chosen // experts if isinstance(chosen, int) and isinstance(experts, int) and experts else total
 
 
@@ -240,7 +240,8 @@ def _least(lm: LanguageModel, tokens: int, part: float) -> int:
 
 
 def _shares(lm: LanguageModel) -> list[Share]:
-    return shares(find_layers(lm.decoder, lm.n_layers), lm.device)
+    blocks = blocks_of(lm.decoder, lm.n_layers)
+    return [Share(lm.device, lm.n_layers, 0)] if blocks is None else shares(blocks, lm.device)
 
 
 def _spread_sentence(spread: tuple[Share, ...]) -> str:

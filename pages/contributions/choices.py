@@ -10,6 +10,7 @@ import streamlit as st
 from eqlin_core.figures import visible_token
 from eqlin_core.runs.convention import Convention, share_text
 from eqlin_core.runs.split import TARGET_KINDS, Split, baseline_words
+from eqlin_core.runs.treatments import attends
 from pages.visit.session import session
 from pages.widgets.dials import attention_dial, gated_dial, take_map
 from pages.widgets.token_choice import typed_token
@@ -40,6 +41,8 @@ class Choices:
 def choose_split() -> Choices:
     """Draw the choices, bound to the address, and note them in the session, which computes the split."""
     _seed(session().split)
+    run = session().tokens
+    rows = run.treatments if run is not None else []
     with st.popover("Target, baseline, map", key="choices", width="stretch"):
         target = st.segmented_control(
             "Target",
@@ -60,12 +63,12 @@ def choose_split() -> Choices:
             "embeddings, or type a token. What m itself gives in every place joins the bias.",
         )
         gated = gated_dial(_GATED, _FIRST[_GATED])
-        attention = attention_dial(_ATTENTION, _FIRST[_ATTENTION])
+        attention = attention_dial(_ATTENTION, _FIRST[_ATTENTION], attends=not rows or attends(rows))
         apart = st.toggle(
             "First position apart",
             key=_APART,
             bind="query-params",
-            help="The first position is often an attention sink whose term dwarfs all others: draw it and the bias "
+            help="The term of the first position often dwarfs all others (an attention sink): draw it and the bias "
             "beside the other tokens, which then have a scale of their own.",
         )
     text = baseline or "zero"

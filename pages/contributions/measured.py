@@ -15,6 +15,7 @@ import streamlit as st
 from eqlin_core import figures
 from eqlin_core.figures import visible_token
 from eqlin_core.runs.faithfulness import rank_correlation
+from eqlin_core.runs.treatments import mixer
 from pages.contributions.jobs import conventions, curves, hidden, leave_one_out
 from pages.visit.page_jobs import page_jobs, waiting
 from pages.widgets.charts import show
@@ -144,9 +145,11 @@ def map_table(run: TokenRun, maps: ConventionsRun | None) -> None:
 def freezing_hides(request: Request, run: TokenRun, split: Split, explained: Explained) -> None:
     """The stacked bars: the measured effect of each token's deletion, by what made it."""
     st.header("What freezing hides")
+    word = mixer(run.treatments)
     st.caption(
-        "Deleting a token (its embedding replaced by the mean) changes more than the exact map shows: attention moves, "
-        "norms rescale, gates open and close. Each kind is set free in turn; the parts sum to what the model does."
+        "Deleting a token (its embedding replaced by the mean) changes more than the exact map shows: "
+        f"{'attention moves' if word == 'attention' else 'mixers move'}, norms rescale, gates open and close. Each "
+        "kind is set free in turn; the parts sum to what the model does."
     )
     if not st.toggle(f"Measure: {4 * len(run.tokens)} runs", key="freezing", bind="query-params"):
         return
@@ -157,9 +160,10 @@ def freezing_hides(request: Request, run: TokenRun, split: Split, explained: Exp
     if found is None:
         waiting("hidden", "what freezing hides")
         return
+    parts = {word if name == "attention" else name: values for name, values in found.parts.items()}
     along = "log-probability" if explained.second is None else "difference of the two logits"
     show(
-        figures.hidden_effects(found.parts, found.measured, run.tokens, measure=_measure(explained), theme=theme()),
+        figures.hidden_effects(parts, found.measured, run.tokens, measure=_measure(explained), theme=theme()),
         "hidden",
         f"By the map {run.key.convention.words}, along the {along}, against the mean embedding; softmax: what "
         f"the normaliser adds ({run.key.dtype}).",

@@ -42,7 +42,13 @@ def address_button(shown: Request) -> None:
             if run
             else "The prompt is too long for an address, and nothing is kept here: send the report, or the run's file."
         )
-    data = {"run": run, "prompt": shown.prompt if run else "", "unlinked": long and not run, "help": said}
+    data = {
+        "run": run,
+        "prompt": shown.prompt if run else "",
+        "shown": shown.prompt,
+        "unlinked": long and not run,
+        "help": said,
+    }
     _component(data=data, key=_KEY, on_went_change=_went, height="content", width="content")
 
 

@@ -9,7 +9,7 @@ import streamlit as st
 
 from eqlin_core.figures import format_error
 from eqlin_core.runs.convention import Convention
-from eqlin_core.runs.treatments import Treatment, gated
+from eqlin_core.runs.treatments import Treatment, attends, gated
 from pages.frame.precision import check_in_float64
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def badge(exactness: Exactness, run: TokenRun) -> None:
         if run.key.dtype != "float64":
             check_in_float64()
         if run.treatments:
-            held = _held(run.key.convention, gated(run.treatments))
+            held = _held(run.key.convention, gated(run.treatments), attends(run.treatments))
             _modules(run.treatments)
             st.caption(
                 f"Every module of the decoder, and how it was frozen at this prompt. {held} "
@@ -44,7 +44,7 @@ def badge(exactness: Exactness, run: TokenRun) -> None:
             )
 
 
-def _held(convention: Convention, has_gates: bool) -> str:
+def _held(convention: Convention, has_gates: bool, has_attention: bool) -> str:
     """What the two dials hold, in words."""
     a, c = convention.gate_share, convention.weight_share
     up = "act(gate) is held at its value, and up(x) stays linear"
@@ -53,7 +53,7 @@ def _held(convention: Convention, has_gates: bool) -> str:
     if has_gates:
         half = f"{1 - a:.3g} of the product: {up}; {a:.3g} of it: {gate}"
         said.append(f"In every gated MLP, {up if a == 0 else gate if a == 1 else half}.")
-    if c:
+    if c and has_attention:
         said.append(
             f"{c:.3g} of what attention mixes goes by its weights, which follow queries and keys by their derivative."
         )

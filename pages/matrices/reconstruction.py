@@ -8,6 +8,7 @@ import streamlit as st
 
 from eqlin_core import figures
 from eqlin_core.figures import format_error, format_number
+from eqlin_core.runs.treatments import mixer
 from pages.matrices.jobs import reconstruction
 from pages.visit.page_jobs import page_jobs, waiting
 from pages.widgets.charts import show
@@ -24,6 +25,7 @@ RULES = {
     "norms": ("norms", "The denominators of all normalisations are held."),
     "gates": ("gates", "The gates of gated MLPs, activations, and the routers of experts are held."),
 }
+_MIXERS = ("mixers", "What mixes positions is held: attention weights, and the coefficients of recurrences.")
 EVERY = tuple(RULES)
 LEAKS_SHOWN = 5
 DETACHED, ORDINARY = "detached: every rule on", "ordinary: every rule off"
@@ -38,7 +40,7 @@ def draw_reconstruction(request: Request, run: TokenRun) -> tuple[str, ...]:
         "Jacobian."
     )
     with st.container(horizontal=True, vertical_alignment="center", key="freezing"):
-        on = tuple(rule for rule, (label, help) in RULES.items() if _switch(rule, label, help))
+        on = tuple(rule for rule, (label, help) in _rules(run).items() if _switch(rule, label, help))
         place = st.container(key="freezing-badge", width="content")
     reconstructions = {
         rules: page_jobs().want(_name(rules), reconstruction(request, rules))
@@ -46,9 +48,9 @@ def draw_reconstruction(request: Request, run: TokenRun) -> tuple[str, ...]:
     }
     now = reconstructions[on]
     with place:
-        _badge(on, now)
+        _badge(_off(on, run), now)
     named: dict[str, Reconstruction] = {}
-    for rules, name in ((EVERY, DETACHED), ((), ORDINARY), (on, f"as switched: {_off(on)} off")):
+    for rules, name in ((EVERY, DETACHED), ((), ORDINARY), (on, f"as switched: {_off(on, run)} off")):
         one = reconstructions[rules]
         if one is not None and rules not in [r.frozen for r in named.values()]:
             named[name] = one
@@ -73,11 +75,16 @@ def draw_reconstruction(request: Request, run: TokenRun) -> tuple[str, ...]:
     return on
 
 
+def _rules(run: TokenRun) -> dict[str, tuple[str, str]]:
+    """The rules by what they hold of this model."""
+    return RULES if mixer(run.treatments) == "attention" else RULES | {"attention": _MIXERS}
+
+
 def _switch(rule: str, label: str, help: str) -> bool:
     return st.toggle(f"Hold {label}", True, key=f"hold_{rule}", bind="query-params", help=help)
 
 
-def _badge(on: tuple[str, ...], now: Reconstruction | None) -> None:
+def _badge(off: str, now: Reconstruction | None) -> None:
     """The exactness badge of the switches: green with every rule on, red as soon as the sum misses the output."""
     if now is None:
         st.badge("computing", color="gray")
@@ -88,8 +95,7 @@ def _badge(on: tuple[str, ...], now: Reconstruction | None) -> None:
             st.markdown("Every rule is on: the sum of all Jᵢxᵢ is the model's output embedding, up to rounding.")
         else:
             st.markdown(
-                f"With {_off(on)} off the sum of all Jᵢxᵢ misses the output embedding by **{_error(now)}** times its "
-                "length."
+                f"With {off} off the sum of all Jᵢxᵢ misses the output embedding by **{_error(now)}** times its length."
             )
         st.html(
             "<table class='eq-table'><tr><th>error</th><th></th><th class='eq-n'>now</th>"
@@ -107,8 +113,8 @@ def _error(one: Reconstruction) -> str:
     return format_error(one.error) if one.error < 0.1 else format_number(one.error)
 
 
-def _off(on: tuple[str, ...]) -> str:
-    return " and ".join(label for rule, (label, _) in RULES.items() if rule not in on)
+def _off(on: tuple[str, ...], run: TokenRun) -> str:
+    return " and ".join(label for rule, (label, _) in _rules(run).items() if rule not in on)
 
 
 def _name(rules: tuple[str, ...]) -> str:

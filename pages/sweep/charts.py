@@ -9,7 +9,6 @@ import streamlit as st
 
 from eqlin_core import figures
 from eqlin_core.figures import visible_token
-from eqlin_core.figures.layers import KIND_NAMES
 from pages.sweep.table import MODE_NAMES, Chosen, subscripted, visible_column
 from pages.widgets.charts import show
 from pages.widgets.theme import theme
@@ -32,14 +31,14 @@ def spectra(chosen: Chosen, sweeps: Mapping[str, SweepRun]) -> None:
                 chosen.sweep.S[:, chosen.place, chosen.column], name=name, chosen=chosen.layer, theme=theme()
             ),
             "layer-spectra",
-            f"To the {KIND_NAMES[chosen.kind]} from {MODE_NAMES[chosen.sweep.mode]}; "
+            f"To the {chosen.kind_name} from {MODE_NAMES[chosen.sweep.mode]}; "
             f"layer {chosen.layer} stands out ({chosen.sweep.key.dtype}).",
         )
     with right:
         st.header(f"Stable rank, {name}")
         ranks = {mode: sweep.stable_rank[:, :, chosen.column] for mode, sweep in sweeps.items()}
         show(
-            figures.layer_stable_ranks(ranks, chosen.sweep.kinds, name=name, theme=theme()),
+            figures.layer_stable_ranks(ranks, chosen.sweep.kinds, name=name, mixer=chosen.mixer, theme=theme()),
             "layer-ranks",
             f"‖J‖² / σ₁², from the exact Frobenius norm ({chosen.sweep.key.dtype}).",
         )
@@ -78,5 +77,5 @@ def first_read(chosen: Chosen, run: TokenRun) -> None:
         figures.first_layers(first, sweep.columns, token=known[token_id], n_layers=sweep.U.shape[0], theme=theme()),
         "first-layers",
         f"The first layer at which each map's {subscripted('u', chosen.triplet + 1)} reads as this token. What the "
-        f"model itself has at the {KIND_NAMES[chosen.kind]} {logit_lens} ({sweep.key.dtype}).",
+        f"model itself has at the {chosen.kind_name} {logit_lens} ({sweep.key.dtype}).",
     )

@@ -9,10 +9,11 @@ import streamlit as st
 
 from eqlin_core import figures
 from eqlin_core.figures import format_number
-from pages.sweep.state import Layers
+from pages.sweep.state import HEADS, Layers
 from pages.visit.session import session
 from pages.widgets.charts import at_height, clicked, numbers_of, show
 from pages.widgets.explained import Explained
+from pages.widgets.sentences import shortened
 from pages.widgets.theme import theme
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ def heads(state: Layers, run: TokenRun, explained: Explained) -> None:
     state.ask_heads(tuple(ids), split_by)
     if state.jobs.busy and not busy:
         st.rerun()  # so that the progress above is drawn
+    if HEADS in state.refused:
+        st.caption(shortened(state.refused[HEADS]))
     split = state.heads
     if split is not None and {explained.first.token_id, *second} <= set(split.ids):
         with numbers_of(split.key):

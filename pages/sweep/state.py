@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from eqlin_core.runs.layers import HeadsRun, SweepRun
 
 MODES = ("cumulative", "layerwise")
-_FIRST, _HEADS, _MODEL = "first", "heads", "model"
+HEADS = "heads"
+_FIRST, _MODEL = "first", "model"
 
 
 @dataclass
@@ -35,7 +36,7 @@ class Layers:
     first: SweepRun | None = None  # what is there of the first sweep while it is computed
     heads: HeadsRun | None = None
     heads_by: tuple[Convention, str | int] | None = None  # the map and the baseline that they were asked for
-    error: str = ""
+    refused: dict[str, str] = field(default_factory=dict)  # what failed, by mode or "heads", in a sentence
     stopped: bool = False
     jobs: Jobs = field(init=False)  # by mode, and beside the modes those above
 
@@ -48,7 +49,7 @@ class Layers:
             return False
         self.jobs.leave_all()
         self.request, self.shipped, self.sweeps, self.first, self.heads = request, shipped, {}, None, None
-        self.error, self.stopped = "", False
+        self.refused, self.stopped = {}, False
         return True
 
     def open(self) -> None:
@@ -63,7 +64,7 @@ class Layers:
     def ask(self) -> None:
         """Start both sweeps, the cumulative one first; what is finished is not computed again."""
         assert self.request is not None
-        self.error, self.stopped = "", False
+        self.refused, self.stopped = {}, False
         self.jobs.leave(_MODEL)
         for mode in MODES:
             if mode not in self.sweeps and mode not in self.jobs.under_way:
@@ -74,32 +75,39 @@ class Layers:
         """Start the split of these tokens' logits, by the map and the baseline of ``split``, unless it is there."""
         assert self.request is not None
         if self.heads_by != (split.convention, split.baseline):
-            self.jobs.leave(_HEADS)
+            self.jobs.leave(HEADS)
+            self.refused.pop(HEADS, None)
             self.heads, self.heads_by = None, (split.convention, split.baseline)
         there = self.heads is not None and set(ids) <= set(self.heads.ids)
-        if there or self.error or _HEADS in self.jobs.under_way:
+        if there or HEADS in self.refused or HEADS in self.jobs.under_way:
             return
         asked = heads(self.request.by(split.convention), ids, split.baseline)
-        self.jobs.start(_HEADS, asked, shipped=self.shipped)
-        self._wait(_HEADS)
+        self.jobs.start(HEADS, asked, shipped=self.shipped)
+        self._wait(HEADS)
 
     def advance(self) -> bool:
         """Take in what has been finished since the last look. True when the page has something new to show."""
         ended = self.jobs.advance()
         for name, job in ended.items():
             if job.state == "failed":
-                self.error = self.error if name == _MODEL else job.error  # without a model the sweeps wait for a click
+                if name != _MODEL:  # without a model the sweeps wait for a click
+                    self.refused[str(name)] = job.error
             elif job.state == "cancelled":
                 self.stopped = True
             elif name == _FIRST:
                 self.first = job.result
-            elif name == _HEADS:
+            elif name == HEADS:
                 self.heads = job.result
             elif name != _MODEL:
                 self.sweeps[str(name)] = job.result
         if _MODEL in ended and ended[_MODEL].state == "done":
             self.ask()
         return self._preview() or bool(ended)
+
+    @property
+    def error(self) -> str:
+        """Why the maps that the page opens with are not there, in a sentence."""
+        return self.refused.get(MODES[0], "")
 
     @property
     def shown(self) -> dict[str, SweepRun]:

@@ -13,11 +13,13 @@ from eqlin_core import figures
 from eqlin_core.figures import format_number, visible_token
 from eqlin_core.figures.layers import KIND_NAMES
 from eqlin_core.reprs import counted
+from eqlin_core.runs.treatments import mixer
 from pages.sweep.jobs import KEPT_TRIPLETS
 from pages.sweep.state import MODES, layers
 from pages.widgets.charts import clicked, show
 from pages.widgets.facts import fact, strip_of
 from pages.widgets.inspector import triplet_inspector
+from pages.widgets.sentences import shortened
 from pages.widgets.theme import theme
 from pages.widgets.token_choice import token_name
 
@@ -48,6 +50,12 @@ class Chosen:
     quantity: str
     layer: int
     column: int
+    mixer: str = KIND_NAMES["attn"]
+
+    @property
+    def kind_name(self) -> str:
+        """The kind in words."""
+        return self.mixer if self.kind == "attn" else KIND_NAMES[self.kind]
 
     @property
     def place(self) -> int:
@@ -75,12 +83,15 @@ def choices(sweeps: Mapping[str, SweepRun], run: TokenRun) -> Chosen | None:
             bind="query-params",
             help="Cumulative, from the embeddings to the layer; or one layer alone, from the block's own input.",
         )
+        kinds = next((list(s.kinds) for s in sweeps.values() if s.complete), list(KIND_NAMES))
+        if st.session_state.get("place", "layer") not in kinds:  # of another model
+            st.session_state.pop("place")
         kind = st.segmented_control(
             "to the",
-            list(KIND_NAMES),
+            kinds,
             default="layer",
             required=True,
-            format_func=KIND_NAMES.__getitem__,
+            format_func=(KIND_NAMES | {"attn": mixer(run.treatments)}).__getitem__,
             key="place",
             bind="query-params",
         )
@@ -92,7 +103,11 @@ def choices(sweeps: Mapping[str, SweepRun], run: TokenRun) -> Chosen | None:
     with st.container():
         if sweep.mode != mode:
             seen = MODE_NAMES[sweep.mode]
-            st.caption(f"The maps from {MODE_NAMES[mode]} are not there yet; you see those from {seen}.")
+            refused = layers().refused.get(str(mode), "")
+            why = (
+                f"The maps from {MODE_NAMES[mode]} are not there yet" if not refused else shortened(refused).rstrip(".")
+            )
+            st.caption(f"{why}; you see those from {seen}.")
         elif not sweep.complete or kind not in sweep.kinds or triplet > there:
             so_far = f"{counted(there, 'triplet')} of each map to the {KIND_NAMES[sweep.kinds[0]]}"
             layers_there = "" if sweep.complete else f", up to layer {len(sweep.errors) - 1} of {sweep.n_layers - 1}"
@@ -104,7 +119,8 @@ def choices(sweeps: Mapping[str, SweepRun], run: TokenRun) -> Chosen | None:
         if st.session_state.get(key) not in options:  # of another prompt or model: then the last one, as at first
             st.session_state.pop(key, None)
     kind = kind if kind in sweep.kinds else sweep.kinds[0]
-    chosen = Chosen(sweep, kind, min(int(triplet), there) - 1, quantity, *_open_cell(sweep, names))
+    cell = _open_cell(sweep, names)
+    chosen = Chosen(sweep, kind, min(int(triplet), there) - 1, quantity, *cell, mixer(run.treatments))
     if sweep.complete:
         _cell(chosen)
     return chosen
@@ -144,7 +160,7 @@ def read_out(chosen: Chosen, run: TokenRun) -> None:
             theme=theme(),
         ),
         _TABLE,
-        f"To the {KIND_NAMES[chosen.kind]} from {MODE_NAMES[sweep.mode]}, through the final norm ({sweep.key.dtype}); "
+        f"To the {chosen.kind_name} from {MODE_NAMES[sweep.mode]}, through the final norm ({sweep.key.dtype}); "
         f"error of the maps at most {figures.format_error(float(sweep.errors[:, place].max()))}.",
         on_click=_open_clicked,
     )
@@ -161,7 +177,7 @@ def inspect(chosen: Chosen, run: TokenRun) -> None:
     place = (chosen.layer, chosen.place, chosen.column)
     reads_u, reads_v = (sweep.reads(side, chosen.layer, chosen.kind, chosen.column, k) for side in ("u", "v"))
     triplet_inspector(
-        f"Triplet {k + 1} of {visible_column(chosen)} at layer {chosen.layer}, {KIND_NAMES[chosen.kind]}",
+        f"Triplet {k + 1} of {visible_column(chosen)} at layer {chosen.layer}, {chosen.kind_name}",
         sigma=float(sweep.S[place][k]),
         u=sweep.U[place][:, k],
         projection=float(sweep.projections[place][k]),

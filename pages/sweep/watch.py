@@ -25,7 +25,7 @@ def watch(state: Layers) -> None:
     with st.container():  # there without a sentence, too, so that none moves the charts below
         if state.error:
             st.error(shortened(state.error), icon=":material/error:")
-        missing = [mode for mode in MODES if mode not in state.sweeps]
+        missing = [mode for mode in MODES if mode not in state.sweeps and (state.error or mode not in state.refused)]
         if missing and not state.jobs.busy:
             with st.container(horizontal=True, vertical_alignment="center"):
                 said = "Cancelled. " if state.stopped else ""

@@ -40,9 +40,15 @@ def gated_dial(key: str, first: str = GATED_STOPS[0]) -> str:
     return stop
 
 
-def attention_dial(key: str, first: str = ATTENTION_STOPS[0]) -> str:
-    """The dial of attention, as ``gated_dial``."""
+def attention_dial(key: str, first: str = ATTENTION_STOPS[0], *, attends: bool = True) -> str:
+    """The dial of attention, as ``gated_dial``; for a model that has none it says so."""
     stop: str = st.select_slider(
-        "Linear path of attention", ATTENTION_STOPS, first, key=key, bind="query-params", help=_ATTENTION_HELP
+        "Linear path of attention",
+        ATTENTION_STOPS,
+        first,
+        key=key,
+        bind="query-params",
+        help=_ATTENTION_HELP if attends else "The model that is shown has no attention: every setting is the same map.",
+        disabled=not attends,
     )
     return stop

@@ -105,7 +105,7 @@ LEAKS = {
     "square": lambda y: y + 0.01 * y * y,
     "abs": lambda y: y.abs(),
     "half": lambda y: y.half().to(y.dtype),
-    "self gate": lambda y: y * torch.tanh(y),
+    "self product": lambda y: y * torch.sin(y),
     "constant of the input": lambda y: y + torch.sigmoid(y),
 }
 

@@ -199,7 +199,8 @@ def test_a_failure_is_one_sentence_and_leaves_what_is_there(jobs: MadeUpLayers) 
     state.request = TOWER
     state.ask()
     settle(state)
-    assert state.error.startswith("The maps of a layer")
+    assert state.refused["layerwise"].startswith("The maps of a layer")
+    assert state.error == "", "the maps that the page opens with are there"
     assert list(state.sweeps) == ["cumulative"]
 
 
