@@ -153,6 +153,34 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "granitemoehybrid": {"layer_types": ["mamba", "attention"] * 2},
     "bamba": {"attn_layer_indices": [1, 3]},
 }
+# What a second model of a type has on: kinds of layers that the first one leaves out, because it has others.
+ALSO: dict[str, dict[str, Any]] = {
+    "cohere2_moe": {"rms_norm_eps": 1e-6},
+    "doge": {"is_moe": True, "num_experts": 16, "num_experts_per_tok": 2},
+    "falcon_h1": {"mamba_rms_norm": True},
+    "gemma4_text": {"enable_moe_block": True, "num_experts": 4, "top_k_experts": 2, "moe_intermediate_size": 40},
+    "granitemoehybrid": {"position_embedding_type": "rope"},
+    "inkling_text": {"mlp_layer_types": ["dense", "sparse"] * 2},
+    "mellum": {"mlp_layer_types": ["dense", "sparse"] * 2},
+    "minimax_m3_vl_text": {
+        "layer_types": ["full_attention", "minimax_m3_sparse"] * 2,
+        "index_n_heads": 2,
+        "index_head_dim": 8,
+        "index_block_size": 2,
+        "index_topk_blocks": 2,
+    },
+    "qwen3_moe": {"mlp_only_layers": [1]},
+    "qwen4_exp_text": {
+        "ple_layer_ids": [1],
+        "ngram_vocab_size_base": 50,
+        "make_ngram_vocab_size_divisible_by": 8,
+        "heads_per_ngram": 2,
+        "split_ngram_parts": 2,
+        "eos_token_id": 1,
+    },
+    "trocr": {"use_learned_position_embeddings": False},
+    "zamba2": {"use_mem_rope": True},
+}
 # What the parts of a nested configuration need, by their own type or by the type of the whole.
 _SMALL_BLT = {"hidden_size": 32, "intermediate_size": 40, "num_attention_heads": 4, "num_key_value_heads": 4}
 PARTS: dict[str, dict[str, dict[str, Any]]] = {
@@ -183,8 +211,10 @@ def architectures() -> list[str]:
     return sorted(known)
 
 
-def tiny_architecture(model_type: str, dtype: torch.dtype = torch.float64, seed: int = 0) -> LanguageModel:
-    """A tiny random model of this type, without a tokenizer.
+def tiny_architecture(
+    model_type: str, dtype: torch.dtype = torch.float64, seed: int = 0, *, second: bool = False
+) -> LanguageModel:
+    """A tiny random model of this type, without a tokenizer; the ``second`` has the kinds of layers of ``ALSO``.
 
     Raises EqlinError for an assistant of another model. What transformers raises for a type goes through.
     """
@@ -198,20 +228,30 @@ def tiny_architecture(model_type: str, dtype: torch.dtype = torch.float64, seed:
     if not isinstance(default, kind.config_class):  # the language model is one part of it
         named = (getattr(default, name) for name in default.sub_configs)
         default = next((part for part in named if isinstance(part, kind.config_class)), default)
-    options = _tiny(default) | SPECIAL.get(default.model_type, {})
+    special = {name: _special(name, second) for name in (SPECIAL | ALSO)}
+    options = _tiny(default) | special.get(default.model_type, {})
     text = default.get_text_config(decoder=True)
     if text is not default or parts:
         for name in default.sub_configs:
             part = getattr(default, name)
             if part is not None:
-                special = SPECIAL.get(part.model_type, {}) if part is text else _VISION
-                options[name] = _tiny(part) | special | parts.get(name, {})
+                own = special.get(part.model_type, {}) if part is text else _VISION
+                options[name] = _tiny(part) | own | parts.get(name, {})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         config = type(default)(**{k: v for k, v in options.items() if v is not None})
         model = kind._from_config(config, dtype=torch.float32)
     randomise(model, seed)
     return LanguageModel.wrap(model.to(dtype), name=model_type)
+
+
+def has_second(model_type: str) -> bool:
+    """Whether a second tiny model of this type has kinds of layers that the first has not."""
+    return model_type in ALSO or f"{model_type}_text" in ALSO
+
+
+def _special(model_type: str, second: bool) -> dict[str, Any]:
+    return SPECIAL.get(model_type, {}) | (ALSO.get(model_type, {}) if second else {})
 
 
 def _tiny(config: Any) -> dict[str, Any]:

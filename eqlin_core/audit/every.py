@@ -19,7 +19,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from eqlin_core.audit.architectures import architectures, tiny_architecture
+from eqlin_core.audit.architectures import architectures, has_second, tiny_architecture
 from eqlin_core.audit.families import tiny_prompt
 from eqlin_core.disk import write_whole
 from eqlin_core.errors import EqlinError
@@ -59,6 +59,9 @@ def examine(model_type: str) -> Finding:
         if not _runs(lm):
             lm, said = tiny_architecture(model_type, torch.float32), "in float32: its own code fails in float64"
         verdict, reason, error = _verdict(lm)
+        if verdict == EXACT and has_second(model_type):
+            verdict, reason, other = _verdict(tiny_architecture(model_type, second=True))
+            error = max(error, other)
     except EqlinError as refusal:
         verdict, reason, error = REFUSED, str(refusal), None
     except ImportError as missing:

@@ -99,11 +99,14 @@ def _attention(
     s_aux: Tensor | None = None,
     indices: Tensor | None = None,
     position_bias: Tensor | None = None,
-    **_: Any,
+    block_indices: Tensor | None = None,
+    **rest: Any,
 ) -> tuple[Tensor, None]:
     """The attention function that the interface calls; positions come before heads in what it returns."""
     if indices is not None:  # the keys that an indexer has chosen for every query; stock kernels mask all others
         attention_mask = _only(indices, key.shape[2], attention_mask, query)
+    if block_indices is not None:  # the same by blocks of keys, whose mask the indexer itself makes
+        attention_mask = _only_blocks(module, block_indices, key.shape[2], attention_mask, query, rest)
     if position_bias is not None:
         mask = 0 if attention_mask is None else attention_mask[..., : key.shape[2]]
         attention_mask = position_bias.detach() + mask
@@ -122,6 +125,17 @@ def _only(indices: Tensor, keys: int, mask: Tensor | None, query: Tensor) -> Ten
     chosen = chosen.scatter(-1, indices.long(), value=True)[:, None]
     base = query.new_zeros(()) if mask is None else mask[..., :keys].to(query.dtype)
     return base.masked_fill(~chosen, torch.finfo(query.dtype).min)
+
+
+def _only_blocks(
+    module: Any, blocks: Tensor, keys: int, mask: Tensor | None, query: Tensor, rest: dict[str, Any]
+) -> Tensor:
+    """A mask that leaves the keys of the chosen blocks alone."""
+    positions = rest.get("position_ids")
+    if positions is None:
+        positions = torch.arange(keys - query.shape[2], keys, device=query.device)[None].expand(len(query), -1)
+    made: Tensor = module.indexer.build_block_mask(blocks, mask, keys, query.dtype, query.device, positions)
+    return made
 
 
 def _mask(*args: Any, **kwargs: Any) -> Tensor | None:

@@ -49,6 +49,7 @@ _ACTIVATIONS = {
     "silu", "gelu", "relu", "relu_", "relu6", "mish", "leaky_relu", "hardswish", "hardtanh",
     "clamp", "clamp_", "clip", "clip_", "clamp_min", "clamp_max",
 }  # fmt: skip
+_SUMS = {"add", "add_", "__add__", "__radd__", "__iadd__"}
 _QUOTIENTS = {"div", "div_", "divide", "true_divide", "__truediv__", "__itruediv__"}
 _MATRIX_PRODUCTS = {"matmul", "bmm", "__matmul__", "einsum"}
 _ATTENTION = "scaled_dot_product_attention"
@@ -205,15 +206,9 @@ class FrozenFunctions(TorchFunctionMode):
     def _record(self, key: _Key, func: Any, args: Any, kwargs: Any) -> Any:
         name = key[2]
         self.sorts = self.sorts or name in ("sort", "argsort")
-        if name in _PRODUCTS and len(args) == 2 and all(map(depends, args)):
-            action = self._product(key[0], *args)
-            if action is not None:
-                return self._held_product(key, func, args, action)
-        if name in _QUOTIENTS and len(args) == 2 and all(map(depends, args)):
-            divided, divisor = map(self.roles.of, args)
-            if divisor in (Role.NORM, Role.WEIGHT) and divided in (Role.LINEAR, Role.GATE) and "norms" in self._rules:
-                self._keep(key[0], "norm denominator held" if divisor is Role.NORM else "divisor held")
-                return self._held_product(key, func, args, Hold(1, args[1].detach()))
+        action = self._of_two(key, args) if len(args) == 2 and not kwargs and all(map(depends, args)) else None
+        if action is not None:
+            return self._held_product(key, func, args, action)
         made = self._special(key, func, args, kwargs)
         if made is not None:
             return made
@@ -232,6 +227,23 @@ class FrozenFunctions(TorchFunctionMode):
                 if name in _CHOICES:
                     self._keep(key[0], "choice of experts held")
         return out
+
+    def _of_two(self, key: _Key, args: Any) -> Hold | Share | None:
+        """What to hold of a product, a quotient or a sum of two tensors that both depend on the input."""
+        module, _, name, _ = key
+        if name in _PRODUCTS:
+            return self._product(module, *args)
+        left, right = map(self.roles.of, args) if name in _QUOTIENTS | _SUMS else (None, None)
+        if name in _QUOTIENTS and right in (Role.NORM, Role.WEIGHT) and left in (Role.LINEAR, Role.GATE):
+            if "norms" not in self._rules:
+                return None
+            self._keep(module, "norm denominator held" if right is Role.NORM else "divisor held")
+            return Hold(1, args[1].detach())
+        side = weight_factor(left, right) if name in _SUMS and left and right and "gates" in self._rules else None
+        if side is None:
+            return None
+        self._keep(module, "gates of constants held")  # what they gate is the same for every input
+        return Hold(side, args[side].detach())
 
     def _held_product(self, key: _Key, func: Any, args: Any, action: Hold | Share) -> Tensor:
         self._remember(key, action)

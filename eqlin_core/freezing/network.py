@@ -77,11 +77,6 @@ class FrozenNetwork:
         self.lm, self.convention, self.n_tokens = lm, convention, len(embeddings)
         self.decoder = lm.decoder
         self._inputs = PromptInputs(self.decoder, lm.model.get_input_embeddings(), ids, lm.device)
-        if self._inputs.by_ids and (isinstance(source, Site) or isinstance(target, Site)):
-            raise EqlinError(
-                f"The blocks of {type(lm.model).__name__} work on more than the prompt's tokens, so they have no maps "
-                "of their own: ask for the map from the embeddings to the output."
-            )
         self.ends = Ends(self.decoder, lm.n_layers, source, target, final_norm)
         self._blocks = set(self.ends.layers)
         self._applied = rules
@@ -89,7 +84,13 @@ class FrozenNetwork:
         self._names = {module: name for name, module in self._modules.items()}
         self._watcher: Callable[[str, Any], None] | None = None
         self._recording: Recording | None = None
-        self._record(embeddings)
+        try:
+            self._record(embeddings)
+        except (AttributeError, TypeError):  # code that reads ids it was not given
+            if self._inputs.by_ids or not len(ids):
+                raise
+            self._inputs.by_ids = True
+            self._record(embeddings)
         # Stock code may compute parts in float32, such as queries and keys once they are on the path: not the map.
         if rules == RULES:
             self._without_casts(embeddings, casting_modules(self.leaks))
@@ -134,8 +135,17 @@ class FrozenNetwork:
 
     # ---- the two kinds of pass --------------------------------------------------------------------------------------
 
+    def _require_sites(self) -> None:
+        """Raise EqlinError for a place in a block where blocks work on more than the prompt's tokens."""
+        if self._inputs.by_ids and any(isinstance(place, Site) for place in (self.source, self.target)):
+            raise EqlinError(
+                f"The blocks of {type(self.lm.model).__name__} work on more than the prompt's tokens, so they have "
+                "no maps of their own: ask for the map from the embeddings to the output."
+            )
+
     def _record(self, embeddings: Tensor, uncast: Collection[str] = ()) -> None:
         """Fill this object by one pass of the model, in which the modules ``uncast`` keep the precision of the path."""
+        self._require_sites()
         self.rules: dict[str, Frozen] = {}
         self.block_nodes: list[Any] = []
         short, lightning = (

@@ -97,10 +97,8 @@ def find_final_norm(decoder: nn.Module, layers: nn.ModuleList) -> nn.Module:
     norms = [m for m in named if isinstance(w := getattr(m, "weight", None), Tensor) and w.dim() == 1]
     width = getattr(getattr(decoder, "config", None), "hidden_size", None)
     norms = [m for m in norms if cast(Tensor, m.weight).shape[0] == width] or norms
-    if not norms:  # a norm without weights stands after the blocks
-        children = list(decoder.children())
-        behind = children[children.index(layers) + 1 :] if any(child is layers for child in children) else []
-        norms = [m for m in behind if "norm" in type(m).__name__.lower()]
+    if not norms and any(child is layers for child in named):  # a norm without weights stands after the blocks
+        norms = [m for m in named[named.index(layers) + 1 :] if "norm" in type(m).__name__.lower()]
     return norms[-1] if norms else nn.Identity()
 
 
