@@ -4,6 +4,7 @@ from functools import partial
 
 import streamlit as st
 
+from eqlin_core.runs.treatments import mixer
 from pages.frame.entry import through_app
 from pages.sweep.charts import first_read, path, spectra
 from pages.sweep.heads import heads
@@ -18,6 +19,7 @@ from pages.widgets.nothing_yet import nothing_yet
 from pages.widgets.tabs import tabs
 
 through_app(__file__)
+_HEADS = "Each head and each MLP writes a part of the logit: the first picture. "
 
 
 def page() -> None:
@@ -30,8 +32,8 @@ def page() -> None:
 
     beside = heading(
         "Where does it arise?",
-        "Each head and each MLP writes a part of the logit: the first picture. The map can also end at any layer: the "
-        "tabs show what each input token's map writes there, read through the final norm.",
+        f"{_HEADS if mixer(run.treatments) == 'attention' else ''}The map can end at any layer: the tabs show what "
+        "each input token's map writes there, read through the final norm.",
     )
     state = layers()
     if state.follow(current.shown, current.shipped) and affordable(run):

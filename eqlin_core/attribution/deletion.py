@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eqlin_core.errors import EqlinError
+from eqlin_core.freezing.inputs import require_embeddings
 from eqlin_core.models.baselines import MEAN, baseline_embedding
 from eqlin_core.models.experts import eager_experts
 from eqlin_core.models.language_model import LanguageModel
@@ -27,7 +28,7 @@ class Deleter:
     """The next-token distribution of one prompt without some of its tokens, measured once for each set of positions.
 
     ``targets`` [m] are the vocabulary tokens whose logits and log-probabilities are kept. Raises EqlinError for a
-    prompt or a deletion that cannot be used.
+    prompt or a deletion that cannot be used, and for a model that reads token ids beside embeddings.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Deleter:
         memory_budget: int | None = None,
     ) -> None:
         self.lm, self.token_ids, self.targets = lm, list(prompt_ids(lm, None, token_ids)), list(targets)
+        require_embeddings(lm)
         self.deletion = deletion
         self._budget = memory_budget
         self._filler = None if deletion == REMOVAL else baseline_embedding(lm, deletion)

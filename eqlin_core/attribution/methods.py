@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eqlin_core.errors import EqlinError
+from eqlin_core.freezing.inputs import require_embeddings
 from eqlin_core.maps.linear_map import LinearMap, linearize
 from eqlin_core.maps.targets import direction
 from eqlin_core.models.baselines import baseline_embedding
@@ -66,6 +67,7 @@ class Explained:
 
     def gradients(self, rows: Float[Tensor, "n tokens d"], kind: TargetKind) -> Float[Tensor, "n tokens d"]:
         """The untouched model's gradient of the target at other embeddings."""
+        require_embeddings(self.lm)
         parts = []
         for some in rows.split(_ROWS):
             leaf = some.detach().clone().requires_grad_()

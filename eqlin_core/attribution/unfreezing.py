@@ -14,6 +14,7 @@ from torch import Tensor
 
 from eqlin_core import arguments
 from eqlin_core.errors import EqlinError
+from eqlin_core.freezing.inputs import require_embeddings
 from eqlin_core.freezing.network import RULES, FrozenNetwork
 from eqlin_core.maps.linear_map import LinearMap, checked_map
 from eqlin_core.models.baselines import MEAN, baseline_embedding
@@ -55,6 +56,7 @@ def hidden_effects(
     arguments.called("progress", progress)
     if network.source != "embedding" or network.target != "output":
         raise EqlinError("Hidden effects are those of the map from the embeddings to the output.")
+    require_embeddings(lin.lm)
     w = directions.to(lin.output)
     put = baseline_embedding(lin.lm, filler).to(lin.inputs)
     T = lin.n_tokens

@@ -10,6 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from eqlin_core.errors import EqlinError
+from eqlin_core.models.language_model import LanguageModel
+
 
 class PromptInputs:
     """The token ids of one prompt, for the parts of a decoder that ask for them although it is given embeddings.
@@ -51,6 +54,12 @@ class PromptInputs:
         if self._per_layer is None:
             return {}
         return {"per_layer_inputs": self._per_layer.expand(rows, *self._per_layer.shape[1:])}
+
+    @property
+    def needs_ids(self) -> bool:
+        """Whether the decoder gives another answer for embeddings alone than for the prompt that they are of."""
+        choosing = [module for module in self._asking if not type(module).__name__.endswith("Embedding")]
+        return self.by_ids or self._per_layer is not None or bool(choosing)
 
     def run(self, decoder: nn.Module, embeddings: Tensor) -> Tensor:
         """The decoder's hidden states for a batch of embedded prompts."""
@@ -106,3 +115,12 @@ def _parameters(module: nn.Module) -> list[str]:
 @cache
 def _of_class(kind: Any) -> list[str]:
     return list(inspect.signature(kind.forward).parameters)[1:]
+
+
+def require_embeddings(lm: LanguageModel) -> None:
+    """Raise EqlinError for a model that reads token ids beside embeddings: other embeddings are no prompt of it."""
+    if PromptInputs(lm.decoder, lm.model.get_input_embeddings(), [0], lm.device).needs_ids:
+        raise EqlinError(
+            f"{type(lm.model).__name__} reads token ids beside their embeddings, so what it does with other ones, or "
+            "without a token, cannot be measured."
+        )

@@ -146,15 +146,15 @@ class OpenNetwork:
     def require_parts(self, *, by_heads: bool = False) -> None:
         """Raise EqlinError where a block is not input + mixer + MLP, or its mixer is not attention ``by_heads``."""
         for layer, block in enumerate(self.blocks):
-            if not block.kinds:
-                raise EqlinError(
-                    f"Block {layer} does not add one part that mixes positions and an MLP that does not, so there are "
-                    "no maps of these; choose the kind 'layer'."
-                )
             if by_heads and block.mixed is None:
                 raise EqlinError(
                     f"What mixes positions in block {layer} is not seen head by head (it is recurrent, or attention "
                     "outside transformers' attention interface), so logits have no split over heads."
+                )
+            if not block.kinds:
+                raise EqlinError(
+                    f"Block {layer} does not add one part that mixes positions and an MLP that does not, so there are "
+                    "no maps of these; choose the kind 'layer'."
                 )
 
     def _require_tokens(self) -> None:

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eqlin_core import arguments
+from eqlin_core.freezing.inputs import require_embeddings
 from eqlin_core.models.experts import eager_experts
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.prompts import prompt_ids, token_tensor
@@ -31,6 +32,7 @@ def ordinary_jacobian(
     """
     ids = prompt_ids(lm, prompt, token_ids)
     arguments.called("progress", progress)
+    require_embeddings(lm)
     decoder = lm.decoder
     before = lm.model.config._attn_implementation
     lm.model.set_attn_implementation("eager")  # fused attention has no batched reverse pass

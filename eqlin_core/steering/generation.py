@@ -13,6 +13,7 @@ from torch import Tensor
 
 from eqlin_core import arguments
 from eqlin_core.errors import EqlinError
+from eqlin_core.models.caches import GrowingText
 from eqlin_core.models.experts import fitting_experts
 from eqlin_core.models.language_model import LanguageModel, checked_model
 from eqlin_core.models.prompts import CheckedIds, prompt_ids
@@ -118,6 +119,9 @@ class Intervention(Protocol):
     def hooked(self) -> AbstractContextManager[Any]:
         """Everything is in place inside this context and gone after it."""
 
+    def restart(self) -> None:
+        """The next pass begins at the first position again."""
+
     def advance(self, embeddings: Float[Tensor, "rows new d"]) -> None:
         """The embeddings of the positions that the next pass adds."""
 
@@ -171,7 +175,7 @@ def generate_rows(
     progress: Progress | None = None,
     on_tokens: Callable[[list[list[int]]], Any] | None = None,
 ) -> tuple[list[list[int]], list[Float[Tensor, "steps vocab"]]]:
-    """(new token ids, their logits) of ``rows`` continuations of one prompt, in one batch and one key-value cache.
+    """(new token ids, their logits) of ``rows`` continuations of one prompt, in one batch, by a cache if it has one.
 
     ``progress(fraction, message)`` is called before every pass and ``on_tokens(ids of every row so far)`` after it;
     either ends the generation by raising, or the former by False.
@@ -179,11 +183,10 @@ def generate_rows(
     choose, most = settings.sampling.chooser(), settings.max_new_tokens
     ends = settings.ends(lm)
     embed = lm.model.get_input_embeddings()
-    feed = torch.tensor([list(ids)], device=lm.device).expand(rows, -1)
+    text = GrowingText(lm, ids, rows)
     new: list[list[int]] = [[] for _ in range(rows)]
     kept: list[Tensor] = []
     going = [True] * rows
-    cache = None
     with ExitStack() as stack:
         stack.enter_context(fitting_experts(lm.model, lm.dtype))
         if intervention is not None:
@@ -191,11 +194,11 @@ def generate_rows(
         for step in range(most):
             report(progress, step / most, f"Token {step + 1} of {most}")
             if intervention is not None:
+                if text.reads_again:
+                    intervention.restart()
                 # Before the first token all rows hold the same prompt.
-                intervention.advance(embed(feed[:1] if step == 0 else feed))
-            out = lm.model(input_ids=feed, past_key_values=cache, use_cache=True, logits_to_keep=1)
-            cache = out.past_key_values
-            logits = out.logits[:, -1]  # rows x vocab
+                intervention.advance(embed(text.feed[:1] if step == 0 else text.feed))
+            logits = text.logits()  # rows x vocab
             chosen = choose(logits)  # rows
             kept.append(logits) if settings.keep_logits else None
             for row, token in enumerate(chosen.tolist()):
@@ -206,7 +209,7 @@ def generate_rows(
                 on_tokens([list(row) for row in new])
             if not any(going):
                 break
-            feed = chosen[:, None]
+            text.add(chosen)
     report(progress, 1.0, "Generated")
     nothing = torch.empty(0, 0)
     stacked = [torch.stack([step[row] for step in kept[: len(new[row])]]) if kept else nothing for row in range(rows)]

@@ -60,7 +60,8 @@ class Injection:
         self.strengths = [_checked(strength, len(operators), negative) for strength in strengths]
         table = torch.tensor([[s] if isinstance(s, float) else s for s in self.strengths], dtype=torch.float64)
         blocks = [one.block if block is None else check_block(lm, block) for one in operators]
-        self._sums = [RunningSum(one) for one in operators]
+        self._operators = operators
+        self.restart()
         self._at = {b: [i for i, other in enumerate(blocks) if other == b] for b in sorted(set(blocks))}
         self._strengths = table.to(lm.device)  # rows x operators
         self._pushes: list[Tensor] = []
@@ -74,6 +75,10 @@ class Injection:
                 handle = layers[block].register_forward_pre_hook(self._hook(which), with_kwargs=True)
                 stack.callback(handle.remove)
             yield self
+
+    def restart(self) -> None:
+        """The next pass begins at the first position again."""
+        self._sums = [RunningSum(one) for one in self._operators]
 
     def advance(self, embeddings: Float[Tensor, "rows new d"]) -> None:
         """Add the next positions to the running sums; a single row stands for all rows alike."""

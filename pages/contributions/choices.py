@@ -80,10 +80,13 @@ def choose_split() -> Choices:
 def in_words(run: TokenRun, explained: Explained, begun: bool) -> None:
     """What is shown, in one line; and the button by which all pages show the same map."""
     split = Split(explained.kind, run.baseline, run.key.convention)
+    dials = split.convention
+    if run.treatments and not attends(run.treatments):
+        dials = Convention(dials.gated_path)
     said = [
         f"**{explained.text}**",
         f"baseline {baseline_words(visible_token(run.baseline) if isinstance(run.baseline, str) else run.baseline)}",
-        f"map {split.convention.words}" + (" (as published)" if split.convention.published else ""),
+        f"map {dials.words}" + (" (as published)" if dials.published else ""),
     ]
     if begun:
         said.append("begin-of-text added")
