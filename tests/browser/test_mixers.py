@@ -22,7 +22,7 @@ PAGES = {"tokens": "Who adds what?", "layers": "Where does it arise?", "steering
 @pytest.fixture(scope="module")
 def mamba(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a small random Mamba that has the default model's tokenizer."""
-    from transformers import AutoConfig, AutoModelForCausalLM  # noqa: PLC0415 - slow to import
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     folder = tmp_path_factory.mktemp("models") / "mamba"
     tokenizer = eq.load_model("smollm2-135m").tokenizer
