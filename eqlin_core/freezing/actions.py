@@ -47,7 +47,7 @@ class Action(Protocol):
 
 @dataclass(frozen=True)
 class Hold:
-    """One operand of a product, a quotient or a sum is held."""
+    """One operand of a product or a quotient is held."""
 
     operand: int
     value: Tensor
@@ -172,12 +172,9 @@ def rule_of(factors: Any, weight: int | None) -> tuple[str, str]:
 
 
 def multiply(func: Any, name: str, args: Any, held: int, value: Tensor) -> Tensor:
-    """The product, quotient or sum with this value in the place of the held operand."""
-    # The result has to live: a held left side cannot become it in place.
-    if held == 0 and name in ("mul_", "__imul__"):
+    """The product or quotient with this value in the place of the held operand."""
+    if held == 0 and name in ("mul_", "__imul__"):  # the result has to live: a held left side cannot become it in place
         return value * args[1]
-    if held == 0 and name in ("add_", "__iadd__"):
-        return value + args[1]
     return func(*args[:held], value, *args[held + 1 :])
 
 

@@ -49,7 +49,6 @@ _ACTIVATIONS = {
     "silu", "gelu", "relu", "relu_", "relu6", "mish", "leaky_relu", "hardswish", "hardtanh",
     "clamp", "clamp_", "clip", "clip_", "clamp_min", "clamp_max",
 }  # fmt: skip
-_SUMS = {"add", "add_", "__add__", "__radd__", "__iadd__"}
 _QUOTIENTS = {"div", "div_", "divide", "true_divide", "__truediv__", "__itruediv__"}
 _MATRIX_PRODUCTS = {"matmul", "bmm", "__matmul__", "einsum"}
 _ATTENTION = "scaled_dot_product_attention"
@@ -206,7 +205,7 @@ class FrozenFunctions(TorchFunctionMode):
     def _record(self, key: _Key, func: Any, args: Any, kwargs: Any) -> Any:
         name = key[2]
         self.sorts = self.sorts or name in ("sort", "argsort")
-        action = self._of_two(key, args) if len(args) == 2 and not kwargs and all(map(depends, args)) else None
+        action = self._of_two(key, args) if len(args) == 2 and not kwargs else None
         if action is not None:
             return self._held_product(key, func, args, action)
         made = self._special(key, func, args, kwargs)
@@ -229,21 +228,34 @@ class FrozenFunctions(TorchFunctionMode):
         return out
 
     def _of_two(self, key: _Key, args: Any) -> Hold | Share | None:
-        """What to hold of a product, a quotient or a sum of two tensors that both depend on the input."""
+        """What to hold of a product or a quotient of two tensors."""
         module, _, name, _ = key
+        on_path = [depends(arg) for arg in args]
+        if not any(on_path) or name not in _PRODUCTS | _QUOTIENTS:
+            return None
+        if not all(on_path):
+            return self._gate_of_constant(module, args, on_path.index(True)) if name in _PRODUCTS else None
         if name in _PRODUCTS:
             return self._product(module, *args)
-        left, right = map(self.roles.of, args) if name in _QUOTIENTS | _SUMS else (None, None)
-        if name in _QUOTIENTS and right in (Role.NORM, Role.WEIGHT) and left in (Role.LINEAR, Role.GATE):
-            if "norms" not in self._rules:
-                return None
-            self._keep(module, "norm denominator held" if right is Role.NORM else "divisor held")
-            return Hold(1, args[1].detach())
-        side = weight_factor(left, right) if name in _SUMS and left and right and "gates" in self._rules else None
-        if side is None:
+        divided, divisor = map(self.roles.of, args)
+        if divisor not in (Role.NORM, Role.WEIGHT) or divided not in (Role.LINEAR, Role.GATE):
             return None
-        self._keep(module, "gates of constants held")  # what they gate is the same for every input
-        return Hold(side, args[side].detach())
+        if "norms" not in self._rules:
+            return None
+        self._keep(module, "norm denominator held" if divisor is Role.NORM else "divisor held")
+        return Hold(1, args[1].detach())
+
+    def _gate_of_constant(self, module: str, args: Any, gate: int) -> Hold | None:
+        """The gate of what is the same at every token for every input, as of embeddings of token ids."""
+        constant = args[1 - gate]
+        if not isinstance(constant, Tensor) or constant.dim() < 3 or constant.shape[:2] != (1, self.tokens):
+            return None
+        if not constant.is_floating_point() or self.roles.of(args[gate]) is not Role.WEIGHT:
+            return None
+        if "gates" not in self._rules:
+            return None
+        self._keep(module, "gates of constants held")
+        return Hold(gate, args[gate].detach())
 
     def _held_product(self, key: _Key, func: Any, args: Any, action: Hold | Share) -> Tensor:
         self._remember(key, action)
