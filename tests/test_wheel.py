@@ -6,6 +6,7 @@ import re
 from importlib.metadata import PathDistribution
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 
 from eqlin_core import __version__
@@ -61,6 +62,7 @@ def test_the_engine_is_imported_from_the_wheel_and_no_pages_beside_it(installed:
     assert fingerprint == engine_fingerprint(), "its runs are those of the checkout"
 
 
+@pytest.mark.slow
 def test_its_command_audits_the_default_model(installed: Installed) -> None:
     done = installed.run(installed.eqlin, "audit", "smollm2-135m", check=False)
     assert (done.returncode, done.stderr) == (0, "")

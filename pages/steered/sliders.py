@@ -129,7 +129,8 @@ _CSS = """
 
 _component = st.components.v2.component("eqlin_strengths", html=_HTML, css=_CSS, js=_JS, isolate_styles=False)
 FARTHEST = 100.0  # beyond it the engine refuses
-_KEY = "strength-sliders"
+SLIDERS = "strength-sliders"
+ROOM = "17.06rem"  # what they and both texts take
 _NAMES = ("lambda", "lambda2")
 _STARTS = (1.0, 0.4)  # a second concept that is asked for shows at once
 _LABELS = ("Strength λ", "Strength of the second concept")
@@ -192,7 +193,7 @@ def strengths(choices: Choices, suggested: float | None = None) -> int:
     # A grid of its own begins where the preset or the last grid left off; a late metric is no new grid.
     data["grid"] = f"{zlib.crc32(repr((axes, choices.texts, choices.unsteered)).encode()):08x}"
     st.html(f"<style>.eq-sliders {{ --eq-mono: {MONO}; accent-color: {look(theme()).accent}; }}</style>")
-    _component(key=_KEY, data=data, on_chosen_change=_take)
+    _component(key=SLIDERS, data=data, on_chosen_change=_take)
     return nearest(choices.strengths, at)
 
 
@@ -209,7 +210,7 @@ def shown_strength(strength: tuple[float, ...]) -> str:
 
 def _take() -> None:
     """Keep where the sliders were left, for the charts, the next grid and the text in between."""
-    state: Any = st.session_state[_KEY]
+    state: Any = st.session_state[SLIDERS]
     steering().placed = True
     for name, value in zip(_NAMES, state["chosen"] or (), strict=False):
         st.session_state[name] = float(value)

@@ -24,9 +24,7 @@ PAGES = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name not in ("tokens", "steering"))) for name in PAGES]
-)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "tokens")) for name in PAGES])
 def test_every_page_hands_out_its_code(name: str, open_page: OpenPage, tmp_path: Path) -> None:
     page = open_page(f"/{name}")
     if name == "compare":

@@ -91,6 +91,7 @@ def test_the_words_that_name_the_concept_become_likely(stages: list[SteeringGrid
     assert bridge.log_probability[0] == final[0].control[0]
 
 
+@pytest.mark.slow
 def test_every_preset_changes_the_text(default_model_float32: eq.LanguageModel, operator: SteeringOperator) -> None:
     expected = {
         "Golden Gate": "Bridge",

@@ -36,6 +36,7 @@ def check(lin: eq.LinearMap, found: eq.Spectrum, tokens: int) -> None:
     assert lin.exactness().exact
 
 
+@pytest.mark.slow
 def test_a_small_budget_keeps_the_matrix_of_many_tokens_out_of_memory() -> None:
     """In a scratch file, whose pages the system takes back when it needs them: it is not counted here."""
     assert plan_run(default_model("float32"), TOKENS, memory_budget=TOKENS * 2 * MIB).place == "scratch file"
