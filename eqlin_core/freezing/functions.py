@@ -190,11 +190,11 @@ class FrozenFunctions(TorchFunctionMode):
             return func(*args, **kwargs)
         if name == "_set_grad_enabled" and args == (False,):  # what a model does without gradients is part of the map
             return None
-        if name == "einsum" and len(args) == 2 and isinstance(args[1], list | tuple):
-            args = (args[0], *args[1])
         module, visit = self._running[-1]
         if not self._recording and module not in self._scopes:
             return func(*args, **kwargs)
+        if name == "einsum" and len(args) == 2 and isinstance(args[1], list | tuple):
+            args = (args[0], *args[1])
         place = (module, visit, name)
         key = (*place, self._counts[place])
         self._counts[place] += 1
@@ -205,7 +205,8 @@ class FrozenFunctions(TorchFunctionMode):
     def _record(self, key: _Key, func: Any, args: Any, kwargs: Any) -> Any:
         name = key[2]
         self.sorts = self.sorts or name in ("sort", "argsort")
-        action = self._of_two(key, args) if len(args) == 2 and not kwargs else None
+        two = len(args) == 2 and not kwargs and (name in _PRODUCTS or name in _QUOTIENTS)
+        action = self._of_two(key, args) if two else None
         if action is not None:
             return self._held_product(key, func, args, action)
         made = self._special(key, func, args, kwargs)
@@ -231,7 +232,7 @@ class FrozenFunctions(TorchFunctionMode):
         """What to hold of a product or a quotient of two tensors."""
         module, _, name, _ = key
         on_path = [depends(arg) for arg in args]
-        if not any(on_path) or name not in _PRODUCTS | _QUOTIENTS:
+        if not any(on_path):
             return None
         if not all(on_path):
             return self._gate_of_constant(module, args, on_path.index(True)) if name in _PRODUCTS else None

@@ -39,6 +39,8 @@ class Recording:
         """The module ``name`` is called with these."""
         given = _tensors((args, kwargs))
         self.graph.enter(name, given)
+        if len(given) < 2:  # rows and a choice among them
+            return
         if name and chooses_experts(given, self._n_tokens) and any(True for _ in module.parameters()):
             self.experts.add(name)
         self.gathers = self.gathers or chooses_inside(given, self._n_tokens)

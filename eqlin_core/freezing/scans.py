@@ -291,12 +291,13 @@ def frozen_scans(scans: FrozenScans) -> Iterator[None]:
 def _places(model: nn.Module) -> list[tuple[Any, str]]:
     """The Python modules and classes that have one of the functions, for the classes of this model's modules."""
     found: dict[tuple[int, str], tuple[Any, str]] = {}
-    for kind in {type(module) for module in model.modules()}:
+    modules = list(model.modules())
+    for kind in {type(module) for module in modules}:
         for holder in (sys.modules.get(kind.__module__), *kind.__mro__):
             for name in (*SCANS, *REVERSIBLE):
                 if holder is not None and name in vars(holder):
                     found[id(holder), name] = (holder, name)
-    for module in model.modules():
+    for module in modules:
         if type(module).__name__ in MODULE_SCANS:
             found[id(module), "forward"] = (module, "forward")
     return list(found.values())

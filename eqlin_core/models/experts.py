@@ -53,9 +53,9 @@ def chooses_experts(tensors: list[Tensor], tokens: int) -> bool:
 
 def chooses_inside(tensors: list[Tensor], tokens: int) -> bool:
     """Whether such a module is called with whole prompts, [1, T, d] beside [T, k] indices, and gathers rows itself."""
-    whole = any(t.dim() == 3 and t.shape[:2] == (1, tokens) and t.requires_grad for t in tensors)
-    chosen = any(t.dim() == 2 and t.shape[0] == tokens and t.dtype == torch.long for t in tensors)
-    return tokens > 1 and whole and chosen
+    if not any(t.dtype == torch.long and t.dim() == 2 and t.shape[0] == tokens > 1 for t in tensors):
+        return False
+    return any(t.dim() == 3 and t.shape[:2] == (1, tokens) and t.requires_grad for t in tensors)
 
 
 def token_by_token(tree: Any, tokens: int) -> Any:
