@@ -122,13 +122,25 @@ def steered_logits(
     block: int | None = None,
 ) -> Float[Tensor, "rows kept vocab"]:
     """The logits at the last ``kept`` positions of equally long rows of tokens, each at its own strength."""
-    injection = Injection(lm, operator, strengths, form=form, block=block)
-    # Rows of the same tokens differ from the injection on only, so one stands for all before it.
-    distinct = rows if len({tuple(row) for row in rows}) > 1 else rows[:1]
-    tokens = torch.tensor([list(row) for row in distinct], device=lm.device)
-    with injection.hooked(), fitting_experts(lm.model, lm.dtype):
-        injection.advance(lm.model.get_input_embeddings()(tokens))
-        return lm.model(input_ids=tokens, use_cache=False, logits_to_keep=kept).logits
+
+    def of(distinct: Sequence[Sequence[int]]) -> Tensor:
+        injection = Injection(lm, operator, strengths, form=form, block=block)
+        tokens = torch.tensor([list(row) for row in distinct], device=lm.device)
+        with injection.hooked(), fitting_experts(lm.model, lm.dtype):
+            injection.advance(lm.model.get_input_embeddings()(tokens))
+            found: Tensor = lm.model(input_ids=tokens, use_cache=False, logits_to_keep=kept).logits
+        return found
+
+    if len({tuple(row) for row in rows}) > 1:
+        return of(rows)
+    try:
+        return of(rows[:1])  # rows of the same tokens differ from the injection on only: one stands for all before it
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError:
+        if len(rows) == 1:
+            raise
+        return of(rows)  # its blocks read the embeddings again, which have a row for each then
 
 
 @torch.no_grad()

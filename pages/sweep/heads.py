@@ -34,7 +34,7 @@ def heads(state: Layers, run: TokenRun, explained: Explained) -> None:
     state.ask_heads(tuple(ids), split_by)
     if state.jobs.busy and not busy:
         st.rerun()  # so that the progress above is drawn
-    if HEADS in state.refused:
+    if HEADS in state.refused and state.refused[HEADS] != state.error:
         st.caption(shortened(state.refused[HEADS]))
     split = state.heads
     if split is not None and {explained.first.token_id, *second} <= set(split.ids):

@@ -11,6 +11,7 @@ from eqlin_core.audit.architectures import tiny_architecture
 from eqlin_core.models.caches import cache_name
 from eqlin_core.models.experts import fitting_experts
 from eqlin_core.models.language_model import LanguageModel
+from eqlin_core.steering.metrics import steered_logits
 from tests.cases import PROMPT
 
 CACHES = {
@@ -41,6 +42,15 @@ def test_a_text_is_what_the_model_says_when_it_reads_all_of_it_again(model_type:
     assert unsteered.token_ids == recomputed(lm)
     alone = eq.steer(lm, operator=operator, strength=1.5, token_ids=PROMPT, max_new_tokens=N)
     assert steered.token_ids == alone.token_ids
+
+
+def test_blocks_that_read_the_embeddings_again_are_steered_row_by_row() -> None:
+    lm = tiny_architecture("zamba", torch.float32)
+    operator = eq.steering_operator(lm, token_ids=PROMPT[:4])
+    together = steered_logits(lm, [PROMPT, PROMPT], 1, operator, [0.0, 1.5])
+    apart = [steered_logits(lm, [PROMPT], 1, operator, [strength]) for strength in (0.0, 1.5)]
+    torch.testing.assert_close(together, torch.cat(apart), rtol=1e-4, atol=1e-4)
+    assert (together[0] - together[1]).abs().max() > 0.1
 
 
 def test_a_model_that_reads_ids_beside_embeddings_is_not_measured_without_a_token() -> None:
