@@ -86,11 +86,14 @@ class FrozenNetwork:
         self._recording: Recording | None = None
         try:
             self._record(embeddings)
-        except (AttributeError, TypeError):  # code that reads ids it was not given
-            if self._inputs.by_ids or not len(ids):
+        except (AttributeError, TypeError) as error:  # it may be code that reads ids it was not given
+            if self._inputs.by_ids or not len(ids) or isinstance(source, Site) or isinstance(target, Site):
                 raise
             self._inputs.by_ids = True
-            self._record(embeddings)
+            try:
+                self._record(embeddings)
+            except (AttributeError, TypeError):
+                raise error from None
         # Stock code may compute parts in float32, such as queries and keys once they are on the path: not the map.
         if rules == RULES:
             self._without_casts(embeddings, casting_modules(self.leaks))
