@@ -87,11 +87,11 @@ def qwen3_next(patch: Patch, module: Any) -> None:
 MODELS = {"mamba": mamba, "bloom": bloom, "qwen3_next": qwen3_next}
 
 
-def by_hand(lm: LanguageModel) -> Tensor:
-    """[T, d, d]: the derivative of the last position's output embedding with respect to every input embedding."""
+def by_hand(lm: LanguageModel, position: int = -1) -> Tensor:
+    """[T, d, d]: the derivative of one position's output embedding with respect to every input embedding."""
     embeddings = lm.model.get_input_embeddings()(torch.tensor([PROMPT])).detach().requires_grad_()
     with eager_experts(lm.model):
-        out = lm.decoder(inputs_embeds=embeddings, use_cache=False).last_hidden_state[0, -1]
+        out = lm.decoder(inputs_embeds=embeddings, use_cache=False).last_hidden_state[0, position]
     rows = [torch.autograd.grad(value, embeddings, retain_graph=True)[0][0] for value in out]
     return torch.stack(rows, dim=1)
 
@@ -109,3 +109,16 @@ def test_the_map_is_the_derivative_of_the_stock_code_with_everything_held_detach
     error = (J - detached).flatten(1).norm(dim=1) / detached.flatten(1).norm(dim=1)
     assert error.max() < 1e-5, error
     assert (J - ordinary).norm() > 0.05 * ordinary.norm(), "nothing was held: the oracle would pass for anything"
+
+
+@pytest.mark.parametrize(
+    "model_type", ["qwen3_next", "jamba", "bamba", "rwkv", "recurrent_gemma", "lfm2", "xlstm", "minimax"]
+)
+def test_the_map_reads_the_tokens_that_the_stock_gradient_reads(model_type: str) -> None:
+    lm = tiny_architecture(model_type)
+    position = 6
+    J = eq.linearize(lm, token_ids=PROMPT, position=position).jacobian()
+    ordinary = by_hand(lm, position)
+    reads = J.flatten(1).norm(dim=1) > 1e-9
+    assert torch.equal(reads, ordinary.flatten(1).norm(dim=1) > 1e-9)
+    assert torch.equal(reads, torch.arange(len(PROMPT)) <= position)
