@@ -84,7 +84,43 @@ def qwen3_next(patch: Patch, module: Any) -> None:
     patch.setattr(gate, "forward", lambda _self, x: silu(x).detach())  # the gates of gated MLPs, held whole
 
 
-MODELS = {"mamba": mamba, "bloom": bloom, "qwen3_next": qwen3_next}
+def minimax(patch: Patch, module: Any) -> None:
+    softmax, sigmoid, silu, split = nn.functional.softmax, torch.sigmoid, nn.functional.silu, torch.split
+
+    def held(x: Tensor) -> Tensor:  # queries, keys and values in one: an activation; elsewhere a gate, held whole
+        return x * sigmoid(x).detach() if x.shape[-1] == 3 * x_width else silu(x).detach()
+
+    def parts(x: Tensor, size: int, dim: int = 0) -> tuple[Tensor, ...]:
+        query, key, value = split(x, size, dim)
+        return query.detach(), key.detach(), value
+
+    x_width = 32  # of all heads together
+    patch.setattr(torch, "split", parts)
+    patch.setattr(module.MiniMaxRMSNorm, "forward", rms(plus_one=False))
+    patch.setattr(nn.functional, "softmax", lambda *a, **k: softmax(*a, **k).detach())
+    patch.setattr(nn.functional, "sigmoid", lambda x: sigmoid(x).detach())
+    patch.setattr(type(ACT2FN["silu"]), "forward", lambda _self, x: held(x))
+
+
+def xlstm(patch: Patch, module: Any) -> None:
+    stock, sigmoid, silu = module.xLSTMBackend.forward, torch.sigmoid, nn.functional.silu
+
+    def mixed(self: Any, query: Tensor, key: Tensor, value: Tensor, igate: Tensor, fgate: Tensor, **more: Any) -> Any:
+        return stock(self, query.detach(), key.detach(), value, igate.detach(), fgate.detach(), **more)
+
+    def normed(self: Any, x: Tensor) -> Tensor:
+        return x * (x.square().mean(-1, keepdim=True) + self.eps).rsqrt().detach()
+
+    patch.setattr(module.xLSTMBackend, "forward", mixed)
+    patch.setattr(module.xLSTMRMSNorm, "_rms_normalize", normed)
+    patch.setattr(
+        module.xLSTMMultiHeadLayerNorm, "_layer_normalize", lambda self, x: normed(self, x - x.mean(-1, keepdim=True))
+    )
+    patch.setattr(nn.Sigmoid, "forward", lambda _self, x: sigmoid(x).detach())
+    patch.setattr(nn.SiLU, "forward", lambda _self, x: silu(x).detach())
+
+
+MODELS = {"mamba": mamba, "bloom": bloom, "qwen3_next": qwen3_next, "minimax": minimax, "xlstm": xlstm}
 
 
 def by_hand(lm: LanguageModel, position: int = -1) -> Tensor:
