@@ -107,13 +107,15 @@ class FrozenFunctions(TorchFunctionMode):
     @property
     def mixes(self) -> bool:
         """Whether positions are mixed by held weights that stand between modules."""
-        return any(key[2] in _MATRIX_PRODUCTS or key[2] == _ATTENTION for key in self._kept)
+        return bool(self._between())
 
     @property
     def mixers(self) -> list[str]:
         """The modules in which they are, and those whose own code is such a mixer."""
-        between = {key[0] for key in self._kept if key[2] in _MATRIX_PRODUCTS or key[2] == _ATTENTION}
-        return sorted(between | set(self._short) | set(self._lightning))
+        return sorted(self._between() | set(self._short) | set(self._lightning))
+
+    def _between(self) -> set[str]:
+        return {key[0] for key in self._kept if key[2] in _MATRIX_PRODUCTS or key[2] == _ATTENTION}
 
     @property
     def chooses(self) -> bool:

@@ -147,15 +147,19 @@ class OpenNetwork:
         """Raise EqlinError where a block is not input + mixer + MLP, or its mixer is not attention ``by_heads``."""
         for layer, block in enumerate(self.blocks):
             if by_heads and block.mixed is None:
-                raise EqlinError(
-                    f"What mixes positions in block {layer} is not seen head by head (it is recurrent, or attention "
-                    "outside transformers' attention interface), so logits have no split over heads."
-                )
+                raise EqlinError(f"Block {layer} {self._no_heads()}, so logits have no split over heads.")
             if not block.kinds:
                 raise EqlinError(
                     f"Block {layer} does not add one part that mixes positions and an MLP that does not, so there are "
                     "no maps of these; choose the kind 'layer'."
                 )
+
+    def _no_heads(self) -> str:
+        if self.network.attends_only:
+            return "has no attention of its own, or more than one"
+        if self.network.mixes:
+            return "computes its attention outside transformers' attention interface, where heads are not seen"
+        return "mixes positions by a recurrence or a convolution"
 
     def _require_tokens(self) -> None:
         for layer, block in enumerate(self.blocks):

@@ -190,6 +190,8 @@ def _maps(net: OpenNetwork, mode: str, method: str | None, check: Any) -> tuple[
             "Forward accumulation rests on held attention weights: take method='reverse' or attention='held'."
         )
     net.require_parts(by_heads=True)
+    if not net.by_heads:
+        raise EqlinError("Some blocks mix the values of another one: take method='reverse'.")
     # live at once for each column: values, mixed values and four vectors of the stream, at every position
     per_column = lin.n_tokens * 8 * lin.width * max(4, lin.inputs.element_size())
     return chosen, forward_maps(net, max(32, min(lin.width, memory // per_column)), check)

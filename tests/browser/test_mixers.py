@@ -47,7 +47,6 @@ def test_a_state_space_model_has_its_pages_and_no_word_of_attention(open_page: O
         assert "something went wrong" not in said
         if name == "layers":
             assert "no split over heads" in said
-            said = said.replace("transformers' attention interface", "").replace("or attention outside", "")
         assert "attention" not in said
         if name == "tokens":
             open_choices(page)

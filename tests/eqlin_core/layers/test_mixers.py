@@ -64,10 +64,23 @@ def test_a_block_that_reads_more_than_its_input_has_no_map_of_its_own(model_type
         sweep_run(lin, "layerwise")
 
 
-@pytest.mark.parametrize("model_type", ["bloom", "mamba", "qwen3_next"])
-def test_without_attention_by_heads_there_is_no_split_over_them(model_type: str) -> None:
-    with pytest.raises(eq.EqlinError, match="not seen head by head"):
+@pytest.mark.parametrize(
+    ("model_type", "why"),
+    [
+        ("bloom", "computes its attention outside"),
+        ("mamba", "by a recurrence"),
+        ("qwen3_next", "by a recurrence"),
+        ("longcat_flash", "more than one"),
+    ],
+)
+def test_without_attention_by_heads_there_is_no_split_over_them(model_type: str, why: str) -> None:
+    with pytest.raises(eq.EqlinError, match=f"{why}.*no split over heads"):
         heads_run(eq.linearize(tiny_architecture(model_type), token_ids=PROMPT), (1, 2))
+
+
+def test_blocks_that_share_values_are_not_accumulated_forward() -> None:
+    with pytest.raises(eq.EqlinError, match="take method='reverse'"):
+        eq.layer_sweep(tiny_architecture("gemma4_unified_text"), token_ids=PROMPT, method="forward")
 
 
 def test_heads_of_a_model_that_runs_one_row_at_a_time_sum_to_the_logit() -> None:
