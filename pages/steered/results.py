@@ -17,7 +17,7 @@ from eqlin_core.figures.steering import depth_guide, steering_forecast, steering
 from eqlin_core.runs.steering import UNLIKELY, NamedWord, SteeringGrid, SteeringPlan, Text, is_word
 from eqlin_core.version import __version__
 from pages.steered.jobs import file
-from pages.steered.sliders import ROOM, SLIDERS, Choices, kept, nearest, put, shown_strength, strengths
+from pages.steered.sliders import Choices, kept, nearest, put, room, shown_strength, strengths
 from pages.steered.state import Steering, is_preset, source, steering
 from pages.steered.watch import growing_texts
 from pages.widgets.charts import download, numbers_of, show
@@ -49,11 +49,7 @@ def texts(stale: str = "", *, alone: bool = False) -> None:
     suggested = state.suggestion()
     if suggested is not None:
         put(suggested)
-    # The room of the sliders and both texts is there before the browser has laid them out.
-    st.html(
-        f"<style>.st-key-steered {{ opacity: {BACKGROUND if stale else 1}; }} "
-        f".st-key-{SLIDERS} {{ min-height: {ROOM}; }}</style>"
-    )
+    st.html(f"<style>.st-key-steered {{ opacity: {BACKGROUND if stale else 1}; }}</style>")
     with st.container(height=LINE, border=False, key="steering-note"):
         st.caption(stale or _note(state, state.shown, alone=alone) or " ")
     growing_texts()
@@ -64,7 +60,8 @@ def texts(stale: str = "", *, alone: bool = False) -> None:
         shown = now.shown
         if shown is None:
             return
-        row = nearest(shown.strengths, kept(len(shown.strengths[0]))) if now.streaming else _slider(now, shown)
+        with room():
+            row = nearest(shown.strengths, kept(len(shown.strengths[0]))) if now.streaming else _slider(now, shown)
         if not alone:
             with numbers_of(_source(now, shown)):
                 tabs("about", _parts(now, shown, row))

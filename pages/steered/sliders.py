@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from eqlin_core.figures.palette import MONO, look
 from pages.steered.state import steering
@@ -130,7 +131,7 @@ _CSS = """
 _component = st.components.v2.component("eqlin_strengths", html=_HTML, css=_CSS, js=_JS, isolate_styles=False)
 FARTHEST = 100.0  # beyond it the engine refuses
 SLIDERS = "strength-sliders"
-ROOM = "17.06rem"  # what they and both texts take
+ROOM = "17.06rem"  # what the sliders and both texts take
 _NAMES = ("lambda", "lambda2")
 _STARTS = (1.0, 0.4)  # a second concept that is asked for shows at once
 _LABELS = ("Strength λ", "Strength of the second concept")
@@ -157,6 +158,18 @@ def put(strength: float) -> None:
     st.query_params[_NAMES[0]] = f"{strength:g}"
 
 
+def room() -> DeltaGenerator:
+    """Where the sliders and both texts stand: as high before the browser has drawn them, and gone while texts grow."""
+    place = st.container(key="strength-room")
+    # Something is always in it, so that sliders which are not drawn in a run go at its end and not in its midst.
+    place.html(
+        f"<style>.eq-sliders {{ --eq-mono: {MONO}; accent-color: {look(theme()).accent}; }} "
+        f".st-key-strength-room {{ min-height: {ROOM}; }} "
+        ":root:has(.eq-growing) [data-testid=stLayoutWrapper]:has(> .st-key-strength-room) { display: none; }</style>"
+    )
+    return place
+
+
 def growing(strength: Sequence[float], unsteered: str, steered: str) -> None:
     """In the place of the sliders and both texts: texts that grow, below tracks without a thumb."""
     tracks = "".join(
@@ -165,7 +178,7 @@ def growing(strength: Sequence[float], unsteered: str, steered: str) -> None:
     )
     st.html(
         f"<style>.eq-sliders {{ --eq-mono: {MONO}; }} {_CSS}</style>"
-        f'<div class="eq-sliders">{tracks}</div><div class="eq-texts">'
+        f'<div class="eq-sliders eq-growing">{tracks}</div><div class="eq-texts">'
         f'<section class="eq-unsteered"><h2>Unsteered</h2><div>{unsteered}</div></section>'
         f'<section class="eq-steered"><h2>Steered, λ = {shown_strength(tuple(strength))}</h2><div>{steered}</div>'
         '</section></div><div class="eq-numbers"></div>'
@@ -192,7 +205,6 @@ def strengths(choices: Choices, suggested: float | None = None) -> int:
     }
     # A grid of its own begins where the preset or the last grid left off; a late metric is no new grid.
     data["grid"] = f"{zlib.crc32(repr((axes, choices.texts, choices.unsteered)).encode()):08x}"
-    st.html(f"<style>.eq-sliders {{ --eq-mono: {MONO}; accent-color: {look(theme()).accent}; }}</style>")
     _component(key=SLIDERS, data=data, on_chosen_change=_take)
     return nearest(choices.strengths, at)
 
