@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from eqlin_core.analysis.prompt import next_logits, run_key
+from eqlin_core.dtypes import wide
 from eqlin_core.layers.heads import direct_contributions
 from eqlin_core.layers.results import LayerSweep
 from eqlin_core.layers.sweep import Early, sweep_map
@@ -63,7 +64,7 @@ def heads_run(
 ) -> HeadsRun:
     """The logits of these vocabulary tokens, and the mean logit, split over embedding, heads and MLPs."""
     rows = lin.lm.unembedding[list(ids)].to(lin.output)
-    expected = mean_row(lin, next_logits(lin.lm, lin.token_ids).double().softmax(-1))
+    expected = mean_row(lin, wide(next_logits(lin.lm, lin.token_ids)).softmax(-1))
     parts = direct_contributions(lin, torch.cat([rows, expected[None]]), progress, baseline)
 
     def array(tensor: Tensor) -> np.ndarray:

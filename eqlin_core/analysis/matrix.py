@@ -19,8 +19,9 @@ from eqlin_core.errors import EqlinError
 from eqlin_core.maps.linear_map import LinearMap
 from eqlin_core.maps.partial_freezing import partly_frozen
 from eqlin_core.models.readout import read_input, read_output
+from eqlin_core.multiplication import passes
 from eqlin_core.progress import Progress
-from eqlin_core.runs.exactness import BOUNDS
+from eqlin_core.runs.exactness import bounds_of
 from eqlin_core.runs.matrix import Line, MatrixRun, MatrixView, Reconstruction
 from eqlin_core.runs.values import Row
 
@@ -31,6 +32,7 @@ LINES = 8
 CLIP_PERCENTILE = 99.9
 
 
+@passes
 def matrix_run(lin: LinearMap, token: int, progress: Progress | None = None) -> MatrixRun:
     """The whole matrix of one token, reduced; computes the matrices first where that has not been done."""
     matrix = _matrix(lin, token, progress)
@@ -54,6 +56,7 @@ def matrix_run(lin: LinearMap, token: int, progress: Progress | None = None) -> 
     )
 
 
+@passes
 def matrix_view(
     lin: LinearMap,
     token: int,
@@ -99,7 +102,7 @@ def reconstruction(lin: LinearMap, frozen: Collection[str], progress: Progress |
         output=to_numpy(part.output),
         reconstructed=to_numpy(part.reconstructed),
         error=part.reconstruction,
-        bound=BOUNDS[part.dtype][0],
+        bound=bounds_of(part.dtype, lin.products)[0],
         exact=part.exact,
         leaks=part.leaks,
     )

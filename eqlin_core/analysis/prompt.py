@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eqlin_core import arguments
-from eqlin_core.dtypes import dtype_name, to_numpy
+from eqlin_core.dtypes import dtype_name, to_numpy, wide
 from eqlin_core.errors import EqlinError
 from eqlin_core.freezing.treatments import treatments
 from eqlin_core.maps.linear_map import LinearMap, checked_map
@@ -21,8 +21,9 @@ from eqlin_core.models.baselines import ZERO
 from eqlin_core.models.experts import eager_experts
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.readout import read_input, read_output
+from eqlin_core.multiplication import passes
 from eqlin_core.progress import Progress
-from eqlin_core.runs.exactness import BOUNDS, Exactness
+from eqlin_core.runs.exactness import Exactness, bounds_of
 from eqlin_core.runs.prompt import RunKey, SpectrumRun, Target, TokenRun
 from eqlin_core.spectra.spectrum import spectrum
 
@@ -50,8 +51,8 @@ def token_run(lin: LinearMap, prompt: str, progress: Progress | None = None, *, 
     targets = _likely(lin)
     exactness = lin.exactness()
     if baseline != ZERO:
-        error = relative_error(contributions.double().sum(0) + constant.double(), lin.output)
-        bound = BOUNDS[dtype_name(lin.inputs.dtype)][0]
+        error = relative_error(lin.sum_of(contributions, constant), lin.output)
+        bound = exactness.bounds[0]
         exactness = replace(exactness, reconstruction=error, exact=exactness.exact and error <= bound)
     return replace(
         _token_run(lin, prompt, contributions, targets, exactness), bias=to_numpy(constant), baseline=baseline
@@ -67,7 +68,7 @@ def token_preview(
     """
     targets, expected = _likely(lin), _expected(lin)
     rows = torch.from_numpy(np.stack([*(target.row for target in targets), expected]))
-    terms, constants = (part.double().cpu() for part in lin.logit_split(rows, baseline, progress))
+    terms, constants = (part.cpu().double() for part in lin.logit_split(rows, baseline, progress))
     # of all the vectors with these products, the shortest
     contributions, constant = (
         torch.linalg.lstsq(rows, products, driver="gelsd").solution.mT for products in (terms, constants[:, None])
@@ -78,7 +79,7 @@ def token_preview(
 
 def _expected(lin: LinearMap) -> np.ndarray:
     """sum_v p_v W_v, with the model's own next-token probabilities p."""
-    return to_numpy(mean_row(lin, next_logits(lin.lm, lin.token_ids).double().softmax(-1)))
+    return to_numpy(mean_row(lin, wide(next_logits(lin.lm, lin.token_ids)).softmax(-1)))
 
 
 def _likely(lin: LinearMap) -> list[Target]:
@@ -103,7 +104,7 @@ def _token_run(
         contributions=to_numpy(contributions),
         targets=targets,
         exactness=exactness,
-        bounds=BOUNDS[dtype_name(lin.inputs.dtype)],
+        bounds=bounds_of(dtype_name(lin.inputs.dtype), lin.products),
         treatments=treatments(lin.network, exactness.leaks if exactness else lin.network.leaks),
         complete=exactness is not None,
         expected=_expected(lin),
@@ -115,7 +116,7 @@ def describe_targets(lm: LanguageModel, lin: LinearMap, ids: list[int], logits: 
     """The vocabulary tokens ``ids`` with their unembedding rows, logits w . y and next-token probabilities."""
     rows = to_numpy(lm.unembedding[ids])
     y = to_numpy(lin.output)
-    probabilities = logits.double().softmax(-1)[ids].tolist()
+    probabilities = wide(logits).softmax(-1)[ids].tolist()
     names = lm.token_strings(ids)
     return [
         Target(i, name, row, float(row @ y), p) for i, name, row, p in zip(ids, names, rows, probabilities, strict=True)
@@ -136,6 +137,7 @@ def typed_target(lin: LinearMap, text: str) -> Target:
     return describe_targets(lm, lin, [max(ids, key=lambda i: float(logits[i]))], logits)[0]
 
 
+@passes
 def spectrum_run(lin: LinearMap, k: int = 24, progress: Progress | None = None) -> SpectrumRun:
     """The singular triplets of every token's matrix, read out; computes the matrix."""
     triplets = spectrum(lin, min(arguments.whole("k", k, 1), checked_map(lin).width), progress=progress)
@@ -159,6 +161,7 @@ def spectrum_run(lin: LinearMap, k: int = 24, progress: Progress | None = None) 
 
 
 @torch.no_grad()
+@passes
 def next_logits(lm: LanguageModel, token_ids: list[int]) -> Float[Tensor, " vocab"]:
     """The untouched model's logits after the prompt, with everything it applies to them (soft-capping, scaling)."""
     ids = torch.tensor([token_ids], device=lm.device)

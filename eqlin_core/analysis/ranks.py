@@ -9,12 +9,14 @@ from eqlin_core.analysis.prompt import READ, run_key
 from eqlin_core.dtypes import to_numpy
 from eqlin_core.maps.linear_map import LinearMap, checked_map
 from eqlin_core.models.readout import read_input, read_output
+from eqlin_core.multiplication import passes
 from eqlin_core.progress import Progress, part
 from eqlin_core.runs.ranks import JointRun, RankRun
 from eqlin_core.spectra.spectrum import Spectrum, spectrum
 from eqlin_core.spectra.truncation import Truncation, truncate
 
 
+@passes
 def rank_run(
     lin: LinearMap, k: int, *, joint: bool = False, every: bool = False, progress: Progress | None = None
 ) -> RankRun:
@@ -36,6 +38,7 @@ def rank_run(
     )
 
 
+@passes
 def joint_run(lin: LinearMap, k: int = 24, progress: Progress | None = None) -> JointRun:
     """The joint triplets, read out; computes the matrix first where that has not been done."""
     width = checked_map(lin).width

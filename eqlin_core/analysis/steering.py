@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from eqlin_core.dtypes import dtype_name, to_numpy
+from eqlin_core.dtypes import dtype_name, to_numpy, wide
 from eqlin_core.errors import EqlinError
 from eqlin_core.linalg.truncated_svd import stable_rank, truncated_svd
 from eqlin_core.models.experts import fitting_experts
@@ -20,6 +20,7 @@ from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.prompts import CheckedIds
 from eqlin_core.models.readout import read_output
 from eqlin_core.models.sites import block_output, find_final_norm, find_layers
+from eqlin_core.multiplication import passes
 from eqlin_core.progress import Progress, part
 from eqlin_core.runs.steering import (
     ForecastRun,
@@ -235,6 +236,7 @@ def _settings(plan: SteeringPlan) -> Settings:
 
 
 @torch.no_grad()
+@passes
 def depth_guide(lm: LanguageModel, concept: str, k: int = 4) -> Guide:
     """Where the concept lives: for each depth what the operator makes of its own concept, read out as tokens.
 
@@ -258,7 +260,7 @@ def depth_guide(lm: LanguageModel, concept: str, k: int = 4) -> Guide:
             handle.remove()
     states = torch.stack([norm(state[None])[0] for state in seen])
     final = int(logits.argmax())
-    log_p = (states @ lm.unembedding.T).double().log_softmax(-1)
+    log_p = wide(states @ lm.unembedding.T).log_softmax(-1)
     words = naming_words(lm, concept, ids)
     return Guide(
         concept,
@@ -283,7 +285,7 @@ def _facts(lm: LanguageModel, ids: list[int], operators: Sequence[SteeringOperat
     pushes = [RunningSum(one).advance(embeddings)[0, -1] for one in operators]
     angles: list[float | None] = [None, None]
     if len(operators) == 2:
-        cosine = torch.nn.functional.cosine_similarity(pushes[0].double(), pushes[1].double(), dim=0)
+        cosine = torch.nn.functional.cosine_similarity(wide(pushes[0]), wide(pushes[1]), dim=0)
         angles = [float(torch.rad2deg(cosine.clamp(-1, 1).acos())), operator_angle(operators[0], operators[1])]
     facts = []
     for one, push in zip(operators, pushes, strict=True):

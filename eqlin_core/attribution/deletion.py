@@ -11,12 +11,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from eqlin_core.dtypes import wide
 from eqlin_core.errors import EqlinError
 from eqlin_core.freezing.inputs import require_embeddings
 from eqlin_core.models.baselines import MEAN, baseline_embedding
 from eqlin_core.models.experts import eager_experts
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.prompts import prompt_ids, token_tensor
+from eqlin_core.multiplication import passes
 from eqlin_core.progress import Progress, report
 from eqlin_core.resources import budget, plan
 
@@ -100,11 +102,12 @@ class Deleter:
         row[sorted(positions)] = self._filler.to(row)
         return row
 
+    @passes
     @torch.no_grad()
     def _logits(self, rows: Float[Tensor, "n kept d"]) -> Float[Tensor, "n vocab"]:
         with eager_experts(self.lm.model):  # the fused experts know no float64
             out = self.lm.model(inputs_embeds=rows, use_cache=False, logits_to_keep=1)
-        return out.logits[:, -1].double()
+        return wide(out.logits[:, -1])
 
 
 # Rows at a time, however much memory there is: the logits of the whole vocabulary are made for each.

@@ -22,6 +22,7 @@ from eqlin_core.models.baselines import baseline_embedding
 from eqlin_core.models.experts import eager_experts
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.prompts import prompt_ids
+from eqlin_core.multiplication import passes
 from eqlin_core.runs.convention import Convention
 from eqlin_core.runs.split import TARGET_KINDS, Split, TargetKind
 
@@ -65,6 +66,7 @@ class Explained:
             self._seen_by[convention] = dict(zip(TARGET_KINDS, rows, strict=True))
         return self._seen_by[convention][kind]
 
+    @passes
     def gradients(self, rows: Float[Tensor, "n tokens d"], kind: TargetKind) -> Float[Tensor, "n tokens d"]:
         """The untouched model's gradient of the target at other embeddings."""
         require_embeddings(self.lm)

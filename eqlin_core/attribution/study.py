@@ -20,6 +20,7 @@ from eqlin_core.attribution.methods import (
     split_method,
 )
 from eqlin_core.attribution.prompts import Prompt
+from eqlin_core.dtypes import to_numpy
 from eqlin_core.models.baselines import MEAN, ZERO, with_begin
 from eqlin_core.models.language_model import LanguageModel, checked_model
 from eqlin_core.models.prompts import prompt_ids
@@ -161,7 +162,7 @@ def _measures(
     """By measure, the value of every method and of leave-one-out, over the positions from ``first`` on."""
     deleter = Deleter(prompt.lm, prompt.token_ids, [prompt.token], deletion)
     falls = deleter.leave_one_out()[1][first:, 0].numpy()
-    scores = [m.score(prompt).double().cpu().numpy()[first:] for m in methods]
+    scores = [to_numpy(m.score(prompt))[first:] for m in methods]
     scores.append(falls)
     T = len(falls)
     found: dict[str, list[float]] = {

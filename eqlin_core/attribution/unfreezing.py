@@ -19,6 +19,7 @@ from eqlin_core.freezing.network import RULES, FrozenNetwork
 from eqlin_core.maps.linear_map import LinearMap, checked_map
 from eqlin_core.models.baselines import MEAN, baseline_embedding
 from eqlin_core.models.experts import eager_experts
+from eqlin_core.multiplication import passes
 from eqlin_core.progress import Progress, report
 from eqlin_core.resources import budget
 
@@ -42,7 +43,7 @@ class HiddenEffects:
     measured: Float[Tensor, "m tokens"]
 
 
-@torch.inference_mode(mode=False)
+@passes
 def hidden_effects(
     lin: LinearMap, directions: Float[Tensor, "m d"], filler: str | int = MEAN, progress: Progress | None = None
 ) -> HiddenEffects:

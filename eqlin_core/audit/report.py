@@ -25,7 +25,7 @@ from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.loading import load_model
 from eqlin_core.models.prompts import prompt_ids
 from eqlin_core.runs.convention import Convention, settings, share_text
-from eqlin_core.runs.exactness import BOUNDS, Exactness
+from eqlin_core.runs.exactness import Exactness
 from eqlin_core.runs.treatments import Treatment, gated
 
 PROMPT = "The bridge out of Marin is the"
@@ -98,7 +98,7 @@ def audit(lm: LanguageModel, prompt: str | None = None, *, token_ids: Sequence[i
 def measure(lin: LinearMap) -> Measured:
     """How exact this map is and how each module class was frozen for it; no matrix is computed."""
     exactness = lin.exactness()
-    return Measured(lin.convention, exactness, BOUNDS[exactness.dtype], treatments(lin.network, exactness.leaks))
+    return Measured(lin.convention, exactness, exactness.bounds, treatments(lin.network, exactness.leaks))
 
 
 def report(audited: Audit) -> str:

@@ -37,6 +37,7 @@ def json_text(analysis: Analysis) -> str:
             "forward": _number(exactness.forward),
             "forward_bound": forward_bound,
             "leaks": exactness.leaks,
+            "products": exactness.products,
         },
         "next_tokens": [_target(target) for target in run.targets],
         "explained": {

@@ -50,6 +50,7 @@ def _head(analysis: Analysis) -> Text:
 def _verdict(analysis: Analysis) -> Text:
     exactness, (reconstruction, forward) = analysis.exactness, analysis.run.bounds
     text = Text("exact" if exactness.exact else "NOT EXACT", "" if exactness.exact else _BAD)
+    text.append(f" in {exactness.arithmetic}" if exactness.products != "ieee" else "", Style())
     text.append(
         f": reconstruction {format_error(exactness.reconstruction)} (bound {reconstruction:.0e}), "
         f"forward {format_error(exactness.forward)} (bound {forward:.0e})",

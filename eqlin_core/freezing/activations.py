@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from eqlin_core.dtypes import has_float64
+
 Factor = Callable[[Tensor], Tensor]
 
 
@@ -48,14 +50,16 @@ def with_parameters(module: nn.Module) -> Activation | None:
     """The closed form of an activation that has parameters of its own, where it is known; by its class."""
     if type(module).__name__ != "XIELUActivation":
         return None
-    own = {name: value.detach().double() for name, value in (*module.named_parameters(), *module.named_buffers())}
+    values = (*module.named_parameters(), *module.named_buffers())
+    own = {name: value.detach().cpu().double() for name, value in values}
     beta, eps = own["beta"], float(own["eps"])
     rising, falling = nn.functional.softplus(own["alpha_p"]), beta + nn.functional.softplus(own["alpha_n"])
 
     def factor(x: Tensor) -> Tensor:
+        up, down, slope = rising.to(x), falling.to(x), beta.to(x)
         below = x.clamp(max=eps)
-        left = (torch.expm1(below) / below - 1) * falling + beta
-        return torch.where(x > 0, rising * x + beta, left)
+        left = (torch.expm1(below) / below - 1) * down + slope
+        return torch.where(x > 0, up * x + slope, left)
 
     return Activation("xIELU", factor)
 
@@ -64,8 +68,11 @@ def probe_activation(call: Callable[[Tensor], Tensor], device: torch.device) -> 
     """What ``call`` is if it acts element by element, else None; evaluated in float64 whatever the model's dtype is.
 
     A function that clips (the identity up to a bound, constant beyond) has the closed form clip(x) / x beyond it, which
-    never divides by a small number. Any other elementwise function outside ``CLOSED_FORMS`` has the factor None.
+    never divides by a small number. Any other elementwise function outside ``CLOSED_FORMS`` has the factor None. On a
+    device without float64 the function is asked on the CPU.
     """
+    if not has_float64(device):
+        device = torch.device("cpu")
     grid = _grid().to(device)
     shuffled = torch.randperm(grid.numel(), generator=torch.Generator().manual_seed(0)).to(device)
     try:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from eqlin_core.dtypes import wide
 from eqlin_core.freezing.network import FrozenNetwork
 
 
@@ -28,7 +29,7 @@ def find_hidden_leaks(network: FrozenNetwork, tolerance: float) -> list[str]:
         value = out[0] if isinstance(out, tuple) else out
         if leaks or not isinstance(value, Tensor) or value.shape[0] != 4 or not value.is_floating_point():
             return
-        nothing, first, second, both = value.double()
+        nothing, first, second, both = wide(value)
         scale = first.norm() + second.norm() + both.norm()
         if (both - first - second + nothing).norm() > tolerance * scale:
             leaks.append(f"{name}: not linear in the input, although its recorded graph is")

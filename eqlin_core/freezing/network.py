@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from eqlin_core.errors import EqlinError
+from eqlin_core.errors import EqlinError, out_of_memory
 from eqlin_core.freezing.attention import frozen_attention
 from eqlin_core.freezing.ends import Ends, Reached
 from eqlin_core.freezing.functions import FrozenFunctions, OtherShapes
@@ -33,6 +33,7 @@ from eqlin_core.models.experts import eager_experts, prompt_by_prompt, token_by_
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.offloading import brought_again
 from eqlin_core.models.sites import Site, SourcePlace, TargetPlace
+from eqlin_core.multiplication import Products, passes
 from eqlin_core.runs.convention import PUBLISHED, Convention
 
 # What is frozen; leaving one out is how tests see that the audit would notice.
@@ -58,6 +59,7 @@ class FrozenNetwork:
     ``standing``, of every module that ran, whether its output is on the linear path ("path"), only part of a held
     coefficient ("held"), or the same for every input ("constant");
     ``ends``, where the map starts and ends; ``convention``, how gated products and attention are split;
+    ``products``, how its passes multiply float32 numbers;
     ``causal``, whether a replay may begin at any position: none reads a later one, and attention is held throughout;
     ``block_nodes``, the graph's node behind every block's output, which a reverse pass meets one after the other.
     """
@@ -73,7 +75,9 @@ class FrozenNetwork:
         convention: Convention = PUBLISHED,
         rules: Collection[str] = RULES,
         ids: Sequence[int] = (),
+        products: Products = "ieee",
     ) -> None:
+        self.products: Products = products
         self.lm, self.convention, self.n_tokens = lm, convention, len(embeddings)
         self.decoder = lm.decoder
         self._inputs = PromptInputs(self.decoder, lm.model.get_input_embeddings(), ids, lm.device)
@@ -108,7 +112,9 @@ class FrozenNetwork:
             try:
                 self._record(embeddings, uncast=wide | names)
                 wide |= names
-            except RuntimeError:
+            except RuntimeError as error:
+                if out_of_memory(error):
+                    raise
                 self._record(embeddings, uncast=wide)
 
     @property
@@ -146,6 +152,7 @@ class FrozenNetwork:
                 "no maps of their own: ask for the map from the embeddings to the output."
             )
 
+    @passes
     def _record(self, embeddings: Tensor, uncast: Collection[str] = ()) -> None:
         """Fill this object by one pass of the model, in which the modules ``uncast`` keep the precision of the path."""
         self._require_sites()
@@ -183,6 +190,7 @@ class FrozenNetwork:
             self._experts or seen.gathers or self._functions.chooses or self._functions.mixes
         )
 
+    @passes
     @torch.no_grad()
     def replay(self, v: Float[Tensor, "batch tokens d"], first: int = 0) -> Float[Tensor, "batch tokens d_out"]:
         """The frozen network's affine value at the target for other source values ``v``, every coefficient held.
@@ -194,6 +202,7 @@ class FrozenNetwork:
         with self._from_position(first):
             return self._all(v)
 
+    @passes
     def traced(self, v: Float[Tensor, "batch tokens d"], first: int = 0) -> Float[Tensor, "batch tokens d_out"]:
         """The same with its autograd graph, where ``v`` requires gradients: a linear function at any ``v``."""
         self.require_same_weights()
@@ -205,10 +214,8 @@ class FrozenNetwork:
         if not self._one_by_one:
             try:
                 return self._run(v)[0]
-            except torch.OutOfMemoryError:
-                raise
-            except (IndexError, RuntimeError, OtherShapes):
-                if len(v) == 1:
+            except (IndexError, RuntimeError, OtherShapes) as error:
+                if len(v) == 1 or out_of_memory(error):
                     raise
         found = torch.cat([self._run(row)[0] for row in v.split(1)])
         self._one_by_one = True
@@ -251,7 +258,7 @@ class FrozenNetwork:
             with suppress(Reached):
                 seen.setdefault("target", self._inputs.run(self.decoder, at_embedding))
         target = self.ends.through_final_norm(seen["target"], recording=recording, fit=self._functions.fit)
-        return target, seen["leaf"]
+        return target.to(seen["leaf"].device), seen["leaf"]  # of a model on several devices, where its map starts
 
     # ---- hooks ------------------------------------------------------------------------------------------------------
 

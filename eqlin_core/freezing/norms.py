@@ -17,7 +17,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from eqlin_core.dtypes import coefficient_dtype
+from eqlin_core.dtypes import coefficient_dtype, wide
+from eqlin_core.errors import out_of_memory
 
 _EPSILON_NAMES = ("eps", "variance_epsilon", "epsilon", "layer_norm_eps", "norm_eps")
 # Of norms that keep theirs in the code of their forward pass.
@@ -83,7 +84,9 @@ def probe_norm(module: nn.Module, call: Callable[[Tensor], Tensor], example: Ten
             with warnings.catch_warnings(action="ignore"):  # torch remarks that float32 meets half precision weights
                 outputs = [call(x) for x in probes]
                 parameters = _parameters(module, call, probes[0])
-        except (RuntimeError, TypeError, ValueError, AttributeError):
+        except (RuntimeError, TypeError, ValueError, AttributeError) as error:
+            if out_of_memory(error):
+                raise
             continue
         pairs = list(zip(probes, outputs, strict=True))
         if all(isinstance(y, Tensor) and y.shape == x.shape and y.dtype == dtype for x, y in pairs):
@@ -153,5 +156,5 @@ def _agrees(rule: NormRule, x: Tensor, y: Tensor) -> bool:
         return False
     if formula.shape != y.shape:
         return False
-    error = (formula - y).double().norm()
-    return bool(error <= _TOLERANCE[x.dtype] * y.double().norm() + torch.finfo(torch.float64).tiny)
+    error = wide(formula - y.to(formula.device)).norm()
+    return bool(error <= _TOLERANCE[x.dtype] * wide(y).norm() + torch.finfo(torch.float64).tiny)

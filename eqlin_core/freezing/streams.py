@@ -16,11 +16,13 @@ from eqlin_core.models.sites import block_input, block_output
 class ResidualStream:
     """The tensors of one block that carry its input by additions only, and what each addition brought.
 
-    ``Additions`` tells it of every addition and every change of shape in the block; ``added`` then lists the addends.
+    ``Additions`` tells it of every addition and every change of shape in the block; ``added`` then lists the addends,
+    ``inputs`` what carries the input alone: itself, in other shapes and on other devices.
     """
 
     def __init__(self, block_input: Tensor) -> None:
         self.stream = [block_input]
+        self.inputs = [block_input]
         self.added: list[Tensor] = []
         self._sums: list[tuple[Tensor, Tensor, Tensor]] = []
 
@@ -41,6 +43,8 @@ class ResidualStream:
         """``view`` is ``tensor`` in another shape."""
         if self.carries(tensor):
             self.stream.append(view)
+        if any(tensor is t for t in self.inputs):
+            self.inputs.append(view)
 
     def _parts(self, addend: Tensor) -> list[Tensor]:
         """A parallel block may sum its attention and its MLP before it adds them to the stream."""

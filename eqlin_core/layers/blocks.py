@@ -24,6 +24,7 @@ from eqlin_core.freezing.norms import NormRule, final_norm_rule
 from eqlin_core.freezing.streams import Additions, ResidualStream, sum_of
 from eqlin_core.maps.linear_map import LinearMap
 from eqlin_core.models import sites
+from eqlin_core.multiplication import passes
 
 Check = Callable[[], Any]  # called between chunks; ends the computation by raising
 
@@ -122,6 +123,10 @@ class OpenNetwork:
         """What maps are accumulated in: the dtype of the network, or float32 where that is lower."""
         return coefficient_dtype(self.leaf.dtype)
 
+    def here(self, value: Tensor) -> Tensor:
+        """A value of any block as maps are accumulated: in ``dtype``, and where the embeddings are."""
+        return value.to(self.leaf.device, self.dtype)
+
     def replay(self, v: Float[Tensor, "batch tokens d"], *, blank: bool = False) -> list[Block]:
         """Every block in a replay with other embeddings, without a graph; with ``blank`` each block's input is zero."""
         with self._capturing(blank), torch.no_grad():
@@ -175,11 +180,18 @@ class OpenNetwork:
 
     # ---- maps ------------------------------------------------------------------------------------------------------
 
+    @property
+    def products(self) -> str:
+        """How the map multiplies float32 numbers."""
+        return self.lin.products
+
+    @passes
     def rows(self, value: Tensor, source: Tensor, cotangents: Tensor, check: Check | None = None) -> Tensor:
         """[r, *source's shape]: one reverse pass for every cotangent [r, *value's shape], in chunks."""
         parts = []
         for part in cotangents.split(self.lin._chunk()):
-            given = part.contiguous()  # an expanded one would cost a matrix product for every position
+            # an expanded one would cost a matrix product for every position
+            given = part.to(value.device).contiguous()
             (rows,) = torch.autograd.grad(
                 value, source, given, retain_graph=True, is_grads_batched=True, allow_unused=True
             )
@@ -192,7 +204,7 @@ class OpenNetwork:
         """[T, d, d] of the value of one position with respect to every position of ``source`` [1, T, d]."""
         identity = torch.eye(len(value), dtype=value.dtype, device=value.device)
         rows = self.rows(value, source, identity, check)
-        return rows.reshape(len(value), -1, source.shape[-1]).transpose(0, 1).to(self.dtype)
+        return self.here(rows.reshape(len(value), -1, source.shape[-1]).transpose(0, 1))
 
     def positionwise(self, value: Tensor, source: Tensor, check: Check | None = None) -> Float[Tensor, "T m n"]:
         """The matrix of every position where ``value`` [1, T, ...] at a position reads ``source`` only there."""
@@ -200,7 +212,7 @@ class OpenNetwork:
         T, m = flat.shape
         identity = torch.eye(m, dtype=value.dtype, device=value.device)
         rows = self.rows(flat, source, identity[:, None].expand(m, T, m), check)
-        return rows.reshape(m, T, -1).transpose(0, 1).to(self.dtype)
+        return self.here(rows.reshape(m, T, -1).transpose(0, 1))
 
     def position_maps(self, layer: int, check: Check | None = None) -> PositionMaps:
         """The matrices of block ``layer``."""
@@ -213,7 +225,7 @@ class OpenNetwork:
             values=self.positionwise(block.value.transpose(1, 2), block.input, check).contiguous(),
             output=self.positionwise(block.added("attn"), block.mixed, check).contiguous(),
             mlp=self.positionwise(block.added("mlp"), block.read, check).contiguous(),
-            weights=block.weights[0].to(self.dtype),
+            weights=self.here(block.weights[0]),
             kv=block.value.shape[1],
         )
 
@@ -228,7 +240,7 @@ class OpenNetwork:
         first = self.blocks[0].input
         if first is self.leaf:
             T, d = self.leaf.shape[1:]
-            return torch.eye(d, dtype=self.dtype, device=first.device).expand(T, d, d)
+            return torch.eye(d, dtype=self.dtype, device=self.leaf.device).expand(T, d, d)
         return self.positionwise(first, self.leaf, check)
 
     # ---- the final norm --------------------------------------------------------------------------------------------
@@ -237,7 +249,7 @@ class OpenNetwork:
         """The final norm with its denominator held at ``value``."""
         if self.final_norm is None:
             raise EqlinError("This model's final norm cannot be frozen; use final_norm=False.")
-        return FinalNorm(self.final_norm, self.final_norm.coefficient(value.to(self.dtype)))
+        return FinalNorm(self.final_norm, self.final_norm.coefficient(self.here(value)))
 
     def _final_norm(self) -> NormRule | None:
         module = sites.find_final_norm(self.network.decoder, self.network.ends.layers)
@@ -318,7 +330,7 @@ def _tell_parts(block: Block, position: int) -> None:
     read = [base for base, kind, t in zip(bases, kinds, added, strict=True) if kind == "mlp" and t.requires_grad]
     if set(kinds) != {"attn", "mlp"} or any(base is not read[0] for base in read):
         return
-    block.kinds, block.read, block.parallel = kinds, read[0], read[0] is block.input
+    block.kinds, block.read, block.parallel = kinds, read[0], any(read[0] is t for t in block.stream.inputs)
 
 
 def _base(addend: Tensor, block: Block) -> Tensor:

@@ -14,7 +14,7 @@ from eqlin_core.linalg.signs import signed
 from eqlin_core.linalg.truncated_svd import stable_rank, truncated_svd
 from eqlin_core.models.readout import top_tokens
 from eqlin_core.resources import budget
-from eqlin_core.runs.exactness import BOUNDS
+from eqlin_core.runs.exactness import bounds_of
 
 READ = 8
 # Layers that are read out together: a scan of the vocabulary costs nearly the same for one of them.
@@ -37,7 +37,7 @@ class Collector:
     def add(self, layer: int, maps: Maps) -> None:
         """Decompose the maps of one layer."""
         net, K = self._net, len(self._kinds)
-        x = (net.blocks[layer].input if self._mode == "layerwise" else net.leaf).detach()[0].to(net.dtype)  # T, d
+        x = net.here((net.blocks[layer].input if self._mode == "layerwise" else net.leaf).detach()[0])  # T, d
         through = [self._through(net.blocks[layer], maps, kind, self._at_zero[layer]) for kind in self._kinds]
         y, bias = (torch.stack([t[i] for t in through]) for i in (1, 2))  # K, d
         J = torch.stack([t[0] for t in through])  # K, T, d, d
@@ -67,7 +67,7 @@ class Collector:
             gated_path=lin.gated_path,
             attention=lin.attention,
             dtype=dtype,
-            bound=BOUNDS[dtype][0],
+            bound=bounds_of(dtype, lin.products)[0],
             tokens=list(lin.tokens),
             token_ids=list(lin.token_ids),
             names=dict(zip(seen, lm.token_strings(seen), strict=True)),
@@ -87,7 +87,7 @@ class Collector:
     def _through(self, block: Block, maps: Maps, kind: str, at_zero: Block) -> tuple[Tensor, Tensor, Tensor]:
         """(J, y, b) of one kind: the map to that place, its value and its bias, through the final norm if so wished."""
         net = self._net
-        y, bias = (b.added(kind)[0, net.position].detach().to(net.dtype) for b in (block, at_zero))
+        y, bias = (net.here(b.added(kind)[0, net.position].detach()) for b in (block, at_zero))
         if not self._final_norm:
             return maps[kind], y, bias
         norm = net.read_through(y)

@@ -14,11 +14,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eqlin_core import arguments
-from eqlin_core.dtypes import dtype_name
+from eqlin_core.dtypes import dtype_name, wide
 from eqlin_core.errors import EqlinError
 from eqlin_core.layers.blocks import Block, OpenNetwork
 from eqlin_core.maps.linear_map import LinearMap, checked_map
 from eqlin_core.models.baselines import ZERO
+from eqlin_core.multiplication import passes
 from eqlin_core.progress import Progress, report
 from eqlin_core.reprs import Facts, ShortRepr, counted, span
 
@@ -59,7 +60,7 @@ class DirectContributions(ShortRepr):
         return tokens + self.embedding_bias + self.attn_bias.sum(-1) + self.mlp_bias.sum(-1) + self.norm_bias
 
 
-@torch.inference_mode(mode=False)
+@passes
 def direct_contributions(
     lin: LinearMap,
     directions: Float[Tensor, "m d"],
@@ -79,24 +80,29 @@ def direct_contributions(
     net.require_parts(by_heads=True)
     position, w = net.position, directions.to(lin.output)
     # What the output's direction looks for in the residual stream, and in the mixed values of every layer's heads.
-    stream = net.rows(net.output[0, position], net.blocks[-1].out, w)[:, 0, position]  # m, d
+    stream = net.rows(net.output[0, position], net.blocks[-1].out, w)[:, 0, position].to(w.device)  # m, d
     heads = []  # of every layer [m, H, e]
     for block in net.blocks:
         assert block.mixed is not None
-        heads.append(net.rows(block.added("attn")[0, position], block.mixed, stream)[:, 0, position].double())
+        looking = net.rows(block.added("attn")[0, position], block.mixed, stream)[:, 0, position]
+        heads.append(wide(looking).to(wide(stream).device))
     if len({looking.shape[1] for looking in heads}) > 1:
         raise EqlinError("The blocks of this model have different numbers of heads, so these make no table.")
-    stream = stream.double()
+    stream = wide(stream)
+
+    def here(value: Tensor) -> Tensor:
+        """In float64 and beside what reads it, wherever its block is."""
+        return wide(value).to(stream.device)
 
     def written(blocks: list[Block]) -> dict[str, Tensor]:
         """The parts of every row of a replay: m first, rows last."""
         parts = {
-            "embedding": stream @ blocks[0].input[:, position].double().T,
-            "heads": torch.stack([torch.einsum("mhe,bhe->mhb", heads[i], _mixed(b, position)) for i, b in
+            "embedding": stream @ here(blocks[0].input[:, position]).T,
+            "heads": torch.stack([torch.einsum("mhe,bhe->mhb", heads[i], here(_mixed(b, position))) for i, b in
                                   enumerate(blocks)], 1),
         }  # fmt: skip
         for kind in ("attn", "mlp"):
-            parts[kind] = torch.stack([stream @ b.added(kind)[:, position].double().T for b in blocks], 1)
+            parts[kind] = torch.stack([stream @ here(b.added(kind)[:, position]).T for b in blocks], 1)
         return parts
 
     zero = written(net.replay(torch.zeros_like(lin.inputs)[None]))
@@ -111,8 +117,8 @@ def direct_contributions(
         rows.append({name: value - zero[name] for name, value in written(net.replay(alone)).items()})
     report(progress, 1.0, "Heads")
     constant = written(net.replay(m.expand(1, *lin.inputs.shape).contiguous())) if m.any() else zero
-    out = net.blocks[-1].out[0, position].detach().double()
-    total = w.double() @ lin.output.double()
+    out = here(net.blocks[-1].out[0, position].detach())
+    total = wide(w) @ wide(lin.output)
     return DirectContributions(
         **{name: torch.cat([r[name] for r in rows], -1).cpu() for name in zero},
         embedding_bias=constant["embedding"][..., 0].cpu(),
@@ -133,4 +139,4 @@ def head_contributions(
 
 def _mixed(block: Block, position: int) -> Float[Tensor, "b H e"]:
     assert block.mixed is not None
-    return block.mixed[:, position].double()
+    return block.mixed[:, position]

@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from eqlin_core import arguments
 from eqlin_core.errors import EqlinError, InvalidValue
 from eqlin_core.layers.blocks import OpenNetwork
@@ -22,6 +20,7 @@ from eqlin_core.layers.results import KINDS, LayerSweep
 from eqlin_core.maps.linear_map import LinearMap, checked_map, linearize
 from eqlin_core.models.fields import largest
 from eqlin_core.models.language_model import LanguageModel, checked_model
+from eqlin_core.multiplication import passes
 from eqlin_core.progress import Progress, report, shown
 from eqlin_core.resources import budget
 from eqlin_core.runs.convention import Convention, Share
@@ -76,7 +75,7 @@ def layer_sweep(
         return sweep_map(lin, mode, kinds, k, final_norm=final_norm, progress=told, method=method)
 
 
-@torch.inference_mode(mode=False)
+@passes
 def sweep_map(
     lin: LinearMap,
     mode: str = "cumulative",

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eqlin_core.dtypes import dtype_name
+from eqlin_core.linalg.decompositions import qr, svd
 from eqlin_core.progress import Progress, report
 from eqlin_core.reprs import Facts, ShortRepr, span
 
@@ -78,8 +79,8 @@ def block_krylov(
         twice.append(forward(images[-1]))
         basis, passes = torch.cat([basis, rows]), passes + 2 * len(rows)
         # reverse(basis) = R^T Q^T, so the map on the basis is R^T, small: its triplets are those of the whole.
-        q, r = torch.linalg.qr(torch.cat(images).mT)
-        u, S, vh = torch.linalg.svd(r.mT, full_matrices=False)
+        q, r = qr(torch.cat(images).mT)
+        u, S, vh = svd(r.mT)
         u, S, vh = u[:, :k], S[:k], vh[:k]
         U = u.mT @ basis
         # v = reverse(u) / sigma, so sigma forward(v) is known without another pass.
@@ -110,7 +111,7 @@ def _orthonormal(rows: Tensor, basis: Tensor, draw: Callable[[int], Tensor]) -> 
     rows = torch.where(spent[:, None], draw(len(rows)), rows / sizes.clamp_min(torch.finfo(rows.dtype).tiny))
     for _ in range(3):
         rest = rows - (rows @ basis.mT) @ basis
-        q, r = torch.linalg.qr(rest.mT)
+        q, r = qr(rest.mT)
         # A row that is (nearly) spanned already leaves only rounding noise: a fresh direction takes its place.
         lost = r.diagonal().abs() <= 1e3 * torch.finfo(rows.dtype).eps
         rows = q.mT
@@ -118,7 +119,7 @@ def _orthonormal(rows: Tensor, basis: Tensor, draw: Callable[[int], Tensor]) -> 
             rows = torch.where(lost[:, None], draw(len(rows)), rows)
             rows = rows / rows.norm(dim=1, keepdim=True)
     rest = rows - (rows @ basis.mT) @ basis
-    columns: Tensor = torch.linalg.qr(rest.mT)[0]
+    columns: Tensor = qr(rest.mT)[0]
     return columns.mT
 
 

@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from eqlin_core.linalg.decompositions import qr, spectral_norm, svd
+
 _PROBES = 8
 # Width of a block, fewest steps, and vectors of the basis for each triplet wanted: float64 converges further.
 _KRYLOV = {torch.float64: (12, 12, 6), torch.float32: (16, 6, 5)}
@@ -47,7 +49,7 @@ def _krylov_or_full(matrix: Tensor, k: int, width: int, steps: int) -> tuple[Ten
 
 
 def _full_svd(matrix: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
-    U, S, Vh = torch.linalg.svd(matrix, full_matrices=False)
+    U, S, Vh = svd(matrix)
     return U[..., :k], S[..., :k], Vh[..., :k, :]
 
 
@@ -60,17 +62,17 @@ def _random_block(matrix: Tensor, width: int, seed: int) -> Tensor:
 def _block_krylov(matrix: Tensor, k: int, width: int, steps: int) -> tuple[Tensor, Tensor, Tensor]:
     tokens, m, _ = matrix.shape
     rows = matrix.new_zeros(tokens, steps * width, m)  # the basis, transposed: what is known so far lies together
-    block = torch.linalg.qr(matrix @ _random_block(matrix, width, 0))[0]
+    block = qr(matrix @ _random_block(matrix, width, 0))[0]
     rows[:, :width] = block.mT
     for step in range(1, steps):
         known = rows[:, : step * width]
         block = matrix @ (matrix.mT @ block)
         # Orthogonalised before and after normalising: where the space is exhausted, rounding noise must not repeat it.
         for _ in range(2):
-            block = torch.linalg.qr(block - known.mT @ (known @ block))[0]
+            block = qr(block - known.mT @ (known @ block))[0]
         rows[:, step * width : (step + 1) * width] = block.mT
-    right, triangle = torch.linalg.qr((rows @ matrix).mT)  # n x s, s x s
-    u, S, vh = torch.linalg.svd(triangle.mT)
+    right, triangle = qr((rows @ matrix).mT)  # n x s, s x s
+    u, S, vh = svd(triangle.mT)
     return rows.mT @ u[..., :k], S[..., :k].contiguous(), (right @ vh[..., :k, :].mT).mT
 
 
@@ -85,7 +87,7 @@ def _verified(matrix: Tensor, U: Tensor, S: Tensor, Vh: Tensor) -> Tensor:
     for _ in range(3):
         left = matrix @ probe - U @ (S[:, :, None] * (Vh @ probe))
         right = matrix.mT @ left - Vh.mT @ (S[:, :, None] * (U.mT @ left))
-        probe = torch.linalg.qr(right)[0]
-    rest = torch.linalg.matrix_norm(matrix @ probe - U @ (S[:, :, None] * (Vh @ probe)), ord=2)
+        probe = qr(right)[0]
+    rest = spectral_norm(matrix @ probe - U @ (S[:, :, None] * (Vh @ probe)))
     verified: Tensor = converged & (rest <= last * (1 + 1e-3 * tolerance) + 32 * torch.finfo(S.dtype).eps * top[:, 0])
     return verified

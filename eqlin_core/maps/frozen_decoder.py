@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from eqlin_core.dtypes import wide
 from eqlin_core.errors import EqlinError
 from eqlin_core.freezing.network import FrozenNetwork
 from eqlin_core.models.experts import eager_experts
@@ -47,7 +48,7 @@ def _answers_to_later(lm: LanguageModel, ids: Sequence[int]) -> bool:
     other = [*ids[:-1], (ids[-1] + 1) % lm.vocab_size]
     with eager_experts(lm.model):
         first, second = (
-            lm.decoder(input_ids=token_tensor(lm, given)[None], use_cache=False).last_hidden_state[0, 0].double()
+            wide(lm.decoder(input_ids=token_tensor(lm, given)[None], use_cache=False).last_hidden_state[0, 0])
             for given in (ids, other)
         )
     return bool((first - second).norm() > 1e-3 * first.norm())

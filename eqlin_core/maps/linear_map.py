@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,8 +14,8 @@ from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
 from eqlin_core import arguments
-from eqlin_core.dtypes import dtype_name, to_numpy
-from eqlin_core.errors import EqlinError
+from eqlin_core.dtypes import dtype_name, to_numpy, wide
+from eqlin_core.errors import EqlinError, InvalidValue
 from eqlin_core.freezing.hidden_leaks import find_hidden_leaks
 from eqlin_core.freezing.network import FrozenNetwork, usable
 from eqlin_core.freezing.streams import stock_value
@@ -25,12 +26,14 @@ from eqlin_core.models.experts import eager_experts
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.prompts import prompt_ids, token_tensor
 from eqlin_core.models.sites import Site, SourcePlace, TargetPlace, find_final_norm
+from eqlin_core.multiplication import MODES, Products, passes
 from eqlin_core.progress import Progress, report, shown
 from eqlin_core.reprs import Facts, ShortRepr, counted, error_text
 from eqlin_core.resources import budget, plan
+from eqlin_core.resources.device_time import wait
 from eqlin_core.resources.scratch import scratch_tensor
 from eqlin_core.runs.convention import Convention, Share
-from eqlin_core.runs.exactness import BOUNDS, Exactness
+from eqlin_core.runs.exactness import Exactness, bounds_of
 
 
 class LinearMap(ShortRepr):
@@ -72,6 +75,8 @@ class LinearMap(ShortRepr):
             yield "linear path of gated MLPs", f"gated_path={self.gated_path!r}"
         if self.attention != "held":
             yield "linear path of attention", f"attention={self.attention!r}"
+        if self.products != "ieee":
+            yield "products of float32 numbers", f"products={self.products!r}"
         if (measured := self._exactness) is not None:
             yield "exactness", error_text(measured.exact, measured.reconstruction)
 
@@ -103,6 +108,11 @@ class LinearMap(ShortRepr):
         return self.convention.attention
 
     @property
+    def products(self) -> Products:
+        """How its passes multiply float32 numbers: "ieee", or "tf32" where that was asked for."""
+        return self.network.products
+
+    @property
     def inputs(self) -> Float[Tensor, "tokens d"]:
         """x_i: the values at the source, one row a token."""
         return self.network.inputs
@@ -113,7 +123,7 @@ class LinearMap(ShortRepr):
         return self.network.values[self.position].detach()
 
     @property
-    @torch.inference_mode(mode=False)
+    @passes
     def bias(self) -> Float[Tensor, " d"]:
         """b: what biases and constants add; zero in families without them (Llama, Qwen 3, Gemma 3)."""
         if self._bias is None:
@@ -122,7 +132,7 @@ class LinearMap(ShortRepr):
 
     # ---- the operator ----------------------------------------------------------------------------------------------
 
-    @torch.inference_mode(mode=False)
+    @passes
     def apply(self, v: Float[Tensor, "*batch tokens d"]) -> Float[Tensor, "*batch d"]:
         """sum_i J_i v_i, without b, by replaying the frozen network forwards; any leading batch dimensions."""
         own = tuple(self.inputs.shape)
@@ -138,7 +148,7 @@ class LinearMap(ShortRepr):
         budget.in_chunks(len(flat), self._chunk(), part)
         return out.reshape(*v.shape[:-2], -1)
 
-    @torch.inference_mode(mode=False)
+    @passes
     def adjoint(self, u: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch tokens d"]:
         """J_i^T u of every token i at once, by one reverse pass for each u; any leading batch dimensions."""
         arguments.vectors("u", u, len(self.output))
@@ -155,11 +165,12 @@ class LinearMap(ShortRepr):
         def part(start: int, stop: int) -> None:
             with self._blocks_passed(progress, start / len(flat), stop / len(flat), "Terms"):
                 out[start:stop] = self._reverse(flat[start:stop])
+                wait(out.device)
 
         budget.in_chunks(len(flat), self._chunk(), part)
         return out.reshape(shape)
 
-    @torch.inference_mode(mode=False)
+    @passes
     def contributions(self, progress: Progress | None = None) -> Float[Tensor, "tokens d"]:
         """J_i x_i of every token, from one batched forward replay whose row i keeps only token i; no matrix.
 
@@ -170,7 +181,7 @@ class LinearMap(ShortRepr):
             self._contributions = self._each_alone(self.inputs, progress)
         return self._contributions
 
-    @torch.inference_mode(mode=False)
+    @passes
     def against(
         self, baseline: str | int | Float[Tensor, " d"], progress: Progress | None = None
     ) -> tuple[Float[Tensor, "tokens d"], Float[Tensor, " d"]]:
@@ -204,6 +215,7 @@ class LinearMap(ShortRepr):
             if not first:
                 self._bias = constant
             contributions[start:stop] = out[: len(token)] - constant
+            wait(contributions.device)
             report(progress, stop / self.n_tokens, "Contributions")
 
         last = self.position + 1 if self.network.causal else self.n_tokens
@@ -211,7 +223,7 @@ class LinearMap(ShortRepr):
         budget.in_chunks(last, self._pass_rows(), part)
         return contributions
 
-    @torch.inference_mode(mode=False)
+    @passes
     def jacobian(self, progress: Progress | bool | None = None) -> Float[Tensor, "tokens d_out d_in"]:
         """J [T, d, d], rows first: J[i] @ x_i is token i's part of y. One reverse pass for every d rows, in chunks.
 
@@ -231,7 +243,7 @@ class LinearMap(ShortRepr):
         """Whether the matrix has been computed."""
         return self._jacobian is not None
 
-    @torch.inference_mode(mode=False)
+    @passes
     def logit_split(
         self,
         directions: Float[Tensor, "m d"] | Sequence[str | int] | str | int,
@@ -289,28 +301,33 @@ class LinearMap(ShortRepr):
             dtype="float64",
         )
 
-    @torch.inference_mode(mode=False)
+    @passes
     def exactness(self) -> Exactness:
         """The two errors of this run, from the contributions and, once there is one, from the matrix as well."""
         dtype = dtype_name(self.inputs.dtype)
-        total = self.contributions().double().sum(0) + self.bias.double()
-        errors = [relative_error(total, self.output)]
+        errors = [relative_error(self.sum_of(self.contributions()), self.output)]
         if self._jacobian is not None:
-            product = self.bias.double()
-            for matrix, x in zip(self._jacobian, self.inputs, strict=True):  # one token's matrix at a time
-                product = product + matrix.to(x.device).double() @ x.double()
+            product = wide(self.bias)
+            for matrix, x in zip(self._jacobian, wide(self.inputs), strict=True):  # one token's matrix at a time
+                product = product + (wide(matrix.to(self.inputs.device)) @ x).to(product.device)
             errors.append(relative_error(product, self.output))
         if self._stock is None:
             self.network.require_same_weights()
             self._stock = _stock_value(self.network, token_tensor(self.lm, self.token_ids))[self.position]
         forward = relative_error(self.output, self._stock)
-        reconstruction_bound, forward_bound = BOUNDS[dtype]
+        reconstruction_bound, forward_bound = bounds_of(dtype, self.products)
         leaks = list(self.network.leaks)
         if max(errors) > reconstruction_bound and not leaks:
             leaks = find_hidden_leaks(self.network, reconstruction_bound)
         exact = max(errors) <= reconstruction_bound and forward <= forward_bound and not leaks
-        self._exactness = Exactness(max(errors), forward, dtype, exact, leaks)
+        self._exactness = Exactness(max(errors), forward, dtype, exact, leaks, self.products)
         return self._exactness
+
+    def sum_of(
+        self, contributions: Float[Tensor, "tokens d"], constant: Float[Tensor, " d"] | None = None
+    ) -> Float[Tensor, " d"]:
+        """The tokens' vectors summed with b, or with another ``constant``, in float64: what should be y."""
+        return wide(contributions).sum(0) + wide(self.bias if constant is None else constant)
 
     def _needs_constant(self, first: int) -> bool:
         """Whether a replay from a position on needs a row of its own for the biases: they are not known, or in part."""
@@ -325,6 +342,7 @@ class LinearMap(ShortRepr):
         def part(start: int, stop: int) -> None:
             with self._blocks_passed(progress, start / rows, stop / rows):
                 matrix[:, start:stop] = self._reverse(identity[start:stop]).transpose(0, 1).to(matrix.device)
+                wait(self.inputs.device)
             report(progress, stop / rows, "Matrix")
 
         budget.in_chunks(rows, self._chunk(), part)
@@ -347,12 +365,17 @@ class LinearMap(ShortRepr):
     def _blocks_passed(
         self, progress: Progress | None, start: float, stop: float, message: str = "Matrix"
     ) -> Iterator[None]:
-        """Within the context a reverse pass reports, and can be cancelled, at every block that it passes."""
+        """Within the context a reverse pass reports, and can be cancelled, at every block that it passes on a CPU.
+
+        Autograd passes them on a thread of its own where they are on another device, and long before that is done.
+        """
         nodes = self.network.block_nodes if progress is not None else []
         passed = iter(range(1, len(nodes) + 1))
+        caller = threading.get_ident()
 
         def at_block(_: Any) -> None:
-            report(progress, start + (stop - start) * next(passed, len(nodes)) / (len(nodes) + 1), message)
+            if threading.get_ident() == caller:
+                report(progress, start + (stop - start) * next(passed, len(nodes)) / (len(nodes) + 1), message)
 
         handles = [node.register_prehook(at_block) for node in nodes]
         try:
@@ -367,6 +390,9 @@ class LinearMap(ShortRepr):
         return plan.pass_rows(self.lm, self.n_tokens, self.inputs.device, self.memory_budget, live=live)
 
     def _chunk(self) -> int:
+        """Rows of one reverse pass: on a CPU it can be left at every block, elsewhere it ends within a second."""
+        if self.inputs.device.type != "cpu":
+            return self._pass_rows()
         live = self.convention.weight_share > 0
         return plan.chunk_rows(self.lm, self.n_tokens, self.inputs.device, self.memory_budget, live=live)
 
@@ -379,7 +405,7 @@ class LinearMap(ShortRepr):
         return self.inputs.new_empty(shape, device="cpu" if place == "host" else None)
 
 
-@torch.inference_mode(mode=False)
+@passes
 def linearize(
     lm: LanguageModel,
     prompt: str | None = None,
@@ -392,6 +418,7 @@ def linearize(
     attention: Share = "held",
     position: int = -1,
     memory_budget: int | None = None,
+    products: Products = "ieee",
 ) -> LinearMap:
     """The exact linear map of ``lm`` at this prompt, from ``source`` to ``target`` at ``position`` (Golden 2025, eq 4).
 
@@ -400,6 +427,7 @@ def linearize(
     ("up", "half", "gate", or the share 0 to 1 of the gate's path) and of attention's weights times values ("held",
     "half", "live", or the share of the weights' path) is linear. With attention not held the map is affine even without
     biases, and costs more. ``memory_budget`` (bytes) bounds the chunks.
+    Float32 numbers are multiplied by all their digits whatever the process has set; ``products="tf32"`` asks for TF32.
     Raises EqlinError for an empty or too long prompt, a place that does not exist, or a model that cannot be frozen.
     """
     ids = prompt_ids(lm, prompt, token_ids)
@@ -407,6 +435,7 @@ def linearize(
     position = arguments.position("position", position, len(ids), f"the prompt has {len(ids)} tokens")
     final_norm = arguments.flag("final_norm", final_norm)
     memory_budget = arguments.budget("memory_budget", memory_budget)
+    _check_products(lm, products)
     if any(p.is_inference() for p in lm.model.parameters()):
         raise EqlinError("The model was loaded in torch.inference_mode(), where no derivatives exist: load it outside.")
     plan.require_room(lm, len(ids))
@@ -414,9 +443,24 @@ def linearize(
     with torch.no_grad():
         embeddings = lm.model.get_input_embeddings()(tensor)
     network = frozen_decoder(
-        lm, embeddings, source=source, target=target, final_norm=final_norm, convention=convention, ids=ids
+        lm,
+        embeddings,
+        source=source,
+        target=target,
+        final_norm=final_norm,
+        convention=convention,
+        ids=ids,
+        products=products,
     )
     return LinearMap(lm, network, ids, position % len(ids), memory_budget)
+
+
+def _check_products(lm: LanguageModel, products: Products) -> None:
+    arguments.choice("products", products, MODES)
+    if products != "ieee" and lm.dtype != torch.float32:
+        raise InvalidValue(
+            f"TF32 multiplies float32 numbers, and the model is in {dtype_name(lm.dtype)}: leave it out."
+        )
 
 
 def checked_map(lin: Any) -> LinearMap:

@@ -13,11 +13,12 @@ from eqlin_core.freezing.inputs import require_embeddings
 from eqlin_core.models.experts import eager_experts
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.prompts import prompt_ids, token_tensor
+from eqlin_core.multiplication import passes
 from eqlin_core.progress import Progress, report
 from eqlin_core.resources import budget
 
 
-@torch.inference_mode(mode=False)
+@passes
 def ordinary_jacobian(
     lm: LanguageModel,
     prompt: str | None = None,

@@ -17,9 +17,11 @@ from eqlin_core.dtypes import dtype_name
 from eqlin_core.errors import EqlinError, InvalidValue
 from eqlin_core.freezing.network import FrozenNetwork
 from eqlin_core.maps.linear_map import LinearMap, checked_map
+from eqlin_core.maps.relative_error import relative_error
+from eqlin_core.multiplication import passes
 from eqlin_core.progress import Progress, report
 from eqlin_core.reprs import Facts, ShortRepr, counted, error_text
-from eqlin_core.runs.exactness import BOUNDS
+from eqlin_core.runs.exactness import bounds_of
 
 # The rules that can be switched off, and what of the freezing each one stands for.
 PARTS = {
@@ -66,7 +68,7 @@ class PartlyFrozen(ShortRepr):
         return self._map.jacobian(progress)
 
 
-@torch.inference_mode(mode=False)
+@passes
 def partly_frozen(
     lin: LinearMap, frozen: Collection[str] = tuple(PARTS), *, progress: Progress | None = None
 ) -> PartlyFrozen:
@@ -86,11 +88,11 @@ def partly_frozen(
     report(progress, 0.0, "Recording the network with fewer rules")
     on = tuple(part for part in PARTS if part in frozen)
     rules = frozenset[str]().union(*(PARTS[part] for part in on))
-    part = FrozenNetwork(lin.lm, lin.inputs, convention=lin.convention, rules=rules, ids=lin.token_ids)
+    part = FrozenNetwork(
+        lin.lm, lin.inputs, convention=lin.convention, rules=rules, ids=lin.token_ids, products=lin.products
+    )
     contributions = _contributions(part, lin.position, lin._pass_rows(), progress)
-    total = contributions.double().sum(0) + lin.bias.double()
-    y = lin.output.double()
-    error = float((total - y).norm() / y.norm())
+    error = relative_error(lin.sum_of(contributions), lin.output)
     dtype = dtype_name(lin.inputs.dtype)
     return PartlyFrozen(
         frozen=on,
@@ -101,7 +103,7 @@ def partly_frozen(
         contributions=contributions,
         reconstruction=error,
         dtype=dtype,
-        exact=error <= BOUNDS[dtype][0] and not part.leaks,
+        exact=error <= bounds_of(dtype, lin.products)[0] and not part.leaks,
         leaks=list(part.leaks),
         _map=LinearMap(lin.lm, part, lin.token_ids, lin.position, lin.memory_budget),
     )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from eqlin_core.dtypes import wide
+
 
 def relative_error(value: Tensor, reference: Tensor) -> float:
     """||value - reference|| / ||reference||, in float64."""
-    reference = reference.double()
-    return float((value.double() - reference).norm() / reference.norm())
+    reference = wide(reference)
+    return float((wide(value).to(reference.device) - reference).norm() / reference.norm())

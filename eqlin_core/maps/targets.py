@@ -9,10 +9,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eqlin_core import arguments
+from eqlin_core.dtypes import wide
 from eqlin_core.errors import EqlinError
 from eqlin_core.maps.linear_map import LinearMap, checked_map
 from eqlin_core.models.baselines import token_id
 from eqlin_core.models.readout import next_token_logits
+from eqlin_core.multiplication import passes
 from eqlin_core.runs.split import TARGET_KINDS, TargetKind
 
 Token = str | int
@@ -54,9 +56,10 @@ def probabilities(lin: LinearMap) -> Float[Tensor, " vocab"]:
     """The next-token distribution at the map's output, in float64, with all that the model applies to its logits."""
     if lin.network.target != "output":
         raise EqlinError("Probabilities are read at the output: linearize without another target.")
-    return next_token_logits(lin.lm, lin.output[None])[0].double().softmax(-1)
+    return wide(next_token_logits(lin.lm, lin.output[None])[0]).softmax(-1)
 
 
+@passes
 def mean_row(lin: LinearMap, p: Float[Tensor, " vocab"]) -> Float[Tensor, " d"]:
     """sum_v p_v W_v [d]: along it y gives the mean of all logits under p."""
     table = lin.lm.unembedding

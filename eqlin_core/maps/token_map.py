@@ -8,6 +8,7 @@ from torch import Tensor
 
 from eqlin_core.freezing.network import usable
 from eqlin_core.maps.linear_map import LinearMap
+from eqlin_core.multiplication import passes
 from eqlin_core.resources import budget, plan
 
 
@@ -19,7 +20,7 @@ class TokenMap:
     """
 
     def __init__(self, lin: LinearMap, token: int) -> None:
-        self._lin = lin
+        self._lin, self.products = lin, lin.products
         token %= lin.n_tokens
         causal = lin.network.causal
         self._reaches = not causal or token <= lin.position
@@ -29,7 +30,7 @@ class TokenMap:
         self._constant: Tensor | None = None
         self._graph: tuple[Tensor, Tensor] | None = None
 
-    @torch.inference_mode(mode=False)
+    @passes
     def apply(self, v: Float[Tensor, "m d_in"]) -> Float[Tensor, "m d_out"]:
         """J_i v of every row v."""
         lin = self._lin
@@ -49,7 +50,7 @@ class TokenMap:
             budget.in_chunks(len(v), self._chunk(), part)
         return out
 
-    @torch.inference_mode(mode=False)
+    @passes
     def adjoint(self, u: Float[Tensor, "m d_out"]) -> Float[Tensor, "m d_in"]:
         """J_i^T u of every row u."""
         lin = self._lin

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from eqlin_core import arguments
+from eqlin_core.dtypes import wide
 from eqlin_core.errors import EqlinError, InvalidValue
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.prompts import token_tensor
@@ -43,10 +44,10 @@ def mean_embedding(lm: LanguageModel) -> Float[Tensor, " d"]:
         total: Tensor | None = None
         rows = int(lm.input_embeddings.shape[0])
         for start in range(0, rows, _BLOCK):
-            part = _embedded(lm, torch.arange(start, min(rows, start + _BLOCK))).double().sum(0)
+            part = wide(_embedded(lm, torch.arange(start, min(rows, start + _BLOCK)))).sum(0)
             total = part if total is None else total + part
         assert total is not None
-        mean = (total / rows).to(_embedded(lm, torch.zeros(1, dtype=torch.long)).dtype)
+        mean = (total / rows).to(_embedded(lm, torch.zeros(1, dtype=torch.long)))
         _MEANS[module] = known = state, mean
     return known[1]
 

@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from eqlin_core.dtypes import wide
+from eqlin_core.errors import out_of_memory
 from eqlin_core.models.experts import fitting_experts
 from eqlin_core.models.language_model import LanguageModel
 
@@ -35,16 +37,16 @@ def _probed(lm: LanguageModel) -> str | None:
     ids = torch.tensor([[i % lm.vocab_size for i in _PROBE]], device=lm.device)
     try:
         with fitting_experts(lm.model, lm.dtype):
-            whole = lm.model(input_ids=ids, use_cache=False).logits[0, -1].double()
+            whole = wide(lm.model(input_ids=ids, use_cache=False).logits[0, -1])
             first = lm.model(input_ids=ids[:, :-1], use_cache=True)
             name = next((name for name in _CACHES if getattr(first, name, None) is not None), None)
             if name is None:
                 return None
             cache = {name: getattr(first, name)}
-            last = lm.model(input_ids=ids[:, -1:], use_cache=True, **cache).logits[0, -1].double()
-    except torch.OutOfMemoryError:
-        raise
-    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError):
+            last = wide(lm.model(input_ids=ids[:, -1:], use_cache=True, **cache).logits[0, -1])
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        if out_of_memory(error):
+            raise
         return None  # its cache has a shape of its own
     return name if bool((last - whole).norm() <= _ALIKE * whole.norm()) else None
 

@@ -60,8 +60,8 @@ def load_model(
     arguments.called("progress", progress, shows=True)
     arguments.called("found", found)
     spread = _spread(device_map, max_memory)
-    where = _device(device, _dtype(dtype))
     in_four_bit = str(dtype) == four_bit.NAME
+    where = _device(device, _dtype(dtype), in_four_bit=in_four_bit)
     wanted = Wanted(str(name), _dtype(dtype), where, in_four_bit, spread, found or (lambda: None))
     with shown(progress) as told:
         return _load(wanted, revision, told)
@@ -115,15 +115,15 @@ def _dtype(dtype: str | torch.dtype) -> torch.dtype:
     return torch_dtype
 
 
-def _device(device: str | torch.device, dtype: torch.dtype) -> torch.device:
+def _device(device: str | torch.device, dtype: torch.dtype, *, in_four_bit: bool = False) -> torch.device:
     if not isinstance(device, str | torch.device):
         arguments.wrong_type("device", device, "the name of a device or a torch.device")
     mps = torch.backends.mps.is_available()
     if str(device) == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda", torch.cuda.current_device())
-        # Apple's GPUs have no float64.
-        return torch.device("mps" if mps and dtype != torch.float64 else "cpu")
+        # Apple's GPUs have no float64, and bitsandbytes no kernels for them.
+        return torch.device("mps" if mps and dtype != torch.float64 and not in_four_bit else "cpu")
     here = ["cpu", *(["cuda"] if torch.cuda.is_available() else []), *(["mps"] if mps else [])]
     here += [f"cuda:{i}" for i in range(torch.cuda.device_count())]
     if str(device) not in here:

@@ -11,18 +11,21 @@ from torch import Tensor
 from eqlin_core import arguments
 from eqlin_core.models.experts import eager_experts
 from eqlin_core.models.language_model import LanguageModel, checked_model
+from eqlin_core.multiplication import passes
 from eqlin_core.runs.values import Row
 
 # Vocabulary rows scored at a time: bounds memory at a few hundred MB for a 260,000-token vocabulary in float32.
 _BLOCK = 32768
 
 
+@passes
 def read_output(lm: LanguageModel, vectors: Float[Tensor, "*batch d"], k: int = 8) -> list[Row]:
     """For each vector its k highest (token, score) pairs, score = (W_U v)_token; rows in the order of the vectors."""
     k = _checked(lm, vectors, k)
     return _named(lm, *top_tokens(lm.unembedding, vectors, k))
 
 
+@passes
 def read_input(lm: LanguageModel, vectors: Float[Tensor, "*batch d"], k: int = 8) -> list[Row]:
     """For each vector its k nearest (token, cosine) pairs among the input embeddings."""
     k = _checked(lm, vectors, k)
@@ -50,6 +53,7 @@ def next_token_logits(lm: LanguageModel, outputs: Float[Tensor, "m d"]) -> Float
         handle.remove()
 
 
+@passes
 def top_tokens(
     table: Float[Tensor, "vocab d"], vectors: Float[Tensor, "*batch d"], k: int, *, cosine: bool = False
 ) -> tuple[Float[Tensor, "m k"], Int[Tensor, "m k"]]:

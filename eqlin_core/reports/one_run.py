@@ -94,7 +94,7 @@ def facts(run: TokenRun) -> str:
     """What ran, in one line."""
     words = [
         run.key.model,
-        run.key.dtype,
+        run.key.dtype if run.exactness is None else run.exactness.arithmetic,
         run.device,
         f"map {run.key.convention.words}",
         f"baseline {baseline_words(run.baseline)}",

@@ -59,6 +59,7 @@ def _of_run(side: Side) -> dict[str, Any]:
         "forward_bound": run.bounds[1],
         "exact": exactness.exact,
         "leaks": exactness.leaks,
+        "products": exactness.products,
         "made": run.made,
         "device": run.device,
     }

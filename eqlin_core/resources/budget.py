@@ -8,7 +8,7 @@ from collections.abc import Callable
 import psutil
 import torch
 
-from eqlin_core.errors import EqlinError
+from eqlin_core.errors import EqlinError, out_of_memory
 
 # On a CPU more rows than this at a time leave the cache and gain nothing; measured on the default model.
 _CPU_ROWS = 4096
@@ -50,19 +50,24 @@ def in_chunks(total: int, chunk: int, compute: Callable[[int, int], None]) -> No
         else:
             chunk = (stop - start) // 2
             gc.collect()  # what the failed attempt held
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+            release()
+
+
+def release() -> None:
+    """Give what torch keeps of freed memory back to the devices."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()
 
 
 def _fits(compute: Callable[[int, int], None], start: int, stop: int) -> bool:
     try:
         compute(start, stop)
     except (MemoryError, RuntimeError) as error:
-        # torch has a class of its own for devices; a CPU's allocator raises a plain RuntimeError
-        text = str(error)
-        if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in text:
-            return False
-        raise
+        if not out_of_memory(error):
+            raise
+        return False
     return True
 
 

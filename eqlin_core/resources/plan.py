@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-import time
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,7 +16,9 @@ from eqlin_core.models.fields import largest
 from eqlin_core.models.language_model import LanguageModel, checked_model
 from eqlin_core.models.offloading import Share, shares
 from eqlin_core.models.sites import blocks_of
+from eqlin_core.multiplication import products
 from eqlin_core.resources import budget
+from eqlin_core.resources.device_time import seconds_on
 from eqlin_core.resources.scratch import free_disk
 from eqlin_core.runs.convention import PUBLISHED, Convention
 
@@ -33,6 +34,9 @@ _OF_ATTENTION = ("q_proj", "k_proj")
 # A pass that others wait for: long enough to cost nothing, short enough not to be noticed.
 _PASS_SECONDS = 0.7
 _LEAST_POSITIONS = 128
+# By kind of device: width of the product that its rate is measured with, and how many go together. On a big GPU a small
+# one is over before it has begun; bigger ones are not faster.
+_PRODUCT = {"cuda": (4096, 4), "mps": (2048, 4)}
 # A decomposition of a token's matrix holds about this many copies of it.
 SVD_COPIES = 3
 
@@ -121,10 +125,10 @@ def plan_run(
 
 def matrix_seconds(lm: LanguageModel, tokens: int, device: torch.device, convention: Convention = PUBLISHED) -> float:
     """About how long the matrix of so many tokens takes, from its arithmetic and the speed of a product here."""
-    products = path_weights(lm, convention)
+    weights = path_weights(lm, convention)
     if convention.weight_share > 0:  # three products with T x T scores for each head: queries, keys, weights
-        products += 3 * tokens * _heads(lm) * _head_width(lm) * lm.n_layers
-    return 2 * lm.width * tokens * products / product_rate(device, lm.dtype)
+        weights += 3 * tokens * _heads(lm) * _head_width(lm) * lm.n_layers
+    return 2 * lm.width * tokens * weights / product_rate(device, lm.dtype)
 
 
 def require_room(lm: LanguageModel, tokens: int) -> None:
@@ -156,8 +160,8 @@ def pass_rows(
     lm: LanguageModel, tokens: int, device: torch.device, memory_budget: int | None = None, *, live: bool = False
 ) -> int:
     """Rows of a forward pass, which nobody can interrupt: as ``chunk_rows``, and few enough to end within a second."""
-    products = path_weights(lm, Convention("half", "half")) * tokens
-    within = int(_PASS_SECONDS * product_rate(device, lm.dtype) / (2 * products))
+    weights = path_weights(lm, Convention("half", "half")) * tokens
+    within = int(_PASS_SECONDS * product_rate(device, lm.dtype) / (2 * weights))
     within = max(within, _LEAST_POSITIONS // tokens)  # the rate may have been measured on a busy machine
     return max(1, min(within, chunk_rows(lm, tokens, device, memory_budget, live=live)))
 
@@ -223,14 +227,16 @@ def path_weights(lm: LanguageModel, convention: Convention = PUBLISHED) -> int:
 @functools.cache
 def product_rate(device: torch.device, dtype: torch.dtype) -> float:
     """Floating-point operations a second of a matrix product on this device, measured once in some milliseconds."""
-    left, right = (torch.ones(1024, 1024, dtype=dtype, device=device) for _ in range(2))
-    best = 0.0
-    for _ in range(4):
-        start = time.perf_counter()
-        product = left @ right
-        product[0, 0].item()  # a device works on its own until it is asked
-        best = max(best, 2 * 1024**3 / (time.perf_counter() - start))
-    return best
+    size, times = _PRODUCT.get(device.type, (1024, 1))
+    left, right = (torch.ones(size, size, dtype=dtype, device=device) for _ in range(2))
+
+    def multiply() -> None:
+        for _ in range(times):
+            torch.mm(left, right)
+
+    with products():
+        best = min(seconds_on(device, multiply) for _ in range(4))
+    return times * 2 * size**3 / best
 
 
 def _least(lm: LanguageModel, tokens: int, part: float) -> int:

@@ -51,6 +51,7 @@ def check_agreement(value: Any) -> None:
 
 def _exactness(e: Exactness) -> Iterator[bool]:
     yield e.dtype in BOUNDS
+    yield e.products in ("ieee", "tf32")
 
 
 def _key(key: RunKey) -> Iterator[bool]:

@@ -14,9 +14,11 @@ from eqlin_core.linalg.krylov import block_krylov
 from eqlin_core.linalg.signs import signed
 from eqlin_core.linalg.truncated_svd import stable_rank, truncated_svd
 from eqlin_core.maps.linear_map import LinearMap, checked_map
+from eqlin_core.multiplication import passes
 from eqlin_core.progress import Progress, part, report
 from eqlin_core.reprs import Facts, ShortRepr, counted, span
 from eqlin_core.resources import budget
+from eqlin_core.resources.device_time import wait
 
 _JOINT = {torch.float64: 1e-9, torch.float32: 2e-5}
 
@@ -42,6 +44,7 @@ class Spectrum(ShortRepr):
         yield "dtype", dtype_name(self.S.dtype)
 
 
+@passes
 def spectrum(lin: LinearMap, k: int = 24, *, joint: bool = False, progress: Progress | None = None) -> Spectrum:
     """The k largest singular triplets of each J_i, or with ``joint=True`` of [J_1 ... J_T] (Golden 2025, section 4.2).
 
@@ -63,6 +66,7 @@ def spectrum(lin: LinearMap, k: int = 24, *, joint: bool = False, progress: Prog
         U, S, Vh = truncated_svd(here, k)
         U, Vh = signed(U, Vh, lin.output)
         parts.append(Spectrum(U, S, Vh, stable_rank(here, S[:, 0])))
+        wait(device)
         report(progress, matrix_part + (1 - matrix_part) * stop / len(matrix), "Spectra")
 
     budget.in_chunks(len(matrix), chunk, decompose)

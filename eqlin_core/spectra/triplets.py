@@ -13,12 +13,14 @@ from eqlin_core.linalg.krylov import Triplets, block_krylov
 from eqlin_core.linalg.signs import signed
 from eqlin_core.maps.linear_map import LinearMap, checked_map
 from eqlin_core.maps.token_map import TokenMap
+from eqlin_core.multiplication import passes
 from eqlin_core.progress import Progress
 
 # Relative residuals asked for: the error of a singular value is about their square over the gap to the next.
 _TOLERANCE = {torch.float64: 1e-10, torch.float32: 2e-4}
 
 
+@passes
 def top_triplets(
     lin: LinearMap,
     k: int = 16,

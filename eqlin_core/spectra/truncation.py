@@ -12,10 +12,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eqlin_core import arguments
+from eqlin_core.dtypes import wide
 from eqlin_core.errors import EqlinError
+from eqlin_core.linalg.decompositions import qr, svd
 from eqlin_core.linalg.truncated_svd import truncated_svd
 from eqlin_core.maps.linear_map import LinearMap, checked_map
 from eqlin_core.models.readout import next_token_logits
+from eqlin_core.multiplication import passes
 from eqlin_core.progress import Progress, part, report
 from eqlin_core.reprs import Facts, ShortRepr
 from eqlin_core.resources import budget
@@ -50,6 +53,7 @@ class Truncation(ShortRepr):
         yield "most likely token", said
 
 
+@passes
 def truncate(
     lin: LinearMap,
     spectrum: Spectrum | None = None,
@@ -104,6 +108,7 @@ def truncate(
     )
 
 
+@passes
 def truncated_outputs(
     spectrum: Spectrum, inputs: Float[Tensor, "tokens d"], bias: Float[Tensor, " d"]
 ) -> Float[Tensor, "ranks d_out"]:
@@ -115,6 +120,7 @@ def truncated_outputs(
     return _summed(parts.T, bias)
 
 
+@passes
 def all_ranks(lin: LinearMap, progress: Progress | None = None) -> Float[Tensor, "ranks d"]:
     """y_r for r = 0..d, from one full decomposition a token; computes the matrix first where that was not done."""
     matrix = lin.jacobian(part(progress, 0.0, 0.4))
@@ -128,6 +134,7 @@ def all_ranks(lin: LinearMap, progress: Progress | None = None) -> Float[Tensor,
     return _summed(parts.T, lin.bias)
 
 
+@passes
 def all_joint_ranks(lin: LinearMap, progress: Progress | None = None) -> Float[Tensor, "ranks d"]:
     """The same for the joint matrix: y_r = U_r U_r^T sum_i J_i x_i + b, with U from the triangle R of J^T = Q R.
 
@@ -139,9 +146,9 @@ def all_joint_ranks(lin: LinearMap, progress: Progress | None = None) -> Float[T
     for i, (J, x) in enumerate(zip(matrix, lin.inputs, strict=True)):
         report(progress, 0.4 + 0.5 * i / lin.n_tokens, "Every joint singular triplet")
         here = J.to(device, dtype)
-        triangle = torch.linalg.qr(torch.cat([triangle, here.mT]), mode="r")[1]
+        triangle = qr(torch.cat([triangle, here.mT]), mode="r")[1]
         total = total + here @ x.to(dtype)
-    U = torch.linalg.svd(triangle.mT, full_matrices=False)[0]
+    U = svd(triangle.mT)[0]
     return _summed((U * (total @ U)).T, lin.bias)
 
 
@@ -161,7 +168,7 @@ def _summed(parts: Tensor, bias: Tensor) -> Tensor:
 
 
 def _log_probabilities(lin: LinearMap, outputs: Tensor) -> Float[Tensor, "ranks vocab"]:
-    return next_token_logits(lin.lm, outputs).double().log_softmax(-1)
+    return wide(next_token_logits(lin.lm, outputs)).log_softmax(-1)
 
 
 def _keeps(best: list[int], true: int) -> int | None:

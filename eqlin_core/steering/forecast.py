@@ -14,11 +14,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from eqlin_core.dtypes import wide
 from eqlin_core.errors import EqlinError
 from eqlin_core.maps.linear_map import linearize
 from eqlin_core.models.experts import fitting_experts
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.sites import Site
+from eqlin_core.multiplication import passes
 from eqlin_core.progress import Progress, report
 from eqlin_core.runs.steering import FormName
 from eqlin_core.steering.forms import form_of
@@ -59,6 +61,7 @@ class Forecast:
         return last
 
 
+@passes
 @torch.no_grad()
 def steering_forecast(
     lm: LanguageModel,
@@ -108,9 +111,10 @@ def steering_forecast(
 
     logits = {name: base[chosen] + change @ weights[chosen].T for name, change in changes.items()}
     report(progress, 1.0, "Forecast")
-    return Forecast(s.double(), list(token_ids), **logits, frozen_error=error("frozen"), tangent_error=error("tangent"))
+    return Forecast(wide(s), list(token_ids), **logits, frozen_error=error("frozen"), tangent_error=error("tangent"))
 
 
+@passes
 @torch.no_grad()
 def output_embeddings(
     lm: LanguageModel,

@@ -12,11 +12,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eqlin_core import arguments
+from eqlin_core.dtypes import wide
 from eqlin_core.errors import EqlinError
 from eqlin_core.models.caches import GrowingText
 from eqlin_core.models.experts import fitting_experts
 from eqlin_core.models.language_model import LanguageModel, checked_model
 from eqlin_core.models.prompts import CheckedIds, prompt_ids
+from eqlin_core.multiplication import passes
 from eqlin_core.progress import Progress, report
 from eqlin_core.reprs import Facts, ShortRepr, counted, excerpt
 
@@ -76,14 +78,14 @@ class Sampling:
         def draw(logits: Tensor) -> Tensor:
             if self.temperature == 0:
                 return logits.argmax(-1)
-            sorted_p, order = (logits.double() / self.temperature).softmax(-1).sort(-1, descending=True)
+            sorted_p, order = (wide(logits) / self.temperature).softmax(-1).sort(-1, descending=True)
             total = sorted_p.cumsum(-1)
             # The smallest set that reaches top_p: a token is in it when those before it do not reach it.
             kept = (total - sorted_p < self.top_p).sum(-1, keepdim=True)
             mass = total.gather(-1, kept - 1)
             target = torch.rand(1, generator=generator, dtype=torch.float64).to(mass) * mass
             place = torch.minimum(torch.searchsorted(total, target, right=True), kept - 1)
-            return order.gather(-1, place)[:, 0]
+            return order.gather(-1, place)[:, 0].to(logits.device)
 
         return draw
 
@@ -164,6 +166,7 @@ def end_tokens(lm: LanguageModel) -> frozenset[int]:
     return frozenset(int(i) for i in [*ids, lm.tokenizer.eos_token_id] if i is not None)
 
 
+@passes
 @torch.no_grad()
 def generate_rows(
     lm: LanguageModel,

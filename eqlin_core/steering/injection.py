@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eqlin_core import arguments
-from eqlin_core.dtypes import coefficient_dtype
+from eqlin_core.dtypes import coefficient_dtype, has_float64
 from eqlin_core.errors import EqlinError, InvalidValue
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.sites import block_input, find_layers, replace_block_input
@@ -63,7 +63,7 @@ class Injection:
         self._operators = operators
         self.restart()
         self._at = {b: [i for i, other in enumerate(blocks) if other == b] for b in sorted(set(blocks))}
-        self._strengths = table.to(lm.device)  # rows x operators
+        self._strengths = table.to(lm.device, torch.float64 if has_float64(lm.device) else torch.float32)
         self._pushes: list[Tensor] = []
 
     @contextmanager

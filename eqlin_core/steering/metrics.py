@@ -12,9 +12,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eqlin_core.errors import EqlinError
+from eqlin_core.dtypes import wide
+from eqlin_core.errors import EqlinError, out_of_memory
 from eqlin_core.models.experts import fitting_experts
 from eqlin_core.models.language_model import LanguageModel
+from eqlin_core.multiplication import passes
 from eqlin_core.progress import Progress, report
 from eqlin_core.resources import budget
 from eqlin_core.runs.steering import UNSTEERED, FormName
@@ -110,6 +112,7 @@ def resting(strength: Strength, form: FormName = "reference") -> Strength:
     return tuple(rest for _ in strength) if isinstance(strength, Sequence) else rest
 
 
+@passes
 @torch.no_grad()
 def steered_logits(
     lm: LanguageModel,
@@ -135,14 +138,13 @@ def steered_logits(
         return of(rows)
     try:
         return of(rows[:1])  # rows of the same tokens differ from the injection on only: one stands for all before it
-    except torch.OutOfMemoryError:
-        raise
-    except RuntimeError:
-        if len(rows) == 1:
+    except RuntimeError as error:
+        if len(rows) == 1 or out_of_memory(error):
             raise
         return of(rows)  # its blocks read the embeddings again, which have a row for each then
 
 
+@passes
 @torch.no_grad()
 def perplexities(
     lm: LanguageModel, ids: Sequence[int], generations: Sequence[Generation], progress: Progress | None = None
@@ -161,8 +163,8 @@ def perplexities(
         with fitting_experts(lm.model, lm.dtype):
             logits = lm.model(input_ids=tokens, use_cache=False, logits_to_keep=longest + 1).logits[:, :-1]
         for row, g in zip(logits, generations[start : start + chunk], strict=True):
-            chosen = torch.tensor(g.token_ids, device=row.device)
-            log_p = row[: len(chosen)].double().log_softmax(-1).gather(-1, chosen[:, None])
+            log_p = wide(row[: len(g.token_ids)]).log_softmax(-1)
+            log_p = log_p.gather(-1, torch.tensor(g.token_ids, device=log_p.device)[:, None])
             values.append(float((-log_p.mean()).exp()))
     return torch.tensor(values, dtype=torch.float64)
 
@@ -185,8 +187,9 @@ def _continued(
         report(progress, 0.6 * start / len(strengths), "Log-probability of the concept")
         part = strengths[start : start + chunk]
         rows = [[*ids, *continuation]] * len(part)
-        log_p = steered_logits(lm, rows, kept, operator, part, form=form, block=block).double().log_softmax(-1)
-        said.append(log_p[:, :-1].gather(-1, expected[None, :, None].expand(len(part), -1, 1))[..., 0])
+        log_p = wide(steered_logits(lm, rows, kept, operator, part, form=form, block=block)).log_softmax(-1)
+        chosen = expected.to(log_p.device)[None, :, None].expand(len(part), -1, 1)
+        said.append(log_p[:, :-1].gather(-1, chosen)[..., 0])
         following.append(log_p[:, 0])
     return torch.cat(said), torch.cat(following)
 

@@ -18,13 +18,14 @@ from torch import Tensor
 
 from eqlin_core import arguments
 from eqlin_core.disk import read_file, write_file
-from eqlin_core.dtypes import dtype_name
+from eqlin_core.dtypes import coefficient_dtype, dtype_name, wide
 from eqlin_core.errors import EqlinError, InvalidValue
 from eqlin_core.maps.linear_map import linearize
 from eqlin_core.models.checkpoints import DTYPES
 from eqlin_core.models.language_model import LanguageModel, checked_model
 from eqlin_core.models.prompts import CheckedIds, prompt_ids
 from eqlin_core.models.sites import Site
+from eqlin_core.multiplication import passes
 from eqlin_core.progress import Progress
 from eqlin_core.reprs import Facts, ShortRepr, counted, excerpt
 from eqlin_core.runs.convention import Convention, Share, share_text
@@ -273,13 +274,14 @@ def misfit(operator: SteeringOperator, lm: LanguageModel) -> str:
         return "its concept has tokens that the model does not know"
     ids = torch.tensor(operator.token_ids, device=lm.device)
     with torch.no_grad():
-        here = lm.model.get_input_embeddings()(ids).double()
+        here = wide(lm.model.get_input_embeddings()(ids))
     there = operator.inputs.to(here)
     if float((here - there).norm()) > _SAME_EMBEDDINGS * float(there.norm()):
         return "its concept's tokens have other embeddings there, so it was made from other weights"
     return ""
 
 
+@passes
 def random_operator(operator: SteeringOperator, seed: int = 0) -> SteeringOperator:
     """The control: an operator with the singular values of every J_i, and of all of them jointly, in random directions.
 
@@ -287,16 +289,17 @@ def random_operator(operator: SteeringOperator, seed: int = 0) -> SteeringOperat
     """
     checked_operator("operator", operator)
     generator = torch.Generator().manual_seed(arguments.seed("seed", seed))
-    wide = torch.float64 if operator.J.dtype == torch.float64 else torch.float32
+    dtype = coefficient_dtype(operator.J.dtype)
     d = operator.J.shape[-1]
     left, right = (
-        torch.linalg.qr(torch.randn(d, d, generator=generator, dtype=torch.float64))[0].to(operator.J.device, wide)
+        torch.linalg.qr(torch.randn(d, d, generator=generator, dtype=torch.float64))[0].to(operator.J.device, dtype)
         for _ in range(2)
     )
-    turned = left @ operator.J.to(wide) @ right
+    turned = left @ operator.J.to(dtype) @ right
     return replace(operator, J=turned.to(operator.J.dtype), concept=f"random, as {operator.concept}".strip())
 
 
+@passes
 def operator_angle(first: SteeringOperator, second: SteeringOperator) -> float:
     """The angle in degrees between two operators as they are applied: both cycled over the same positions.
 
@@ -307,7 +310,7 @@ def operator_angle(first: SteeringOperator, second: SteeringOperator) -> float:
     if first.J.shape[-1] != second.J.shape[-1]:
         raise EqlinError("The two operators have different widths: make both from one model.")
     n, m = len(first.J), len(second.J)
-    one, two = first.J.double().flatten(1), second.J.to(first.J.device).double().flatten(1)
+    one, two = (wide(J.to(first.J.device)).flatten(1) for J in (first.J, second.J))
     gram = one @ two.T
     cycle = math.lcm(n, m)
     position = torch.arange(cycle, device=gram.device)

@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 def badge(exactness: Exactness, run: TokenRun) -> None:
     """Draw the badge of a run; a click opens the panel that says what it rests on."""
     word, colour = ("exact", "green") if exactness.exact else ("not exact", "red")
+    if exactness.products == "tf32":
+        word += " in TF32"
     label = f":{colour}-badge[{word}] error {format_error(exactness.reconstruction)}"
     with st.popover(label, help="How exact this run is"):
         st.markdown(
             f"The sum of all tokens' contributions reproduces the model's output embedding up to a relative error of "
-            f"**{format_error(exactness.reconstruction)}** in {exactness.dtype}."
+            f"**{format_error(exactness.reconstruction)}** in {exactness.arithmetic}."
         )
         for leak in exactness.leaks:
             st.markdown(f":red[Leak:] `{leak}`")
@@ -72,7 +74,7 @@ def _errors(exactness: Exactness, bounds: tuple[float, float]) -> None:
     )
     st.html(
         "<table class='eq-table eq-errors'><tr><th>error</th><th></th><th class='eq-n'>this run</th>"
-        f"<th class='eq-n'>bound, {exactness.dtype}</th></tr>{body}</table>"
+        f"<th class='eq-n'>bound, {exactness.arithmetic}</th></tr>{body}</table>"
     )
 
 

@@ -63,8 +63,11 @@ def _question() -> Question[PrecisionCheck]:
 
 
 def _sentence(check: PrecisionCheck) -> str:
+    run = session().tokens
+    elsewhere = run is not None and check.device not in ("", run.device)
+    where = f" The run in float64 was computed on the {check.device.upper()}." if elsewhere else ""
     token = "the same next token" if check.same_token else "**another** next token"
     return (
         f"Against float64: no contribution is off by more than **{format_error(check.contributions)}** of the output's "
-        f"length, the output by **{format_error(check.output)}** ({check.dtype}); {token} is the most likely."
+        f"length, the output by **{format_error(check.output)}** ({check.dtype}); {token} is the most likely.{where}"
     )

@@ -45,7 +45,8 @@ def sidebar() -> Request | None:
                 PRECISIONS,
                 key="dtype",
                 bind="query-params",
-                help="float64 is exact to about 1e-15 and takes twice the time of float32.",
+                help="float64 is exact to about 1e-15 and takes twice the time of float32. Apple's GPUs leave it to "
+                "the CPU.",
             )
             with st.expander("Advanced"):
                 gated_dial("gated_path")

@@ -108,6 +108,7 @@ def test_every_choice_changes_the_terms_and_none_the_sum(france: Page, open_page
     shows(again, "log-probability of ·Paris, baseline zero, map gate")
 
 
+@pytest.mark.slow
 def test_one_click_shows_the_map_on_all_pages_and_deletion_can_be_by_removal(open_page: OpenPage) -> None:
     page = open_page(FRANCE)
     wait_for_tokens(page, 5)

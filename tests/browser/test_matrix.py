@@ -129,6 +129,7 @@ def test_two_tokens_stand_side_by_side_on_a_common_colour_scale_or_their_own(mat
     assert address(matrix_page)["beside"] == "4 ·Marin"
 
 
+@pytest.mark.slow
 def test_the_inset_is_the_token_s_spectrum_and_can_be_hidden(matrix_page: Page) -> None:
     inset = next(t for t in traces(matrix_page, "heatmap-0") if t["name"] == "spectrum")
     assert inset["y"][0] == pytest.approx(5.10, abs=0.006)

@@ -81,6 +81,7 @@ def test_the_scale_and_the_values_can_be_switched_and_are_in_the_address(spectra
     assert {"scale": "linear", "values": "normalised"}.items() <= address(spectra_page).items()
 
 
+@pytest.mark.slow
 def test_another_token_and_another_row_of_the_table_change_the_read_out(spectra_page: Page) -> None:
     last = charts(spectra_page, OF_A_TOKEN)
     choose(spectra_page, "Token", "1 ·bridge")

@@ -172,7 +172,13 @@ def unknown_model(page: Page) -> str:
     return "There is no model or folder 'no such model': check the spelling."
 
 
-@pytest.mark.parametrize("mistake", [no_words, only_spaces, too_many_words, unknown_model])
+SLOW = pytest.mark.slow  # the same way, with another sentence
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [pytest.param(no_words, marks=SLOW), only_spaces, too_many_words, pytest.param(unknown_model, marks=SLOW)],
+)
 def test_bad_input_gives_one_clear_sentence_and_keeps_the_result_and_what_was_typed(
     first_page: Page, mistake: Callable[[Page], str]
 ) -> None:

@@ -74,6 +74,7 @@ def test_lower_precisions_stay_within_their_bounds(dtype: str, reconstruction: f
     assert exactness.exact
 
 
+@pytest.mark.slow
 def test_the_ordinary_jacobian_of_the_default_model_does_not_reconstruct() -> None:
     single = eq.linearize(default_model("float32"), MARIN)
     ordinary = eq.ordinary_jacobian(default_model("float32"), MARIN)

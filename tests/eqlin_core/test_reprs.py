@@ -109,7 +109,8 @@ def test_exactness_keeps_its_fields_and_shows_its_bounds_in_a_notebook() -> None
     exactness = eq.Exactness(2e-3, 1e-7, "float64", False, ["a < b"])
     assert (
         repr(exactness)
-        == "Exactness(reconstruction=0.002, forward=1e-07, dtype='float64', exact=False, leaks=['a < b'])"
+        == "Exactness(reconstruction=0.002, forward=1e-07, dtype='float64', exact=False, leaks=['a < b'], "
+        "products='ieee')"
     )
     table = exactness._repr_html_()
     for said in ("NO", "2.00e-03 (bound 1e-13)", "a &lt; b"):

@@ -172,6 +172,7 @@ def test_a_wrong_name_has_no_traceback_in_a_process_of_its_own() -> None:
 # ---- the data behind it --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_audit_says_what_the_map_says() -> None:
     found = audit(default_model("float32"), MARIN)
     assert [m.convention for m in found.measured] == settings(gated=True)

@@ -74,6 +74,7 @@ def test_what_goes_wrong_is_one_sentence(
     assert len(warned.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_json_is_the_study_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["faithfulness", "--first", "1", "--ranks-only", "--json"]) == 0
     shown, _ = capsys.readouterr()

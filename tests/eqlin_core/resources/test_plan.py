@@ -18,6 +18,7 @@ GIB = 2**30
 WORDS = "The bridge out of Marin is the longest in the world and was built by people who loved the sea. "
 
 
+@pytest.mark.slow
 def test_the_peak_of_a_run_stays_near_its_plan() -> None:
     # In a process of its own: in this one the heap has the holes that all the tests before have left.
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:

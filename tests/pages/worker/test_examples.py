@@ -42,7 +42,7 @@ COMPARED = {
     "guide": ("log_probability",),
     "grid": ("measured.concept", "measured.divergence", "control.concept", "forecast.real"),
 }
-LONG = ("spectra", "ranks", "first", "grid")
+LONG = ("spectra", "ranks", "first", "grid", "joint")
 # What stands on a page that is whole, in one of its tabs or above them: its charts of what it asks for.
 CHARTS: dict[str, set[str]] = {
     "start": set(),

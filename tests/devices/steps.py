@@ -1,0 +1,174 @@
+"""What the engine can do, step by step, with results that can be compared between devices."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+import eqlin_core as eq
+from eqlin_core import LanguageModel
+from eqlin_core.analysis.early import early_spectra
+from eqlin_core.analysis.matrix import matrix_run, reconstruction
+from eqlin_core.analysis.prompt import spectrum_run, token_preview, token_run
+from eqlin_core.analysis.ranks import joint_run, rank_run
+from eqlin_core.attribution.deletion import Deleter
+from eqlin_core.freezing.hidden_leaks import find_hidden_leaks
+from eqlin_core.steering.flips import flip_strength
+from eqlin_core.steering.forecast import steering_forecast
+from eqlin_core.steering.metrics import concept_continuation, steering_metrics
+from eqlin_core.steering.operators import operator_from_bytes
+from tests.devices.pretended import Held
+
+Made = dict[str, Any]
+Step = Callable[[LanguageModel, list[int], Made], Any]
+
+
+def _sweep(method: str, mode: str = "cumulative") -> Step:
+    return lambda lm, ids, made: eq.layer_sweep(lm, token_ids=ids, k=2, method=method, mode=mode).S
+
+
+def _steered(**more: Any) -> Step:
+    def step(lm: LanguageModel, ids: list[int], made: Made) -> Any:
+        return eq.steer(lm, token_ids=ids[:5], operator=made["operator"], max_new_tokens=3, **more).logits
+
+    return step
+
+
+def _metrics(lm: LanguageModel, ids: list[int], made: Made) -> Any:
+    said = concept_continuation(lm, made["operator"], 3)
+    return steering_metrics(lm, made["steering sweep"].generations, made["operator"], said)
+
+
+def _flip(lm: LanguageModel, ids: list[int], made: Made) -> Any:
+    other = made["steering sweep"].generations[2].token_ids[0]
+    return flip_strength(lm, token_ids=ids[:5], operator=made["operator"], token=other).strength
+
+
+def _exact(found: eq.Exactness) -> Any:
+    assert found.exact, found
+    return found.exact
+
+
+def _scipy(lin: eq.LinearMap) -> Any:
+    x = lin.inputs.detach().cpu().double().flatten().numpy()
+    return lin.as_scipy() @ x
+
+
+def _early(lin: eq.LinearMap) -> Any:
+    *_, last = early_spectra(lin, [2, 5], 2)
+    return last.S[[2, 5]]
+
+
+# Later steps use what earlier ones have made. Singular vectors are compared by what they give back.
+STEPS: dict[str, Step] = {
+    "plan": lambda lm, ids, made: eq.plan_run(lm, len(ids)) and None,
+    "linearize": lambda lm, ids, made: eq.linearize(lm, token_ids=ids),
+    "output and bias": lambda lm, ids, made: (made["linearize"].output, made["linearize"].bias),
+    "contributions": lambda lm, ids, made: made["linearize"].contributions(),
+    "exactness": lambda lm, ids, made: _exact(made["linearize"].exactness()),
+    "against the mean": lambda lm, ids, made: made["linearize"].against("mean"),
+    "matrix": lambda lm, ids, made: made["linearize"].jacobian(),
+    "exactness with the matrix": lambda lm, ids, made: _exact(made["linearize"].exactness()),
+    "apply": lambda lm, ids, made: made["linearize"].apply(made["linearize"].inputs[None]),
+    "adjoint": lambda lm, ids, made: made["linearize"].adjoint(made["linearize"].output[None]),
+    "logit split": lambda lm, ids, made: made["linearize"].logit_split(lm.unembedding[:3]),
+    "split of tokens": lambda lm, ids, made: made["linearize"].logit_split([3, 4], baseline="mean"),
+    "SciPy operator": lambda lm, ids, made: _scipy(made["linearize"]),
+    "spectrum": lambda lm, ids, made: eq.spectrum(made["linearize"], 4),
+    "singular values": lambda lm, ids, made: (made["spectrum"].S, made["spectrum"].stable_rank),
+    "joint spectrum": lambda lm, ids, made: eq.spectrum(made["linearize"], 4, joint=True).S,
+    "truncated": lambda lm, ids, made: eq.truncate(made["linearize"], made["spectrum"]).divergence,
+    "truncated, every rank": lambda lm, ids, made: eq.truncate(made["linearize"]).error,
+    "truncated jointly": lambda lm, ids, made: eq.truncate(made["linearize"], joint=True).error,
+    "top triplets": lambda lm, ids, made: eq.top_triplets(made["linearize"], 3).S,
+    "top triplets of a token": lambda lm, ids, made: eq.top_triplets(made["linearize"], 3, token=2).S,
+    "read output": lambda lm, ids, made: eq.read_output(lm, made["linearize"].output[None]),
+    "read input": lambda lm, ids, made: eq.read_input(lm, made["linearize"].output[None]),
+    "token run": lambda lm, ids, made: token_run(made["linearize"], "x").contributions,
+    "preview": lambda lm, ids, made: token_preview(made["linearize"], "x").bias,
+    "spectrum run": lambda lm, ids, made: spectrum_run(made["linearize"], 4).S,
+    "early spectra": lambda lm, ids, made: _early(made["linearize"]),
+    "matrix run": lambda lm, ids, made: matrix_run(made["linearize"], 1).column_norms,
+    "reconstruction": lambda lm, ids, made: reconstruction(made["linearize"], ("norms",)).reconstructed,
+    "joint run": lambda lm, ids, made: joint_run(made["linearize"], 4).S,
+    "rank run": lambda lm, ids, made: rank_run(made["linearize"], 4).error,
+    "partly frozen": lambda lm, ids, made: eq.partly_frozen(made["linearize"], ("attention",)).contributions,
+    "ordinary Jacobian": lambda lm, ids, made: eq.ordinary_jacobian(lm, token_ids=ids),
+    "float64 check": lambda lm, ids, made: eq.precision_check(made["linearize"]).contributions < 1e-3,
+    "deletions": lambda lm, ids, made: Deleter(lm, ids, [5, 6]).leave_one_out(),
+    "hidden effects": lambda lm, ids, made: eq.hidden_effects(made["linearize"], lm.unembedding[:2]),
+    "layers, forward": _sweep("forward"),
+    "layers, reverse": _sweep("reverse"),
+    "layers one by one": _sweep("forward", "layerwise"),
+    "heads": lambda lm, ids, made: eq.direct_contributions(made["linearize"], lm.unembedding[:2]),
+    "hidden leaks": lambda lm, ids, made: len(find_hidden_leaks(made["linearize"].network, 1e-4)),
+    "operator": lambda lm, ids, made: eq.steering_operator(lm, token_ids=ids[:4], layers=2),
+    "operator's matrix": lambda lm, ids, made: made["operator"].J,
+    "operator from a file": lambda lm, ids, made: operator_from_bytes(made["operator"].to_bytes(), "x", lm).J,
+    "random operator": lambda lm, ids, made: eq.random_operator(made["operator"]),
+    "angle": lambda lm, ids, made: eq.operator_angle(made["operator"], made["random operator"]),
+    "steer": _steered(),
+    "steer, sampled": _steered(temperature=1.0, top_p=0.9),
+    "steering sweep": lambda lm, ids, made: eq.steering_sweep(
+        lm, token_ids=ids[:5], operator=made["operator"], strengths=[0.0, 0.5, 1.0], max_new_tokens=3
+    ),
+    "metrics": _metrics,
+    "flip": _flip,
+    "forecast": lambda lm, ids, made: steering_forecast(lm, ids[:5], made["operator"], [0.0, 0.5], [3, 4]),
+}
+
+
+# What is made for later steps, and would be compared with itself by them.
+_MEANS = ("linearize", "spectrum", "operator", "random operator", "steering sweep")
+
+
+def run_steps(
+    lm: LanguageModel, ids: list[int], only: Sequence[str] = ()
+) -> Iterator[tuple[str, list[np.ndarray] | Exception]]:
+    """(step, its numbers, or the error that it ended in) of every step, or of ``only`` these."""
+    made: Made = {}
+    for name, step in STEPS.items():
+        if only and name not in only:
+            continue
+        try:
+            made[name] = step(lm, ids, made)
+            yield name, [] if name in _MEANS else list(numbers(made[name]))
+        except Exception as error:
+            yield name, error
+
+
+def numbers(value: Any) -> Iterator[np.ndarray]:
+    """All numbers of a result, in order: of tensors wherever they are, arrays, and what holds such."""
+    if isinstance(value, torch.Tensor):
+        elem = value.elem if isinstance(value, Held) else value
+        yield elem.detach().cpu().double().numpy()
+    elif isinstance(value, np.ndarray | bool | int | float):
+        yield np.asarray(value, dtype=np.float64)
+    elif dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            yield from numbers(getattr(value, field.name))
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from numbers(part)
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        for part in value:
+            yield from numbers(part)
+
+
+def farthest(found: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> float:
+    """The largest difference between the numbers of two results, relative to the largest number of its array."""
+    if [a.shape for a in found] != [b.shape for b in expected]:
+        return math.inf
+    worst = 0.0
+    for a, b in zip(found, expected, strict=True):
+        if not np.array_equal(np.isfinite(a), np.isfinite(b)):
+            return math.inf
+        there = np.isfinite(b)
+        if there.any():
+            worst = max(worst, float(np.abs(a - b)[there].max() / max(float(np.abs(b[there]).max()), 1e-12)))
+    return worst
