@@ -10,15 +10,12 @@ import functools
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 
-from eqlin_core import arguments
-
 P = ParamSpec("P")
 R = TypeVar("R")
-Products = Literal["ieee", "tf32"]
 MODES = ("ieee", "tf32")
 
 _cudnn: Any = torch.backends.cudnn
@@ -73,13 +70,6 @@ def passes(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **kwargs)
 
     return run
-
-
-def checked_products(given: Any) -> Products:
-    """``given`` itself where it is a way to multiply. Raises EqlinError otherwise."""
-    arguments.choice("products", given, MODES)
-    found: Products = given
-    return found
 
 
 def _effective() -> str | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-GROUND = ("errors", "arguments", "disk", "dtypes", "version", "reprs", "progress", "cache")
+GROUND = ("errors", "arguments", "disk", "dtypes", "version", "reprs", "progress", "cache", "multiplication")
 # What each room may import, and with it what that may import; files that stand alone are rooms of one file.
 ROOMS: dict[str, tuple[str, ...]] = {
     "errors": (),
@@ -20,6 +20,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "version": (),
     "reprs": (),
     "progress": ("errors",),
+    "multiplication": (),
     "cache": ("errors",),
     "figures": (),
     "linalg": GROUND,

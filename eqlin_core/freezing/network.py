@@ -33,7 +33,7 @@ from eqlin_core.models.experts import eager_experts, prompt_by_prompt, token_by_
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.offloading import brought_again
 from eqlin_core.models.sites import Site, SourcePlace, TargetPlace
-from eqlin_core.multiplication import Products, passes
+from eqlin_core.multiplication import passes
 from eqlin_core.runs.convention import PUBLISHED, Convention
 
 # What is frozen; leaving one out is how tests see that the audit would notice.
@@ -75,9 +75,9 @@ class FrozenNetwork:
         convention: Convention = PUBLISHED,
         rules: Collection[str] = RULES,
         ids: Sequence[int] = (),
-        products: Products = "ieee",
+        products: str = "ieee",
     ) -> None:
-        self.products: Products = products
+        self.products = products
         self.lm, self.convention, self.n_tokens = lm, convention, len(embeddings)
         self.decoder = lm.decoder
         self._inputs = PromptInputs(self.decoder, lm.model.get_input_embeddings(), ids, lm.device)

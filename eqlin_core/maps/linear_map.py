@@ -26,7 +26,7 @@ from eqlin_core.models.experts import eager_experts
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.prompts import prompt_ids, token_tensor
 from eqlin_core.models.sites import Site, SourcePlace, TargetPlace, find_final_norm
-from eqlin_core.multiplication import MODES, Products, passes
+from eqlin_core.multiplication import MODES, passes
 from eqlin_core.progress import Progress, report, shown
 from eqlin_core.reprs import Facts, ShortRepr, counted, error_text
 from eqlin_core.resources import budget, plan
@@ -108,7 +108,7 @@ class LinearMap(ShortRepr):
         return self.convention.attention
 
     @property
-    def products(self) -> Products:
+    def products(self) -> str:
         """How its passes multiply float32 numbers: "ieee", or "tf32" where that was asked for."""
         return self.network.products
 
@@ -418,7 +418,7 @@ def linearize(
     attention: Share = "held",
     position: int = -1,
     memory_budget: int | None = None,
-    products: Products = "ieee",
+    products: str = "ieee",
 ) -> LinearMap:
     """The exact linear map of ``lm`` at this prompt, from ``source`` to ``target`` at ``position`` (Golden 2025, eq 4).
 
@@ -455,7 +455,7 @@ def linearize(
     return LinearMap(lm, network, ids, position % len(ids), memory_budget)
 
 
-def _check_products(lm: LanguageModel, products: Products) -> None:
+def _check_products(lm: LanguageModel, products: str) -> None:
     arguments.choice("products", products, MODES)
     if products != "ieee" and lm.dtype != torch.float32:
         raise InvalidValue(

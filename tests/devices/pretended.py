@@ -201,7 +201,7 @@ class Pretended(TorchDispatchMode):
             plain["device"] = CPU
         if plain.get("pin_memory"):
             plain["pin_memory"] = False
-        out = func(*plain_args, **plain)
+        out = _on_the_cpu(func, plain_args, plain)
         if func is aten._to_copy.default and out.data_ptr() == plain_args[0].data_ptr():
             out = out.clone()
         if any(a.alias_info is not None and a.alias_info.is_write for a in func._schema.arguments):
@@ -301,6 +301,13 @@ class Pretended(TorchDispatchMode):
         self.counts.setdefault(what, Counter())[f"{line} {func}"] += 1
         if size:
             self.counts.setdefault(f"{what}, bytes", Counter())[f"{line} {func}"] += size
+
+
+def _on_the_cpu(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    """The operation itself; a histogram of whole numbers, which only devices have, by way of others."""
+    if func is aten.histc.default and not args[0].is_floating_point():
+        return func(args[0].double(), *args[1:], **kwargs).to(args[0].dtype)
+    return func(*args, **kwargs)
 
 
 def register() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -54,6 +55,22 @@ def _exact(found: eq.Exactness) -> Any:
     return found.exact
 
 
+def _cancelled(lin: eq.LinearMap) -> bool:
+    """Whether a matrix ends where its progress says so, which is told on the caller's own thread alone."""
+    lin = eq.linearize(lin.lm, token_ids=lin.token_ids, memory_budget=1)  # a row at a time
+    threads: list[int] = []
+
+    def progress(fraction: float | None, message: str) -> bool:
+        threads.append(threading.get_ident())
+        return len(threads) < 5
+
+    try:
+        lin.jacobian(progress)
+    except eq.Cancelled:
+        return len(threads) == 5 and set(threads) == {threading.get_ident()} and not lin.has_jacobian
+    return False
+
+
 def _scipy(lin: eq.LinearMap) -> Any:
     x = lin.inputs.detach().cpu().double().flatten().numpy()
     return lin.as_scipy() @ x
@@ -74,6 +91,7 @@ STEPS: dict[str, Step] = {
     "against the mean": lambda lm, ids, made: made["linearize"].against("mean"),
     "matrix": lambda lm, ids, made: made["linearize"].jacobian(),
     "exactness with the matrix": lambda lm, ids, made: _exact(made["linearize"].exactness()),
+    "cancelled": lambda lm, ids, made: _cancelled(made["linearize"]),
     "apply": lambda lm, ids, made: made["linearize"].apply(made["linearize"].inputs[None]),
     "adjoint": lambda lm, ids, made: made["linearize"].adjoint(made["linearize"].output[None]),
     "logit split": lambda lm, ids, made: made["linearize"].logit_split(lm.unembedding[:3]),

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from eqlin_core.errors import Cancelled, EqlinError
-from eqlin_core.models import bundled
+from eqlin_core.models import bundled, loading
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.loading import load_model
 from tests.eqlin_core.models.model_cases import refusal, tiny_llama
@@ -114,6 +114,8 @@ def test_auto_never_puts_float64_where_the_device_lacks_it(folder: Path, monkeyp
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert load_model(folder, dtype="float64").device == torch.device("cpu")
     assert "no float64: choose float32" in refusal(folder, dtype="float64", device="mps")
+    assert loading._device("auto", torch.float32) == torch.device("mps")
+    assert loading._device("auto", torch.float32, in_four_bit=True) == torch.device("cpu")
 
 
 def test_a_model_too_big_for_the_memory_is_refused_before_it_is_read(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -11,11 +12,12 @@ from streamlit.testing.v1 import AppTest
 from eqlin_core import EqlinError
 from eqlin_core.maps.precision import PrecisionCheck
 from pages.visit.jobs import Jobs
+from pages.visit.session import Session
 from pages.worker.analysis import precision
 from pages.worker.question import Question
 from pages.worker.request import Request
 from pages.worker.worker import Job, Reporter, Worker
-from tests.pages.run_cases import give
+from tests.pages.run_cases import give, token_run
 from tests.pages.worker.worker_cases import Gate, giving, raising
 
 CHECK = PrecisionCheck(contributions=3e-7, output=4e-7, same_token=True, dtype="float32")
@@ -70,6 +72,16 @@ def test_its_result_is_said_in_one_sentence(monkeypatch: pytest.MonkeyPatch, wor
     assert "4.0e-7" in said.value
     assert "the same next token" in said.value
     assert not app.button
+
+
+def test_a_check_that_ran_elsewhere_says_where(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pages.frame import precision as module
+
+    on_a_gpu = dataclasses.replace(token_run(), device="mps")
+    monkeypatch.setattr(module, "session", lambda: Session(shown=Request("The bridge"), tokens=on_a_gpu))
+    elsewhere = module._sentence(dataclasses.replace(CHECK, device="cpu"))
+    assert elsewhere.endswith("is the most likely. The run in float64 was computed on the CPU.")
+    assert module._sentence(dataclasses.replace(CHECK, device="mps")).endswith("is the most likely.")
 
 
 def test_a_failure_is_said(monkeypatch: pytest.MonkeyPatch, worker: Worker) -> None:

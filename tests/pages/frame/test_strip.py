@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from types import SimpleNamespace
 
 from streamlit.testing.v1 import AppTest
@@ -53,6 +54,12 @@ def test_an_exact_run_has_a_green_badge_with_its_error_and_both_bounds_behind_it
     shown = html(app)
     for number in ("3.0e-7", "4.0e-7", "1.0e-5", "1.0e-4"):
         assert number in shown
+
+
+def test_a_run_whose_products_were_cut_to_tf32_says_so() -> None:
+    app = drawn(dataclasses.replace(EXACT, products="tf32"))
+    assert badge(app) == ":green-badge[exact in TF32] error 3.0e-7"
+    assert "float32, products in TF32" in html(app)
 
 
 def test_a_run_that_is_not_exact_has_a_red_badge_and_names_the_module_that_leaks() -> None:
