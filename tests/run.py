@@ -5,6 +5,7 @@ It needs Python 3.11 and nothing else. Outside a virtual environment it makes on
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -17,6 +18,9 @@ ENVIRONMENT = REPOSITORY / ".venv-test"
 OLDEST_PYTHON = (3, 11)
 # Browser tests that run after the engine's, so that both halves take as long.
 WITH_ENGINE = tuple(f"tests/browser/test_{name}.py" for name in ("faithfulness", "second_start"))
+# So many failed browser tests run once more when nothing runs beside them; where more failed, it is not the load.
+MOST_AGAIN = 3
+TESTS_FAILED = 1  # pytest's exit code where tests failed and nothing else did
 
 
 def main() -> int:
@@ -52,14 +56,21 @@ def main() -> int:
             "engine": [*pytest, "tests/eqlin_core", "tests/pages", "tests/devices", *others, *WITH_ENGINE],
             "browser": [*pytest, "tests/browser", *(f"--ignore={path}" for path in WITH_ENGINE)],
         }
+    suites = {name: [*command, "-o", f"cache_dir={cache(name)}"] for name, command in suites.items()}
     summaries = []
     for name, (code, seconds, summary) in timed_tests(suites).items():
         results.append((name, code, seconds))
         summaries.append(summary)
+    failed = [name for name, code, _ in results if code]
+    only_tests = all(code in (0, TESTS_FAILED) for _, code, _ in results)
+    unsteady = failed_beside_others(failed) if only_tests and not sys.argv[1:] else []
+    if unsteady:
+        results.append(("again, alone", *timed("again, alone", [*pytest, *unsteady])))
+        failed = [name for name in failed if name not in suites] + ["again, alone"] * bool(results[-1][1])
+        summaries.append(f"Failed while the other tests ran: {', '.join(unsteady)}.")
     print()
     for name, code, seconds in results:
         print(f"{name:<12} {'failed' if code else 'ok':<6} {seconds:7.1f} s")
-    failed = [name for name, code, _ in results if code]
     if failed:
         print(f"Failed: {', '.join(failed)}.")
     print("\n".join(summaries), flush=True)
@@ -126,6 +137,24 @@ def run_suite(command: list[str], environment: dict[str, str], began: float, pri
                 sys.stdout.buffer.write(chunk)
                 sys.stdout.buffer.flush()
     return process.returncode, time.monotonic() - began, seen.decode(errors="replace")
+
+
+def cache(suite: str) -> Path:
+    """Where pytest notes what failed in a suite; suites that run at once would overwrite each other's."""
+    return Path(".pytest_cache") / suite
+
+
+def failed_beside_others(suites: list[str]) -> list[str]:
+    """The tests that failed in these suites, where all of them are of the browser and few; else none.
+
+    They share two cores with the engine's tests, and a page that is slow to follow may be read too early.
+    """
+    found: list[str] = []
+    for suite in suites:
+        noted = cache(suite) / "v/cache/lastfailed"
+        found += json.loads(noted.read_text(encoding="utf-8")) if noted.exists() else ["unknown"]
+    few = len(found) <= MOST_AGAIN and all(test.startswith("tests/browser/") for test in found)
+    return found if few else []
 
 
 def give_up(sentence: str) -> int:

@@ -17,7 +17,8 @@ from tests.browser.visit import wait_finished, wait_idle
 MARIN = "The bridge out of Marin is the"
 # The default model computes the matrix of a token in about a second and loads in two; a busy machine takes far longer.
 PATIENT = 240_000.0
-PLOT = ".js-plotly-plot"
+# A chart once it is drawn: its place stands on the page before Plotly has filled it.
+PLOT = ".js-plotly-plot:has(.main-svg)"
 # What Streamlit marks as left of the run before, and what it keeps in sight beside something passing.
 STALE = ':is([data-stale="true"], [data-retained])'
 # The charts of a page, by the tab that they stand in; "" is what stands above the tabs.
