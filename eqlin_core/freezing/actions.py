@@ -44,6 +44,17 @@ class Action(Protocol):
     def again(self, call: Call) -> Any:
         """What the function gives with it in its place."""
 
+    def reads(self, args: Any, kwargs: Any) -> Any:
+        """Those of the function's arguments whose values that takes."""
+
+
+class ReadsAll:
+    """An action for which every argument of the function counts."""
+
+    def reads(self, args: Any, kwargs: Any) -> Any:
+        """All of them."""
+        return [*args, *kwargs.values()]
+
 
 @dataclass(frozen=True)
 class Hold:
@@ -52,6 +63,10 @@ class Hold:
     operand: int
     value: Tensor
 
+    def reads(self, args: Any, kwargs: Any) -> Any:
+        """All but the held operand."""
+        return [*args[: self.operand], *args[self.operand + 1 :], *kwargs.values()]
+
     def again(self, call: Call) -> Tensor:
         """The product with the held operand."""
         held = call.fit(self.value, call.args[self.operand])
@@ -59,7 +74,7 @@ class Hold:
 
 
 @dataclass(frozen=True)
-class Share:
+class Share(ReadsAll):
     """Each operand of a product is held once: so much of the product goes by the first, the rest by the second."""
 
     first: Tensor
@@ -73,7 +88,7 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Scale:
+class Scale(ReadsAll):
     """An activation is its closed form: a held factor times its input."""
 
     factor: Tensor
@@ -84,7 +99,7 @@ class Scale:
 
 
 @dataclass(frozen=True)
-class Uncast:
+class Uncast(ReadsAll):
     """A cast to a lower precision is left out."""
 
     def again(self, call: Call) -> Tensor:
@@ -94,7 +109,7 @@ class Uncast:
 
 
 @dataclass(frozen=True)
-class Widen:
+class Widen(ReadsAll):
     """Zeros to add to are made in the precision of the path."""
 
     def again(self, call: Call) -> Tensor:
@@ -104,7 +119,7 @@ class Widen:
 
 
 @dataclass(frozen=True)
-class Fix:
+class Fix(ReadsAll):
     """Some of the parts that a function returns are held."""
 
     parts: dict[int, Tensor]
@@ -115,7 +130,7 @@ class Fix:
 
 
 @dataclass(frozen=True)
-class Choose:
+class Choose(ReadsAll):
     """Everything discrete that a function returned is held: which experts, in which order, on which side of zero."""
 
     chosen: dict[int, Tensor]
@@ -134,6 +149,10 @@ class Mix:
     """Attention as one function: its weights [1, heads, T, T] are held."""
 
     weights: Tensor
+
+    def reads(self, args: Any, kwargs: Any) -> Any:
+        """The values alone: queries and keys made the weights."""
+        return [kwargs["value"] if "value" in kwargs else args[2]]
 
     def again(self, call: Call) -> Tensor:
         """These values [batch, heads, T, e], mixed."""

@@ -42,6 +42,7 @@ from eqlin_core.freezing.activations import Activation, probe_activation
 from eqlin_core.freezing.mixing import mix
 from eqlin_core.freezing.products import Role, Roles, gate_factor, norm_factor, weight_factor
 from eqlin_core.freezing.reductions import held_deviation, held_largest
+from eqlin_core.freezing.unread import StandIns, any_unread
 from eqlin_core.runs.convention import Convention
 
 _PRODUCTS = {"mul", "mul_", "multiply", "__mul__", "__rmul__", "__imul__"}
@@ -87,6 +88,8 @@ class FrozenFunctions(TorchFunctionMode):
         self.token_by_token = False
         self.sorts = False  # whether rows are put in an order that depends on all of them
         self.tokens, self.first = 0, 0
+        self.lean = True  # whether replays may have stand-ins for what is not read
+        self.stand_ins = StandIns()
         self._convention, self._rules, self._keep = convention, rules, keep
         self._uncast, self._short, self._lightning = uncast, short_convolutions, lightning
         self._kept: dict[_Key, Action] = {}
@@ -193,14 +196,17 @@ class FrozenFunctions(TorchFunctionMode):
         if name == "_set_grad_enabled" and args == (False,):  # what a model does without gradients is part of the map
             return None
         module, visit = self._running[-1]
+        unread = self.lean and not self._recording and any_unread(args, kwargs)
         if not self._recording and module not in self._scopes:
-            return func(*args, **kwargs)
+            return self.stand_ins.after(func, name, args, kwargs) if unread else func(*args, **kwargs)
         if name == "einsum" and len(args) == 2 and isinstance(args[1], list | tuple):
             args = (args[0], *args[1])
         place = (module, visit, name)
         key = (*place, self._counts[place])
         self._counts[place] += 1
-        return self._record(key, func, args, kwargs) if self._recording else self._replay(key, func, args, kwargs)
+        if self._recording:
+            return self._record(key, func, args, kwargs)
+        return self._replay(key, func, args, kwargs, unread)
 
     # ---- recording --------------------------------------------------------------------------------------------------
 
@@ -384,8 +390,10 @@ class FrozenFunctions(TorchFunctionMode):
 
     # ---- replaying --------------------------------------------------------------------------------------------------
 
-    def _replay(self, key: _Key, func: Any, args: Any, kwargs: Any) -> Any:
+    def _replay(self, key: _Key, func: Any, args: Any, kwargs: Any, unread: bool) -> Any:
         action = self._kept.get(key)
+        if unread and (action is None or any_unread(action.reads(args, kwargs), None)):
+            return self.stand_ins.after(func, key[2], args, kwargs)
         if action is not None:
             return action.again(Call(func, key[2], args, kwargs, self.fit, self.first))
         if key[2] == "view" and not args[0].is_contiguous():  # an output that nobody reads lies in another order

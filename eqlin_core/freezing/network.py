@@ -25,9 +25,11 @@ from eqlin_core.freezing.functions import FrozenFunctions, OtherShapes
 from eqlin_core.freezing.inputs import PromptInputs
 from eqlin_core.freezing.leaks import casting_modules
 from eqlin_core.freezing.leaves import FrozenLeaves
+from eqlin_core.freezing.probes import gathered
 from eqlin_core.freezing.recording import Recording
 from eqlin_core.freezing.scans import FrozenScans, frozen_scans
 from eqlin_core.freezing.streams import ResidualStream
+from eqlin_core.freezing.unread import Read, Unread
 from eqlin_core.freezing.weights import FrozenWeights
 from eqlin_core.models.experts import eager_experts, prompt_by_prompt, token_by_token
 from eqlin_core.models.language_model import LanguageModel
@@ -170,9 +172,12 @@ class FrozenNetwork:
         self._scans = FrozenScans(self.decoder, self._functions, self._note)
         self.paused = self._functions.paused
         seen = self._recording = Recording(self.n_tokens)
-        with torch.enable_grad(), brought_again(self.lm.model, self.paused):
+        with torch.enable_grad(), brought_again(self.lm.model, self.paused), gathered() as wrong:
             values, self.leaf = self._run(embeddings[None])
             self.inputs, self.values = self.leaf.detach()[0], values[0]
+        if wrong():
+            self._record(embeddings, uncast)
+            return
         seen.close(self.values, self.inputs.dtype)
         self._weights_seen = _state_of(self.lm.model)
         self._recording = None
@@ -211,6 +216,13 @@ class FrozenNetwork:
 
     def _all(self, v: Tensor) -> Tensor:
         """One pass for the batch, or one for each of its rows where the model computes other shapes for a batch."""
+        try:
+            return self._batch(v)
+        except Read:  # what no linear path reads is read by something else
+            self._functions.lean = False
+            return self._batch(v)
+
+    def _batch(self, v: Tensor) -> Tensor:
         if not self._one_by_one:
             try:
                 return self._run(v)[0]
@@ -257,6 +269,8 @@ class FrozenNetwork:
             stack.enter_context(self._functions)
             with suppress(Reached):
                 seen.setdefault("target", self._inputs.run(self.decoder, at_embedding))
+        if type(seen["target"]) is Unread:
+            raise Read("The path ends in it.")
         target = self.ends.through_final_norm(seen["target"], recording=recording, fit=self._functions.fit)
         return target.to(seen["leaf"].device), seen["leaf"]  # of a model on several devices, where its map starts
 
@@ -267,7 +281,10 @@ class FrozenNetwork:
         with ExitStack() as hooks:
             add = partial(self._add, hooks)
             for module, name in self._names.items():
-                (self._hook_replay if self._recording is None else self._hook_record)(module, name, add)
+                if self._recording is None:
+                    self._hook_replay(module, name, add, hooks)
+                else:
+                    self._hook_record(module, name, add)
             if self._watcher is not None:
                 for name in self._on_path:
                     add(self._modules[name].register_forward_hook, partial(_watch, self._watcher, name))
@@ -283,6 +300,15 @@ class FrozenNetwork:
     def _unseen(self, hook: Callable[..., Any], *call: Any) -> Any:
         with self.paused():
             return hook(*call)
+
+    @contextmanager
+    def in_full(self) -> Iterator[None]:
+        """Within the context replays compute what nobody reads as well, so that none has to be begun again."""
+        lean, self._functions.lean = self._functions.lean, False
+        try:
+            yield
+        finally:
+            self._functions.lean = lean
 
     @contextmanager
     def watching(self, watch: Callable[[str, Any], None]) -> Iterator[None]:
@@ -320,7 +346,7 @@ class FrozenNetwork:
             self.block_nodes.append(node)
         return frozen
 
-    def _hook_replay(self, module: nn.Module, name: str, add: Callable[..., None]) -> None:
+    def _hook_replay(self, module: nn.Module, name: str, add: Callable[..., None], hooks: ExitStack) -> None:
         rows: list[Tensor] = []
         if name in self._scoped:
             add(module.register_forward_pre_hook, lambda _m, _a, _k: self._functions.enter(name))
@@ -331,11 +357,34 @@ class FrozenNetwork:
         elif name in self._off_path:
             # A projection to queries, keys or a gate reads its weights for nothing, unless choices depend on it.
             idle = type(module) is nn.Linear and not self._functions.chooses
+            if isinstance(module, nn.Linear) and idle and self._functions.lean:
+                self._instead(hooks, module, partial(self._stand_in, module.out_features))
+                return
             add(module.register_forward_pre_hook, partial(_rows, rows, 0 if idle else 1))
             add(module.register_forward_hook, lambda _m, _a, _k, out: _for_all(out, len(rows.pop())))
         elif name in self._leaves:
-            add(module.register_forward_pre_hook, partial(_rows, rows, 1))
-            add(module.register_forward_hook, lambda _m, _a, _k, _out: self._leaves.replay(name, rows.pop()))
+            self._instead(hooks, module, partial(self._leaves.replay, name))
+
+    def _instead(self, hooks: ExitStack, module: nn.Module, function: Callable[[Tensor], Tensor]) -> None:
+        """Until ``hooks`` closes the module answers by ``function`` of its one argument, and does not run itself."""
+        own = module.__dict__
+        before = own.get("forward")
+
+        def forward(*args: Any, **kwargs: Any) -> Tensor:
+            with self.paused():
+                return function(args[0] if args else next(iter(kwargs.values())))
+
+        def put_back() -> None:
+            if before is None:
+                del own["forward"]
+            else:
+                own["forward"] = before
+
+        own["forward"] = forward
+        hooks.callback(put_back)
+
+    def _stand_in(self, width: int, x: Tensor) -> Tensor:
+        return self._functions.stand_ins.of_shape((*x.shape[:-1], width), x)
 
     def _enter_experts(self, args: Any, kwargs: Any) -> Any:
         self._functions.token_by_token = True
@@ -372,13 +421,15 @@ def _state_of(model: nn.Module) -> list[int]:
 def _rows(inputs: list[Tensor], kept: int, _module: nn.Module, args: Any, kwargs: Any) -> Any:
     """Run a module whose result is replaced or never read on few rows of the batch; ``inputs`` keeps its true input."""
     inputs.append(args[0] if args else next(iter(kwargs.values())))
-    if len(args) + len(kwargs) != 1:  # which of them has a row for each prompt is not known
+    if len(args) + len(kwargs) != 1 or type(inputs[-1]) is Unread:  # which of several has a row for each is not known
         return None
     return (inputs[-1].detach()[:kept],), {}
 
 
 def _for_all(out: Tensor, rows: int) -> Tensor:
     """An output that is never read, in the shape of the batch that it belongs to."""
+    if type(out) is Unread:
+        return out
     return (out if len(out) else out.new_zeros(1, *out.shape[1:])).expand(rows, *out.shape[1:])
 
 

@@ -6,13 +6,16 @@ and its plain attributes have the same values.
 
 from __future__ import annotations
 
+import threading
 import weakref
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+_thread = threading.local()
 _PLAIN = (bool, int, float, str, type(None))
 _answers: weakref.WeakKeyDictionary[nn.Module, dict[Hashable, tuple[_State, Any]]] = weakref.WeakKeyDictionary()
 
@@ -47,7 +50,13 @@ class _Weight:
             return False
         if self._values is None:
             return True
-        return self._values.dtype == tensor.dtype and torch.equal(self._values, tensor.detach())
+        if self._values.dtype != tensor.dtype or self._values.shape != tensor.shape:
+            return False
+        doubts = getattr(_thread, "doubts", None)
+        if doubts is None or tensor.device.type == "cpu":
+            return torch.equal(self._values, tensor.detach())
+        doubts.append((self._values != tensor.detach()).any())
+        return True
 
 
 def remembered(module: nn.Module, key: Hashable, probe: Callable[[], Any]) -> Any:
@@ -61,6 +70,30 @@ def remembered(module: nn.Module, key: Hashable, probe: Callable[[], Any]) -> An
     if _can_be_watched(module):
         known[key] = _State(module), answer
     return answer
+
+
+@contextmanager
+def gathered() -> Iterator[Callable[[], bool]]:
+    """Within the context a device is not waited for at each vector that is compared.
+
+    Answers are taken for good there, until the function that the context gives is asked whether one was not: then all
+    are forgotten, and what was made of them has to be made again.
+    """
+    before, doubts = getattr(_thread, "doubts", None), []  # type: ignore[var-annotated]
+    _thread.doubts = doubts
+
+    def wrong() -> bool:
+        if not doubts:
+            return False
+        found = any(torch.stack([doubt.to(doubts[0].device) for doubt in doubts]).tolist())
+        if found:
+            _answers.clear()
+        return found
+
+    try:
+        yield wrong
+    finally:
+        _thread.doubts = before
 
 
 def like(example: Tensor) -> Hashable:

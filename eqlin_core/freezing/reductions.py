@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from eqlin_core.freezing.actions import Call, depends
+from eqlin_core.freezing.actions import Call, ReadsAll, depends
 
 
 @dataclass(frozen=True)
-class Deviate:
+class Deviate(ReadsAll):
     """A standard deviation is a mean of its centred input with these held factors."""
 
     factor: Tensor
@@ -31,7 +31,7 @@ class Deviate:
 
 
 @dataclass(frozen=True)
-class Largest:
+class Largest(ReadsAll):
     """Of each group of rows the largest number of each column: which row it stands in is held."""
 
     rows: Tensor

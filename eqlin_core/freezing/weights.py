@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
 
 from eqlin_core.freezing.attention import Masks
@@ -33,6 +34,7 @@ class FrozenWeights:
         self.paused = functions.paused
         self._names, self._functions, self._keep = names, functions, keep
         self._share = share
+        self._reads_later: bool | None = None
         self._kept: dict[str, list[Tensor]] = defaultdict(list)
         self._live: dict[str, list[LiveWeights]] = defaultdict(list)
         self._calls: dict[str, int] = defaultdict(int)
@@ -55,15 +57,17 @@ class FrozenWeights:
     @property
     def reads_later(self) -> bool:
         """Whether any position reads a later one; of keys that are no positions, but sums of them, it is not said."""
-        return any(
-            weights.shape[-1] == weights.shape[-2] and bool(weights.triu(1).any())
-            for kept in self._kept.values()
-            for weights in kept
-        )
+        if self._reads_later is None:
+            square = [w for kept in self._kept.values() for w in kept if w.shape[-1] == w.shape[-2]]
+            found = [w.triu(1).any() for w in square]  # asked of a device all at once
+            self._reads_later = bool(found) and any(torch.stack([f.to(found[0].device) for f in found]).tolist())
+        return self._reads_later
 
     def start(self, *, recording: bool) -> None:
         """A new pass begins."""
         self.replaying = not recording
+        if recording:
+            self._reads_later = None
         self._calls.clear()
 
     def mixed(self, module: nn.Module, scores: Scores, value: Tensor) -> Tensor:

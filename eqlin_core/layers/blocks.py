@@ -280,7 +280,7 @@ class OpenNetwork:
             for layer in self.network.ends.layers:
                 hooks.callback(layer.register_forward_pre_hook(before, with_kwargs=True).remove)
                 hooks.callback(layer.register_forward_hook(after).remove)
-            with self.network.watching_attention(lambda *seen: attention.append(seen)):
+            with self.network.in_full(), self.network.watching_attention(lambda *seen: attention.append(seen)):
                 yield
 
 

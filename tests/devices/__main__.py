@@ -12,6 +12,7 @@ import traceback
 
 import torch
 
+import eqlin_core as eq
 from eqlin_core.audit.families import FAMILIES, tiny_model, tiny_prompt
 from tests.devices.checks import check_the_device
 from tests.devices.placing import place
@@ -33,7 +34,7 @@ def main() -> int:
     asked = parser.parse_args()
     register()
     check_the_device()
-    failed = 0
+    failed = check_the_budget()
     for name in list(FAMILIES) if asked.family == ["all"] else asked.family:
         ids = tiny_prompt()
         expected = dict(run_steps(tiny_model(name, getattr(torch, asked.dtype)), ids, asked.step))
@@ -49,6 +50,29 @@ def main() -> int:
                     if asked.trace and isinstance(found, Exception):
                         traceback.print_exception(found)
     print(f"{failed} failed")
+    return failed
+
+
+# Of 30 blocks: what starts a kernel, and what the host waits for.
+_BUDGET = {"linearize": {"launch": 3000, "wait": 40}, "contributions": {"launch": 600, "wait": 40}}
+
+
+def check_the_budget() -> int:
+    """How many of the limits a Llama of 30 blocks does not keep, once its norms and activations are known."""
+    lm, ids, failed = tiny_model("llama", torch.float32, num_hidden_layers=30), tiny_prompt(length=8), 0
+    with Pretended() as device:
+        place(device, lm, two=False)
+        eq.linearize(lm, token_ids=ids)
+        device.reset()
+        lin = eq.linearize(lm, token_ids=ids)
+        for step, limits in _BUDGET.items():
+            if step == "contributions":
+                lin.contributions()
+            for what, most in limits.items():
+                count = device.total(what)
+                failed += count > most
+                print(f"{step:16} {what:8} {count:6} of at most {most}{'' if count <= most else ' TOO MANY'}")
+            device.reset()
     return failed
 
 

@@ -56,6 +56,8 @@ _DECOMPOSITIONS = {
 }
 
 
+# No view by their declaration, and yet no kernel is started.
+_NO_KERNEL = {aten.detach.default, aten._unsafe_view.default, aten.empty.memory_format, aten.new_empty.default}
 # What a process can set to fewer digits.
 _PRODUCTS = {
     aten.addmm.default,
@@ -192,7 +194,7 @@ class Pretended(TorchDispatchMode):
         given = [t for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
         asked = None if kwargs.get("device") is None else torch.device(kwargs["device"])
         here = any(isinstance(t, Held) for t in given)
-        if not here and (asked is None or asked.type == "cpu"):
+        if not here and (asked is None or asked.type in ("cpu", "meta")):
             return func(*args, **kwargs)
         place = self._place(func, args, kwargs, given, asked)
         self._count(func, args, place)
@@ -277,7 +279,7 @@ class Pretended(TorchDispatchMode):
     # ---- what it counts ---------------------------------------------------------------------------------------------
 
     def _count(self, func: Any, args: Any, place: torch.device) -> None:
-        if not getattr(func, "is_view", False) and func is not aten.detach.default:
+        if not getattr(func, "is_view", False) and func not in _NO_KERNEL:
             self.note("launch", func)
         if func in _WAITS:
             self.note("wait", func)

@@ -7,6 +7,7 @@ import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from eqlin_core.analysis.matrix import matrix_run, reconstruction
 from eqlin_core.analysis.prompt import spectrum_run, token_preview, token_run
 from eqlin_core.analysis.ranks import joint_run, rank_run
 from eqlin_core.attribution.deletion import Deleter
+from eqlin_core.freezing import probes
 from eqlin_core.freezing.hidden_leaks import find_hidden_leaks
 from eqlin_core.steering.flips import flip_strength
 from eqlin_core.steering.forecast import steering_forecast
@@ -81,6 +83,16 @@ def _early(lin: eq.LinearMap) -> Any:
     return last.S[[2, 5]]
 
 
+def _after_a_change(lm: LanguageModel, ids: list[int]) -> Any:
+    """Whether norms are asked anew, and the contributions, after one was changed in a way that no version tells."""
+    eq.linearize(lm, token_ids=ids)
+    vectors = (weight for weight in lm.model.parameters() if weight.dim() == 1)
+    next(vectors).data.mul_(2)
+    with mock.patch.object(probes, "_State", wraps=probes._State) as noted:
+        changed = eq.linearize(lm, token_ids=ids).contributions()
+    return noted.call_count > 0, changed
+
+
 # Later steps use what earlier ones have made. Singular vectors are compared by what they give back.
 STEPS: dict[str, Step] = {
     "plan": lambda lm, ids, made: eq.plan_run(lm, len(ids)) and None,
@@ -138,6 +150,7 @@ STEPS: dict[str, Step] = {
     "metrics": _metrics,
     "flip": _flip,
     "forecast": lambda lm, ids, made: steering_forecast(lm, ids[:5], made["operator"], [0.0, 0.5], [3, 4]),
+    "after a change": lambda lm, ids, made: _after_a_change(lm, ids),
 }
 
 
