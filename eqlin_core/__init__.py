@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from eqlin_core.layers.results import LayerSweep
     from eqlin_core.layers.sweep import layer_sweep
     from eqlin_core.linalg.krylov import Triplets
-    from eqlin_core.maps.linear_map import LinearMap, linearize
+    from eqlin_core.maps.linear_map import LinearMap
+    from eqlin_core.maps.linearization import linearize
     from eqlin_core.maps.ordinary import ordinary_jacobian
     from eqlin_core.maps.partial_freezing import PartlyFrozen, partly_frozen
     from eqlin_core.maps.precision import PrecisionCheck, precision_check
@@ -45,7 +46,8 @@ if TYPE_CHECKING:
     from eqlin_core.runs.files import load_run, save_run
     from eqlin_core.runs.split import Split
     from eqlin_core.runs.subspaces import principal_angles
-    from eqlin_core.spectra.spectrum import Spectrum, spectrum
+    from eqlin_core.spectra.result import RefinedSpectrum, Spectrum
+    from eqlin_core.spectra.spectrum import spectrum
     from eqlin_core.spectra.triplets import top_triplets
     from eqlin_core.spectra.truncation import Truncation, truncate
     from eqlin_core.steering.flips import flip_strength
@@ -69,7 +71,7 @@ _HOME = {
     "Site": "models.sites",
     # the map of a prompt
     "LinearMap": "maps.linear_map",
-    "linearize": "maps.linear_map",
+    "linearize": "maps.linearization",
     "Convention": "runs.convention",
     "direction": "maps.targets",
     "ordinary_jacobian": "maps.ordinary",
@@ -81,7 +83,8 @@ _HOME = {
     "Plan": "resources.plan",
     "plan_run": "resources.plan",
     # what is in it
-    "Spectrum": "spectra.spectrum",
+    "RefinedSpectrum": "spectra.result",
+    "Spectrum": "spectra.result",
     "spectrum": "spectra.spectrum",
     "Triplets": "linalg.krylov",
     "top_triplets": "spectra.triplets",

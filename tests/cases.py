@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from eqlin_core.audit.families import FAMILIES, tiny_model, tiny_prompt
-from eqlin_core.maps.linear_map import LinearMap, linearize
+from eqlin_core.maps.linear_map import LinearMap
+from eqlin_core.maps.linearization import linearize
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.loading import load_model
 

@@ -10,7 +10,8 @@ from eqlin_core.analysis.prompt import run_key
 from eqlin_core.attribution.deletion import REMOVAL, Deleter, Deletion
 from eqlin_core.attribution.unfreezing import ORDER, hidden_effects
 from eqlin_core.dtypes import to_numpy
-from eqlin_core.maps.linear_map import LinearMap, linearize
+from eqlin_core.maps.linear_map import LinearMap
+from eqlin_core.maps.linearization import linearize
 from eqlin_core.maps.targets import direction
 from eqlin_core.models.baselines import MEAN
 from eqlin_core.progress import Progress, part, report

@@ -12,7 +12,8 @@ from eqlin_core.models.readout import read_input, read_output
 from eqlin_core.multiplication import passes
 from eqlin_core.progress import Progress, part
 from eqlin_core.runs.ranks import JointRun, RankRun
-from eqlin_core.spectra.spectrum import Spectrum, spectrum
+from eqlin_core.spectra.result import Spectrum
+from eqlin_core.spectra.spectrum import spectrum
 from eqlin_core.spectra.truncation import Truncation, truncate
 
 

@@ -13,7 +13,8 @@ from eqlin_core import arguments
 from eqlin_core.analysis.prompt import READ, describe_targets, next_logits, spectrum_run, token_run
 from eqlin_core.dtypes import dtype_name
 from eqlin_core.errors import EqlinError, InvalidValue
-from eqlin_core.maps.linear_map import LinearMap, linearize
+from eqlin_core.maps.linear_map import LinearMap
+from eqlin_core.maps.linearization import linearize
 from eqlin_core.models import bundled, four_bit
 from eqlin_core.models.baselines import begin_token
 from eqlin_core.models.language_model import LanguageModel, checked_model

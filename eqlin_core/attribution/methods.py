@@ -16,7 +16,8 @@ from torch import Tensor
 
 from eqlin_core.errors import EqlinError
 from eqlin_core.freezing.inputs import require_embeddings
-from eqlin_core.maps.linear_map import LinearMap, linearize
+from eqlin_core.maps.linear_map import LinearMap
+from eqlin_core.maps.linearization import linearize
 from eqlin_core.maps.targets import direction
 from eqlin_core.models.baselines import baseline_embedding
 from eqlin_core.models.experts import eager_experts

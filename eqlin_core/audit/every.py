@@ -76,7 +76,7 @@ def examine(model_type: str) -> Finding:
 
 def _verdict(lm: LanguageModel) -> tuple[str, str, float]:
     """The verdict on a model, the reason, and its largest error of reconstruction."""
-    from eqlin_core.maps.linear_map import linearize  # noqa: PLC0415 - torch is slow to import
+    from eqlin_core.maps.linearization import linearize  # noqa: PLC0415 - torch is slow to import
 
     errors = []
     for convention in CONVENTIONS:

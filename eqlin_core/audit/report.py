@@ -18,7 +18,8 @@ from eqlin_core.audit.every import print_all
 from eqlin_core.audit.table import family_rows, markdown
 from eqlin_core.errors import EqlinError
 from eqlin_core.freezing.treatments import treatments
-from eqlin_core.maps.linear_map import LinearMap, linearize
+from eqlin_core.maps.linear_map import LinearMap
+from eqlin_core.maps.linearization import linearize
 from eqlin_core.models import bundled, four_bit
 from eqlin_core.models.checkpoints import DTYPES
 from eqlin_core.models.language_model import LanguageModel

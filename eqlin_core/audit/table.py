@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from eqlin_core.audit.families import FAMILIES, tiny_model, tiny_prompt
-from eqlin_core.maps.linear_map import linearize
+from eqlin_core.maps.linearization import linearize
 from eqlin_core.runs.convention import Convention, settings
 from eqlin_core.runs.exactness import BOUNDS, Exactness
 

@@ -17,7 +17,8 @@ from eqlin_core.layers.collector import TOGETHER, Collector
 from eqlin_core.layers.cost import SweepCost, sweep_cost
 from eqlin_core.layers.maps import Maps, block_maps, forward_maps, reverse_maps
 from eqlin_core.layers.results import KINDS, LayerSweep
-from eqlin_core.maps.linear_map import LinearMap, checked_map, linearize
+from eqlin_core.maps.linear_map import LinearMap, checked_map
+from eqlin_core.maps.linearization import linearize
 from eqlin_core.models.fields import largest
 from eqlin_core.models.language_model import LanguageModel, checked_model
 from eqlin_core.multiplication import passes

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import copy
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from eqlin_core import arguments
 from eqlin_core.dtypes import dtype_name, has_float64, wide
 from eqlin_core.errors import EqlinError
-from eqlin_core.maps.linear_map import LinearMap, checked_map, linearize
+from eqlin_core.maps.copies import copied
+from eqlin_core.maps.linear_map import LinearMap, checked_map
+from eqlin_core.maps.linearization import linearize
 from eqlin_core.multiplication import passes
 from eqlin_core.progress import Progress
-from eqlin_core.resources import budget
 
 
 @dataclass(frozen=True)
@@ -46,14 +45,11 @@ def precision_check(lin: LinearMap, progress: Progress | None = None) -> Precisi
     if lin.network.source != "embedding" or lin.network.target != "output":
         raise EqlinError("The float64 check is for a map from the embeddings to the output.")
     model, device = lin.lm.model, lin.lm.device
-    if any(p.is_meta for p in model.parameters()) or getattr(model, "is_quantized", False):
-        raise EqlinError("The float64 check copies the weights, so it needs them unquantised, and none on the disk.")
     spread = len({p.device for p in model.parameters()}) > 1
     if spread or not has_float64(device):
         device = torch.device("cpu")
-    budget.require(8 * sum(p.numel() for p in model.parameters()), device, "The float64 copy", lin.n_tokens)
-    copied = replace(lin.lm, model=_copied(model, device))
-    exact = linearize(copied, token_ids=lin.token_ids, position=lin.position, **lin.convention.keywords)
+    lm = copied(lin.lm, torch.float64, device, "The float64 check", lin.n_tokens)
+    exact = linearize(lm, token_ids=lin.token_ids, position=lin.position, **lin.convention.keywords)
     difference = wide(lin.contributions()).to(device) - exact.contributions(progress)
     size = exact.output.norm()
     return PrecisionCheck(
@@ -63,22 +59,6 @@ def precision_check(lin: LinearMap, progress: Progress | None = None) -> Precisi
         dtype=dtype_name(lin.inputs.dtype),
         device=str(device),
     )
-
-
-def _copied(model: Any, device: torch.device) -> Any:
-    """The model in float64 on one device; its weights are copied there at once."""
-
-    def there(tensor: Tensor) -> Tensor:
-        return tensor.detach().to(device, torch.float64 if tensor.is_floating_point() else None, copy=True)
-
-    memo: dict[int, Any] = {id(p): nn.Parameter(there(p), requires_grad=p.requires_grad) for p in model.parameters()}
-    memo |= {id(b): there(b) for b in model.buffers()}
-    copied = copy.deepcopy(model, memo)
-    if any(hasattr(module, "_hf_hook") for module in model.modules()):  # which bring values to other devices
-        from accelerate.hooks import remove_hook_from_submodules  # noqa: PLC0415
-
-        remove_hook_from_submodules(copied)
-    return copied
 
 
 def _next(lin: LinearMap, y: Tensor) -> int:

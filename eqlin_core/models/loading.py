@@ -60,9 +60,10 @@ def load_model(
     arguments.called("progress", progress, shows=True)
     arguments.called("found", found)
     spread = _spread(device_map, max_memory)
+    torch_dtype = _dtype(dtype)
     in_four_bit = str(dtype) == four_bit.NAME
-    where = _device(device, _dtype(dtype), in_four_bit=in_four_bit)
-    wanted = Wanted(str(name), _dtype(dtype), where, in_four_bit, spread, found or (lambda: None))
+    where = _device(device, torch_dtype, in_four_bit=in_four_bit)
+    wanted = Wanted(str(name), torch_dtype, where, in_four_bit, spread, found or (lambda: None))
     with shown(progress) as told:
         return _load(wanted, revision, told)
 

@@ -39,6 +39,10 @@ _LEAST_POSITIONS = 128
 _PRODUCT = {"cuda": (4096, 4), "mps": (2048, 4)}
 # A decomposition of a token's matrix holds about this many copies of it.
 SVD_COPIES = 3
+# How the tokens' spectra can be had: from the matrix, or from one in a lower precision and passes in the run's own.
+METHODS = ("direct", "refined")
+ROUGH_DTYPE = {torch.float64: torch.float32, torch.float32: torch.bfloat16}
+_REFINING_PASSES = (5, 15)  # for each triplet of a token, and beside; measured on the default model
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,8 @@ class Plan:
     are the peaks beyond the loaded model (the same memory on a CPU, counted once as host); of a model on several
     devices, those of the busiest one, ``device``. ``shares``: which device computes how many blocks, and how much of
     their weights is brought from main memory or the disk for every pass. ``seconds`` from the arithmetic, the speed of
-    a matrix product measured here, and a gigabyte a second for what is brought.
+    a matrix product measured here, and a gigabyte a second for what is brought. ``spectra``: the cheaper ``method`` of
+    ``spectrum`` for 24 triplets, by the passes that each takes and the speed of both precisions here.
     """
 
     tokens: int
@@ -66,6 +71,7 @@ class Plan:
     host_bytes: int
     seconds: float
     shares: tuple[Share, ...] = ()
+    spectra: str = "direct"
 
     def sentence(self) -> str:
         """One line for people."""
@@ -120,7 +126,22 @@ def plan_run(
         host_bytes=host,
         seconds=matrix_seconds(lm, tokens, device, convention) + brought / _BROUGHT_A_SECOND,
         shares=tuple(spread),
+        spectra=METHODS[len(spread) == 1 and refining_is_cheaper(lm, tokens, device)],
     )
+
+
+def refining_is_cheaper(lm: LanguageModel, tokens: int, device: torch.device, k: int = 24) -> bool:
+    """Whether ``spectrum(..., method="refined")`` takes less time than the matrix; its decompositions do not count.
+
+    A pass for one token of so many goes over half of them on average, one of the matrix over all. Never on a CPU, where
+    it was measured and is slower.
+    """
+    rough = ROUGH_DTYPE.get(lm.dtype)
+    if rough is None or device.type == "cpu" or getattr(lm.model, "is_quantized", False):
+        return False
+    each, beside = _REFINING_PASSES
+    refining = (each * k + beside) * (tokens + 1) / 2
+    return refining < lm.width * (1 - product_rate(device, lm.dtype) / product_rate(device, rough))
 
 
 def matrix_seconds(lm: LanguageModel, tokens: int, device: torch.device, convention: Convention = PUBLISHED) -> float:

@@ -2,57 +2,47 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from eqlin_core import arguments
-from eqlin_core.dtypes import coefficient_dtype, dtype_name
+from eqlin_core.dtypes import coefficient_dtype
+from eqlin_core.errors import InvalidValue
 from eqlin_core.linalg.krylov import block_krylov
 from eqlin_core.linalg.signs import signed
 from eqlin_core.linalg.truncated_svd import stable_rank, truncated_svd
 from eqlin_core.maps.linear_map import LinearMap, checked_map
 from eqlin_core.multiplication import passes
 from eqlin_core.progress import Progress, part, report
-from eqlin_core.reprs import Facts, ShortRepr, counted, span
 from eqlin_core.resources import budget
 from eqlin_core.resources.device_time import wait
+from eqlin_core.resources.plan import METHODS
+from eqlin_core.spectra.refined import refined_spectrum
+from eqlin_core.spectra.result import Spectrum
 
 _JOINT = {torch.float64: 1e-9, torch.float32: 2e-5}
 
 
-@dataclass(frozen=True, repr=False)
-class Spectrum(ShortRepr):
-    """The k largest singular triplets of every token: J_i ~ U[i] diag(S[i]) Vh[i], signed so that u . y >= 0.
-
-    Per token U [T, d, k], S [T, k], Vh [T, k, d], stable_rank [T]; of the joint matrix [J_1 ... J_T] U [d, k], S [k],
-    Vh [k, T d] and one stable rank. ``stable_rank`` = ||J||_F^2 / sigma_1^2 with the exact Frobenius norm.
-    """
-
-    U: Float[Tensor, "*tokens d k"]
-    S: Float[Tensor, "*tokens k"]
-    Vh: Float[Tensor, "*tokens k columns"]
-    stable_rank: Float[Tensor, "*tokens"]
-
-    def _facts(self) -> Facts:
-        yield "tokens", counted(len(self.S), "token") if self.S.dim() == 2 else "all tokens together"
-        yield "triplets", f"k={self.S.shape[-1]}"
-        yield "largest singular values", f"σ₁ {span(self.S[..., 0].flatten().tolist())}"
-        yield "stable ranks", f"stable rank {span(self.stable_rank.flatten().tolist())}"
-        yield "dtype", dtype_name(self.S.dtype)
-
-
 @passes
-def spectrum(lin: LinearMap, k: int = 24, *, joint: bool = False, progress: Progress | None = None) -> Spectrum:
+def spectrum(
+    lin: LinearMap, k: int = 24, *, joint: bool = False, method: str = "direct", progress: Progress | None = None
+) -> Spectrum:
     """The k largest singular triplets of each J_i, or with ``joint=True`` of [J_1 ... J_T] (Golden 2025, section 4.2).
 
-    Computes the matrix first where that has not been done. Raises EqlinError for k outside 1..d.
+    Computes the matrix first where that has not been done. ``method="refined"`` computes it in a lower precision,
+    bfloat16 for float32 and float32 for float64, and refines the triplets by passes in the run's own until both
+    equations of each hold: the result is a RefinedSpectrum, and the map still has no matrix. ``plan_run`` says which
+    is cheaper. Raises EqlinError for k outside 1..d, and where there is no such copy of the model.
     """
     k = arguments.whole("k", k, 1, checked_map(lin).width, of="the model's width")
     joint = arguments.flag("joint", joint)
+    method = arguments.choice("method", method, METHODS)
     arguments.called("progress", progress)
+    if method == "refined":
+        if joint:
+            raise InvalidValue("method='refined' is for the tokens' own matrices: top_triplets needs none for all.")
+        return refined_spectrum(lin, k, progress)
     matrix_part = 0.9  # the decomposition takes about a tenth of the matrix's time
     matrix = lin.jacobian(part(progress, 0.0, matrix_part))
     if joint:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from eqlin_core.dtypes import wide
 from eqlin_core.errors import EqlinError
-from eqlin_core.maps.linear_map import linearize
+from eqlin_core.maps.linearization import linearize
 from eqlin_core.models.experts import fitting_experts
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.sites import Site

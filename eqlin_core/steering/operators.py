@@ -20,7 +20,7 @@ from eqlin_core import arguments
 from eqlin_core.disk import read_file, write_file
 from eqlin_core.dtypes import coefficient_dtype, dtype_name, wide
 from eqlin_core.errors import EqlinError, InvalidValue
-from eqlin_core.maps.linear_map import linearize
+from eqlin_core.maps.linearization import linearize
 from eqlin_core.models.checkpoints import DTYPES
 from eqlin_core.models.language_model import LanguageModel, checked_model
 from eqlin_core.models.prompts import CheckedIds, prompt_ids

@@ -21,6 +21,7 @@ from eqlin_core.analysis.ranks import joint_run, rank_run
 from eqlin_core.attribution.deletion import Deleter
 from eqlin_core.freezing import probes
 from eqlin_core.freezing.hidden_leaks import find_hidden_leaks
+from eqlin_core.resources.plan import ROUGH_DTYPE
 from eqlin_core.steering.flips import flip_strength
 from eqlin_core.steering.forecast import steering_forecast
 from eqlin_core.steering.metrics import concept_continuation, steering_metrics
@@ -83,6 +84,12 @@ def _early(lin: eq.LinearMap) -> Any:
     return last.S[[2, 5]]
 
 
+def _refined(lin: eq.LinearMap) -> Any:
+    if lin.inputs.dtype not in ROUGH_DTYPE or len({p.device for p in lin.lm.model.parameters()}) > 1:
+        return eq.spectrum(lin, 3).S  # which a run in half precision, or on two devices, is referred to
+    return eq.spectrum(lin, 3, method="refined").S
+
+
 def _after_a_change(lm: LanguageModel, ids: list[int]) -> Any:
     """Whether norms are asked anew, and the contributions, after one was changed in a way that no version tells."""
     eq.linearize(lm, token_ids=ids)
@@ -111,6 +118,7 @@ STEPS: dict[str, Step] = {
     "SciPy operator": lambda lm, ids, made: _scipy(made["linearize"]),
     "spectrum": lambda lm, ids, made: eq.spectrum(made["linearize"], 4),
     "singular values": lambda lm, ids, made: (made["spectrum"].S, made["spectrum"].stable_rank),
+    "refined spectrum": lambda lm, ids, made: _refined(made["linearize"]),
     "joint spectrum": lambda lm, ids, made: eq.spectrum(made["linearize"], 4, joint=True).S,
     "truncated": lambda lm, ids, made: eq.truncate(made["linearize"], made["spectrum"]).divergence,
     "truncated, every rank": lambda lm, ids, made: eq.truncate(made["linearize"]).error,

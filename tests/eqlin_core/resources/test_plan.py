@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import eqlin_core as eq
+from eqlin_core.audit.families import tiny_model
 from eqlin_core.resources import budget, plan
 from eqlin_core.runs.convention import Convention
 from tests.benchmarks.measure import peak_memory
@@ -158,3 +159,19 @@ def test_a_device_hands_its_matrix_to_main_memory_and_that_to_a_file(monkeypatch
     assert plan.matrix_place(40 * GIB, CPU) == "scratch file"
     with pytest.raises(eq.EqlinError, match="which need no matrix"):
         plan.matrix_place(400 * GIB, CPU)
+
+
+def test_refining_is_planned_where_a_lower_precision_is_fast_and_the_prompt_short(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lm, gpu = default_model("float32"), torch.device("cuda")
+    rates = {torch.float32: 1.0, torch.bfloat16: 10.0}
+    monkeypatch.setattr(plan, "product_rate", lambda device, dtype: rates[dtype])
+    # 24 triplets of a token take 135 passes, over half of the prompt on average; 576 rows save nine tenths each
+    assert [plan.refining_is_cheaper(lm, tokens, gpu) for tokens in (1, 6, 7, 100)] == [True, True, False, False]
+    assert plan.refining_is_cheaper(lm, 40, gpu, k=1)
+    rates[torch.bfloat16] = 1.5
+    assert not plan.refining_is_cheaper(lm, 6, gpu)
+    assert not plan.refining_is_cheaper(lm, 1, CPU)
+    assert not plan.refining_is_cheaper(tiny_model("llama", torch.bfloat16), 1, gpu)
+    assert plan.plan_run(lm, 1).spectra == "direct"

@@ -1,0 +1,77 @@
+"""From a prompt to its exact linear map: what is asked for is checked, the decoder frozen, the map handed out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from eqlin_core import arguments
+from eqlin_core.dtypes import dtype_name
+from eqlin_core.errors import EqlinError, InvalidValue
+from eqlin_core.maps.frozen_decoder import frozen_decoder
+from eqlin_core.maps.linear_map import LinearMap
+from eqlin_core.models.language_model import LanguageModel
+from eqlin_core.models.prompts import prompt_ids, token_tensor
+from eqlin_core.models.sites import SourcePlace, TargetPlace
+from eqlin_core.multiplication import MODES, passes
+from eqlin_core.resources import plan
+from eqlin_core.runs.convention import Convention, Share
+
+
+@passes
+def linearize(
+    lm: LanguageModel,
+    prompt: str | None = None,
+    *,
+    token_ids: Sequence[int] | None = None,
+    source: SourcePlace = "embedding",
+    target: TargetPlace = "output",
+    final_norm: bool = True,
+    gated_path: Share = "up",
+    attention: Share = "held",
+    position: int = -1,
+    memory_budget: int | None = None,
+    products: str = "ieee",
+) -> LinearMap:
+    """The exact linear map of ``lm`` at this prompt, from ``source`` to ``target`` at ``position`` (Golden 2025, eq 4).
+
+    ``target`` is the output embedding or a place in a block, read through the final norm unless ``final_norm=False``.
+    ``gated_path`` and ``attention`` choose among the exact maps, as ``Convention`` says: which path of a gated product
+    ("up", "half", "gate", or the share 0 to 1 of the gate's path) and of attention's weights times values ("held",
+    "half", "live", or the share of the weights' path) is linear. With attention not held the map is affine even without
+    biases, and costs more. ``memory_budget`` (bytes) bounds the chunks.
+    Float32 numbers are multiplied by all their digits whatever the process has set; ``products="tf32"`` asks for TF32.
+    Raises EqlinError for an empty or too long prompt, a place that does not exist, or a model that cannot be frozen.
+    """
+    ids = prompt_ids(lm, prompt, token_ids)
+    convention = Convention(gated_path, attention)
+    position = arguments.position("position", position, len(ids), f"the prompt has {len(ids)} tokens")
+    final_norm = arguments.flag("final_norm", final_norm)
+    memory_budget = arguments.budget("memory_budget", memory_budget)
+    _check_products(lm, products)
+    if any(p.is_inference() for p in lm.model.parameters()):
+        raise EqlinError("The model was loaded in torch.inference_mode(), where no derivatives exist: load it outside.")
+    plan.require_room(lm, len(ids))
+    tensor = token_tensor(lm, ids)
+    with torch.no_grad():
+        embeddings = lm.model.get_input_embeddings()(tensor)
+    network = frozen_decoder(
+        lm,
+        embeddings,
+        source=source,
+        target=target,
+        final_norm=final_norm,
+        convention=convention,
+        ids=ids,
+        products=products,
+    )
+    return LinearMap(lm, network, ids, position % len(ids), memory_budget)
+
+
+def _check_products(lm: LanguageModel, products: str) -> None:
+    arguments.choice("products", products, MODES)
+    if products != "ieee" and lm.dtype != torch.float32:
+        raise InvalidValue(
+            f"TF32 multiplies float32 numbers, and the model is in {dtype_name(lm.dtype)}: leave it out."
+        )
