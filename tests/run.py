@@ -53,7 +53,7 @@ def main() -> int:
     else:  # browser tests wait for the app most of the time, so the other tests run beside them
         others = sorted(str(path) for path in Path("tests").glob("test_*.py"))
         suites = {
-            "engine": [*pytest, "tests/eqlin_core", "tests/pages", "tests/devices", *others, *WITH_ENGINE],
+            "engine": [*pytest, "tests/eqlin_core", "tests/pages", "tests/devices", "tests/gpu", *others, *WITH_ENGINE],
             "browser": [*pytest, "tests/browser", *(f"--ignore={path}" for path in WITH_ENGINE)],
         }
     suites = {name: [*command, "-o", f"cache_dir={cache(name)}"] for name, command in suites.items()}

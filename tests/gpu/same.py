@@ -1,0 +1,66 @@
+"""The device's numbers against the CPU's: families, steps, and products whatever the process has set."""
+
+from __future__ import annotations
+
+import torch
+
+import eqlin_core as eq
+from eqlin_core.audit.families import tiny_model, tiny_prompt
+from eqlin_core.runs.convention import PUBLISHED, Convention
+from tests.devices.steps import farthest, numbers, run_steps
+from tests.gpu.setting import ALIKE, Setting
+
+CONVENTIONS = {"published": PUBLISHED, "half of each": Convention("half", "half")}
+
+
+def families(setting: Setting) -> str:
+    """Contributions, output and bias of every family in every precision and both conventions, and the exactness."""
+    ids, worst, count = tiny_prompt(), 0.0, 0
+    for family in setting.families:
+        for dtype in setting.dtypes:
+            for name, convention in CONVENTIONS.items():
+                here, there = (
+                    eq.linearize(lm, token_ids=ids, **convention.keywords)
+                    for lm in (setting.model(family, dtype), tiny_model(family, getattr(torch, dtype)))
+                )
+                found, expected = (list(numbers((lin.contributions(), lin.output, lin.bias))) for lin in (here, there))
+                distance = farthest(found, expected) / ALIKE[dtype]
+                assert distance <= 1, f"{family}, {dtype}, {name}: {distance * ALIKE[dtype]:.1e} apart"
+                assert here.exactness().exact, f"{family}, {dtype}, {name}: {here.exactness()}"
+                worst, count = max(worst, distance), count + 1
+    return f"{count} runs exact; at most {worst:.2f} of what may lie between"
+
+
+def steps(setting: Setting) -> str:
+    """Spectra, joint, Krylov, truncation, sweep, heads, steering and all other steps of the engine."""
+    ids, count = tiny_prompt(), 0
+    for dtype in ("float32", "float64") if setting.has_float64 and not setting.tiny else ("float32",):
+        expected = dict(run_steps(tiny_model("llama", getattr(torch, dtype)), ids))
+        for step, found in run_steps(setting.model("llama", dtype), ids):
+            other = expected[step]
+            assert not isinstance(other, Exception), f"{step} fails on the CPU: {other!r}"
+            assert not isinstance(found, Exception), f"{step}: {found!r}"
+            distance = farthest(found, other)
+            assert distance <= ALIKE[dtype], f"{step}, {dtype}: {distance:.1e} apart"
+            count += 1
+    return f"{count} steps give the CPU's numbers"
+
+
+def all_digits(setting: Setting) -> str:
+    """Products with TF32 forced on by the process give what they give without, and the setting stays."""
+    ids = tiny_prompt()
+    lm = setting.model("llama", "float32")
+    plain = eq.linearize(lm, token_ids=ids)
+    plain_matrix = plain.jacobian()
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        forced = eq.linearize(lm, token_ids=ids)
+        assert torch.equal(forced.jacobian(), plain_matrix), "the process's setting reached the passes"
+        assert torch.equal(forced.contributions(), plain.contributions())
+        assert torch.get_float32_matmul_precision() == "medium", "the setting was not put back"
+    finally:
+        torch.set_float32_matmul_precision(before)
+    short = eq.linearize(lm, token_ids=ids, products="tf32").exactness()
+    assert short.exact, f"TF32 is beyond its bound: {short}"
+    return f"identical; TF32 on request reconstructs to {short.reconstruction:.0e}"
