@@ -49,10 +49,11 @@ _REFINING_PASSES = (5, 15)  # for each triplet of a token, and beside; measured 
 class Plan:
     """Time and memory of one run: contributions, the matrix and the spectra of ``tokens`` tokens.
 
-    ``chunk``: rows of the matrix computed together. ``matrix_bytes`` live at ``place``; ``recorded_bytes`` are the
-    coefficients of the frozen network, ``working_bytes`` one chunk's reverse pass. ``device_bytes`` and ``host_bytes``
-    are the peaks beyond the loaded model (the same memory on a CPU, counted once as host); of a model on several
-    devices, those of the busiest one, ``device``. ``shares``: which device computes how many blocks, and how much of
+    ``chunk``: rows of the matrix computed together. ``matrix_bytes`` live at ``place``, on ``matrix_device``, where the
+    embeddings are, as long as there is room; ``recorded_bytes`` are the coefficients of the frozen network,
+    ``working_bytes`` one chunk's reverse pass. ``device_bytes`` and ``host_bytes`` are the peaks beyond the loaded
+    model (the same memory on a CPU, counted once as host); of a model on several devices, those of the one that holds
+    most, ``device``, as are the recorded bytes. ``shares``: which device computes how many blocks, and how much of
     their weights is brought from main memory or the disk for every pass. ``seconds`` from the arithmetic, the speed of
     a matrix product measured here, and a gigabyte a second for what is brought. ``spectra``: the cheaper ``method`` of
     ``spectrum`` for 24 triplets, by the passes that each takes and the speed of both precisions here.
@@ -71,11 +72,12 @@ class Plan:
     host_bytes: int
     seconds: float
     shares: tuple[Share, ...] = ()
+    matrix_device: str = "cpu"
     spectra: str = "direct"
 
     def sentence(self) -> str:
         """One line for people."""
-        here = "in memory" if self.host_bytes >= self.device_bytes else f"on {self.device}"
+        here = "in memory" if self.matrix_device == "cpu" else f"on {self.matrix_device}"
         where = {"device": here, "host": "in main memory", "scratch file": "in a scratch file"}[self.place]
         return (
             f"Plan for {self.tokens} token{'s' if self.tokens > 1 else ''}: about {_duration(self.seconds)} for the "
@@ -100,17 +102,17 @@ def plan_run(
     memory_budget = arguments.budget("memory_budget", memory_budget)
     require_room(lm, tokens)
     spread = _shares(lm)
-    device = max(spread, key=lambda share: share.blocks).device
-    part = max(share.blocks for share in spread) / lm.n_layers
-    recorded = int(recorded_bytes(lm, tokens) * part)
+    parts = {share.device: share.blocks / lm.n_layers for share in spread}
     matrix = tokens * lm.width * lm.width * lm.dtype.itemsize
-    place = matrix_place(matrix, device, memory_budget)
+    place = matrix_place(matrix, lm.device, memory_budget)
     live = convention.weight_share > 0
-    chunk = min(lm.width, chunk_rows(lm, tokens, device, memory_budget, live=live))
+    chunk = min(lm.width, chunk_rows(lm, tokens, lm.device, memory_budget, live=live))
     working = max(chunk * row_bytes(lm, tokens, live=live), SVD_COPIES * lm.width**2 * max(4, lm.dtype.itemsize))
-    on_device = max(int(recording_bytes(lm, tokens) * part), recorded + working + (matrix if place == "device" else 0))
-    host = on_device if device.type == "cpu" else 0
-    host += matrix if place == "host" else 0
+    recorded, recording = recorded_bytes(lm, tokens), recording_bytes(lm, tokens)
+    kept = {lm.device: matrix if place == "device" else 0}
+    needs = {d: max(int(recording * p), int(recorded * p) + working + kept.pop(d, 0)) for d, p in parts.items()} | kept
+    device = max(needs, key=needs.__getitem__)
+    host = needs.pop(_CPU, 0) + (matrix if place == "host" else 0)
     brought = sum(share.brought_bytes for share in spread) * math.ceil(lm.width / chunk)
     return Plan(
         tokens=tokens,
@@ -120,12 +122,13 @@ def plan_run(
         place=place,
         chunk=chunk,
         matrix_bytes=matrix,
-        recorded_bytes=recorded,
+        recorded_bytes=int(recorded * parts.get(device, 0)),
         working_bytes=working,
-        device_bytes=0 if device.type == "cpu" else on_device,
+        device_bytes=max(needs.values(), default=0),
         host_bytes=host,
         seconds=matrix_seconds(lm, tokens, device, convention) + brought / _BROUGHT_A_SECOND,
         shares=tuple(spread),
+        matrix_device=str(lm.device) if place == "device" else "cpu",
         spectra=METHODS[len(spread) == 1 and refining_is_cheaper(lm, tokens, device)],
     )
 
@@ -149,7 +152,7 @@ def matrix_seconds(lm: LanguageModel, tokens: int, device: torch.device, convent
     weights = path_weights(lm, convention)
     if convention.weight_share > 0:  # three products with T x T scores for each head: queries, keys, weights
         weights += 3 * tokens * _heads(lm) * _head_width(lm) * lm.n_layers
-    return 2 * lm.width * tokens * weights / product_rate(device, lm.dtype)
+    return 2 * lm.width * tokens * weights / _rate(lm, device)
 
 
 def require_room(lm: LanguageModel, tokens: int) -> None:
@@ -173,8 +176,13 @@ def row_bytes(lm: LanguageModel, tokens: int, *, live: bool = False) -> int:
 def chunk_rows(
     lm: LanguageModel, tokens: int, device: torch.device, memory_budget: int | None = None, *, live: bool = False
 ) -> int:
-    """Rows of the matrix, or prompts of a batch, that are computed together; fewer where attention is ``live``."""
-    return budget.chunk_size(row_bytes(lm, tokens, live=live), tokens, device, memory_budget)
+    """Rows of the matrix, or prompts of a batch, that are computed together; fewer where attention is ``live``.
+
+    As many as fit on ``device`` and, of a model on several, on each of them.
+    """
+    devices = {device, *(share.device for share in _shares(lm))}
+    size = row_bytes(lm, tokens, live=live)
+    return min(budget.chunk_size(size, tokens, where, memory_budget) for where in devices)
 
 
 def pass_rows(
@@ -182,7 +190,7 @@ def pass_rows(
 ) -> int:
     """Rows of a forward pass, which nobody can interrupt: as ``chunk_rows``, and few enough to end within a second."""
     weights = path_weights(lm, Convention("half", "half")) * tokens
-    within = int(_PASS_SECONDS * product_rate(device, lm.dtype) / (2 * weights))
+    within = int(_PASS_SECONDS * _rate(lm, device) / (2 * weights))
     within = max(within, _LEAST_POSITIONS // tokens)  # the rate may have been measured on a busy machine
     return max(1, min(within, chunk_rows(lm, tokens, device, memory_budget, live=live)))
 
@@ -258,6 +266,14 @@ def product_rate(device: torch.device, dtype: torch.dtype) -> float:
     with products():
         best = min(seconds_on(device, multiply) for _ in range(4))
     return times * 2 * size**3 / best
+
+
+def _rate(lm: LanguageModel, device: torch.device) -> float:
+    """The rate of the model's products: of one on several devices, each by the blocks that it computes."""
+    spread = _shares(lm)
+    if len(spread) < 2:
+        return product_rate(device, lm.dtype)
+    return sum(s.blocks for s in spread) / sum(s.blocks / product_rate(s.device, lm.dtype) for s in spread)
 
 
 def _least(lm: LanguageModel, tokens: int, part: float) -> int:

@@ -176,8 +176,10 @@ def growing(strength: Sequence[float], unsteered: str, steered: str) -> None:
         f'<label><span>{label}</span><output>{value:.2f}</output><span class="eq-track"></span></label>'
         for label, value in zip(_LABELS, strength, strict=False)
     )
+    colours = look(theme())  # Streamlit's own names of them are known within its components alone
     st.html(
-        f"<style>.eq-sliders {{ --eq-mono: {MONO}; }} {_CSS}</style>"
+        f"<style>.eq-sliders {{ --eq-mono: {MONO}; }} {_CSS}"
+        f".eq-growing {{ --st-primary-color: {colours.accent}; --st-border-color: {colours.grid}; }}</style>"
         f'<div class="eq-sliders eq-growing">{tracks}</div><div class="eq-texts">'
         f'<section class="eq-unsteered"><h2>Unsteered</h2><div>{unsteered}</div></section>'
         f'<section class="eq-steered"><h2>Steered, λ = {shown_strength(tuple(strength))}</h2><div>{steered}</div>'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
@@ -45,8 +46,8 @@ class Snapshot:
 class Pace:
     """How fast the fraction done grows, and from that how long the rest will take."""
 
-    def __init__(self, now: float) -> None:
-        self._first = self._latest = (0.0, now)
+    def __init__(self) -> None:
+        self._first = self._latest = (0.0, math.inf)
         self._paused: float | None = None
 
     def pause(self, now: float) -> None:
@@ -61,9 +62,12 @@ class Pace:
             self._paused = None
 
     def report(self, fraction: float | None, now: float) -> None:
-        """Take in a report; one that is not known, zero, or lower than the last one begins a new stretch of work."""
+        """Take in a report. The first one, and one that is not known, zero, or lower, begins a new stretch of work.
+
+        What was there before the first did not have to be computed.
+        """
         self._latest = (fraction or 0.0, now)
-        if not fraction or fraction < self._first[0]:
+        if not fraction or fraction < self._first[0] or self._first[1] == math.inf:
             self._first = self._latest
 
     def seconds_left(self, now: float) -> float | None:

@@ -87,7 +87,7 @@ class Job:
         self._fraction: float | None = None
         self._message = ""
         self._ended: float | None = None
-        self._pace = Pace(0.0)
+        self._pace = Pace()
         self._partial: dict[str, Any] = {}
         self._result: Any = None
         self._error = ""

@@ -90,9 +90,25 @@ def test_each_device_needs_room_for_its_own_blocks(monkeypatch: pytest.MonkeyPat
     assert planned.device == "cuda:1"
     assert planned.recorded_bytes == plan.recorded_bytes(lm, 5) * (lm.n_layers - 1) // lm.n_layers
     assert f"1 block runs on cuda:0 and {lm.n_layers - 1} blocks run on cuda:1." in planned.sentence()
+    assert planned.matrix_device == "cpu"
+    assert "kept in memory" in planned.sentence()
+    assert planned.host_bytes == planned.matrix_bytes, "it lies where the embeddings are, and no block does"
     free[first] = 1000
     with pytest.raises(eq.EqlinError, match="are free on cuda:0"):
         plan.plan_run(lm, 5)
+
+
+def test_rows_fit_on_every_device_and_take_the_time_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = family("llama")
+    first, second = torch.device("cuda", 0), torch.device("cuda", 1)
+    rates = {first: 3e9, second: 1e9, CPU: 1e9}
+    free = {first: 10**10, second: 10**6, CPU: 10**10}
+    monkeypatch.setattr("eqlin_core.resources.budget.free_bytes", lambda device: free[device])
+    monkeypatch.setattr(plan, "product_rate", lambda device, dtype: rates[device])
+    alone = plan.chunk_rows(lm, 5, first), plan.matrix_seconds(lm, 5, second)
+    monkeypatch.setattr(plan, "_shares", lambda lm: [Share(first, 1, 0), Share(second, 1, 0)])
+    assert plan.chunk_rows(lm, 5, first) == 10**6 // 4 // plan.row_bytes(lm, 5) < alone[0]
+    assert plan.matrix_seconds(lm, 5, first) == pytest.approx(alone[1] * (1 / 3 + 1) / 2)
 
 
 def test_shares_follow_the_device_of_each_block() -> None:
