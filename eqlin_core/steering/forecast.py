@@ -27,8 +27,11 @@ from eqlin_core.steering.forms import form_of
 from eqlin_core.steering.injection import Injection, RunningSum
 from eqlin_core.steering.operators import SteeringOperator
 
-# Half the step of the central difference: small beside the curvature of real models, large beside float32's rounding.
-_STEP = 5e-3
+# Half the step of the central difference: small beside the curvature of real models, large beside the rounding. In half
+# precision the derivative is then within 11 % (bfloat16) and 3 % (float16) of float32's, measured on the default model
+# and a tiny one; float32's own step gives nothing but noise there.
+_STEP = {torch.bfloat16: 0.1, torch.float16: 0.05}
+_FINE_STEP = 5e-3
 # What counts as still linear: the changed logits are off by less than this share of their change.
 LINEAR_WITHIN = 0.25
 
@@ -88,7 +91,8 @@ def steering_forecast(
     unit = lin.apply(step.to(lin.inputs))
     report(progress, 0.5, "Real passes")
     origin = way.unsteered
-    near = [origin - _STEP, origin + _STEP]
+    half_step = _STEP.get(lm.dtype, _FINE_STEP)
+    near = [origin - half_step, origin + half_step]
     y = output_embeddings(lm, ids, operator, [*strengths, origin, *near], form=form, block=block)
     unembedding = lm.unembedding.to(y)
     weights = unembedding - unembedding.mean(0)
@@ -98,7 +102,7 @@ def steering_forecast(
     changes = {
         "real": moved,
         "frozen": way.units(s)[:, None] * unit.to(y),
-        "tangent": steps * (y[-1] - y[-2]) / (2 * _STEP),
+        "tangent": steps * (y[-1] - y[-2]) / (2 * half_step),
     }
     base = weights @ y[-3]
     chosen = torch.tensor(list(token_ids), device=y.device)

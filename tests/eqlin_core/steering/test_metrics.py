@@ -106,6 +106,17 @@ def test_the_derivative_becomes_right_as_the_strength_goes_to_zero() -> None:
     assert 0.04 <= found.linear_until(0.25) <= 2.0
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_derivative_is_no_rounding_noise_in_half_precision(dtype: torch.dtype) -> None:
+    steps = []
+    for precision in (torch.float64, dtype):
+        model = tiny_model("llama", precision)
+        concept = eq.steering_operator(model, token_ids=CONCEPT, layers=2)
+        found = steering_forecast(model, PROMPT, concept, [0.0, 1.0], list(range(3, 40)))
+        steps.append((found.tangent[1] - found.tangent[0]).double())
+    assert float((steps[1] - steps[0]).norm() / steps[0].norm()) < 0.15
+
+
 def test_the_frozen_map_forecasts_its_own_network_exactly() -> None:
     # Injected at the last block of a map that is frozen there, y + s sum K delta: linear in the strength by definition.
     found = forecast([0.0, 1.0, 2.0])
