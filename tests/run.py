@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -56,7 +57,9 @@ def main() -> int:
             "engine": [*pytest, "tests/eqlin_core", "tests/pages", "tests/devices", "tests/gpu", *others, *WITH_ENGINE],
             "browser": [*pytest, "tests/browser", *(f"--ignore={path}" for path in WITH_ENGINE)],
         }
-    suites = {name: [*command, "-o", f"cache_dir={cache(name)}"] for name, command in suites.items()}
+        for name, command in suites.items():
+            shutil.rmtree(cache(name), ignore_errors=True)
+            command += ["-o", f"cache_dir={cache(name)}"]
     summaries = []
     for name, (code, seconds, summary) in timed_tests(suites).items():
         results.append((name, code, seconds))

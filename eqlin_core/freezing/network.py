@@ -356,11 +356,14 @@ class FrozenNetwork:
             add(module.register_forward_hook, lambda _m, _a, _k, out: self._leave_experts(out))
         elif name in self._off_path:
             # A projection to queries, keys or a gate reads its weights for nothing, unless choices depend on it.
-            idle = type(module) is nn.Linear and not self._functions.chooses
-            if isinstance(module, nn.Linear) and idle and self._functions.lean:
-                self._instead(hooks, module, partial(self._stand_in, module.out_features))
-                return
-            add(module.register_forward_pre_hook, partial(_rows, rows, 0 if idle else 1))
+            if type(module) is nn.Linear and not self._functions.chooses:
+                if self._functions.lean:
+                    self._instead(hooks, module, partial(self._stand_in, module.out_features))
+                    return
+                kept = 0
+            else:
+                kept = 1
+            add(module.register_forward_pre_hook, partial(_rows, rows, kept))
             add(module.register_forward_hook, lambda _m, _a, _k, out: _for_all(out, len(rows.pop())))
         elif name in self._leaves:
             self._instead(hooks, module, partial(self._leaves.replay, name))

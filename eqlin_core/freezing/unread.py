@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
+# "__iadd__" and the like: what begins so and is an operator without the i.
+_IN_PLACE = {name for name in dir(Tensor) if name.startswith("__i") and hasattr(Tensor, f"__{name[3:]}")}
 _SIMPLE = (int, float, bool, str, type(None), torch.dtype)
 _NO_VALUES = (NotImplementedError, RuntimeError, ValueError)
 
@@ -71,7 +73,7 @@ class StandIns:
     @no_type_check  # runs for every function of a pass: checking it would take longer than the pass
     def after(self, func: Any, name: str, args: Any, kwargs: Any) -> Any:
         """What the function makes of arguments some of which are stand-ins. Raises Read where it needs values."""
-        if name == "__setitem__" or name.startswith("__i") or (name[-1:] == "_" and name[:2] != "__"):
+        if name == "__setitem__" or name in _IN_PLACE or (name[-1:] == "_" and name[:2] != "__"):
             if type(args[0]) is not Unread:
                 raise Read(f"{name} writes it into what is read.")
             return None if name == "__setitem__" else args[0]

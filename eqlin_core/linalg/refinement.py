@@ -34,8 +34,8 @@ _T_QUANTILE = 5.408
 class Refined:
     """Triplets U [m, k], S [k], Vh [k, n] of a matrix J, with ||J v - s u|| and ||J^T u - s v|| over s_1 [k, 2].
 
-    ``squared``: an estimate of ||J||_F^2, within ``squared_error`` of it in 999 of 1000 cases. ``passes``: how many
-    vectors J and its transpose were multiplied with.
+    ``squared``: an estimate of ||J||_F^2, by Student's t within ``squared_error`` of it in 999 of 1000 cases.
+    ``passes``: how many vectors J and its transpose were multiplied with.
     """
 
     U: Float[Tensor, "m k"]

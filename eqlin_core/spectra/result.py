@@ -37,8 +37,9 @@ class RefinedSpectrum(Spectrum):
     """A Spectrum from a matrix of lower precision, refined by passes in the run's own.
 
     ``residuals`` [T, k, 2]: ||J v - s u|| and ||J^T u - s v|| over sigma_1. The Frobenius norm in ``stable_rank`` is
-    estimated: within ``stable_rank_error`` [T] of the true one in 999 of 1000 cases. ``passes``: how many vectors went
-    through one token's part of the network, forwards or in reverse. ``matrix_dtype``: of the matrix it began with.
+    estimated from eight random directions: by Student's t, ``stable_rank_error`` [T] holds in 999 of 1000 cases.
+    ``passes``: how many vectors went through one token's part of the network, forwards or in reverse.
+    ``matrix_dtype``: of the matrix it began with.
     """
 
     residuals: Float[Tensor, "tokens k 2"]

@@ -33,6 +33,8 @@ def stand_in(made: StandIns) -> Unread:
         lambda x: torch.Tensor.to(x, torch.float64),
         lambda x: torch.Tensor.transpose(x, 1, 2),
         lambda x: torch.softmax(x, -1),
+        lambda x: torch.Tensor.__invert__(torch.Tensor.gt(x, 0)),
+        lambda x: torch.Tensor.__imul__(torch.Tensor.mul(x, 2), 3),
     ],
 )
 def test_what_is_made_of_it_has_the_shape_that_values_would_have(function: Callable[[Any], Tensor]) -> None:
@@ -59,6 +61,7 @@ def test_what_is_made_of_it_has_the_shape_that_values_would_have(function: Calla
         lambda made, x: made.after(torch.Tensor.item, "item", (made.after(torch.sum, "sum", (x,), {}),), {}),
         lambda made, x: made.after(torch.Tensor.copy_, "copy_", (REAL.clone(), x), {}),
         lambda made, x: made.after(torch.Tensor.__setitem__, "__setitem__", (REAL.clone(), 0, x[0]), {}),
+        lambda made, x: made.after(torch.Tensor.__int__, "__int__", (made.after(torch.sum, "sum", (x,), {}),), {}),
         lambda made, x: x.tolist(),
         lambda made, x: x + 1,
     ],
