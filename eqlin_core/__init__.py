@@ -10,9 +10,11 @@ from eqlin_core.errors import Cancelled, EqlinError
 from eqlin_core.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from eqlin_core.analysis.answer import answer_run, continue_text
     from eqlin_core.analysis.prompt import spectrum_run, token_run
     from eqlin_core.analysis.ranks import joint_run
     from eqlin_core.analysis.verification import verify_run
+    from eqlin_core.attribution.group_deletion import group_deletion
     from eqlin_core.attribution.prompts import prompt_list
     from eqlin_core.attribution.study import faithfulness
     from eqlin_core.attribution.unfreezing import HiddenEffects, hidden_effects
@@ -20,16 +22,19 @@ if TYPE_CHECKING:
     from eqlin_core.layers.results import LayerSweep
     from eqlin_core.layers.sweep import layer_sweep
     from eqlin_core.linalg.krylov import Triplets
+    from eqlin_core.maps.answers import AnswerSplit, answer_split
     from eqlin_core.maps.linear_map import LinearMap
     from eqlin_core.maps.linearization import linearize
     from eqlin_core.maps.ordinary import ordinary_jacobian
     from eqlin_core.maps.partial_freezing import PartlyFrozen, partly_frozen
     from eqlin_core.maps.precision import PrecisionCheck, precision_check
     from eqlin_core.maps.targets import direction
+    from eqlin_core.models.chat import read_chat, write_chat
     from eqlin_core.models.language_model import LanguageModel
     from eqlin_core.models.loading import load_model
     from eqlin_core.models.readout import read_input, read_output
     from eqlin_core.models.sites import Site
+    from eqlin_core.models.texts import Text, read_text
     from eqlin_core.models.weights import weights_of
     from eqlin_core.reports.code import page_code, page_notebook
     from eqlin_core.reports.contents import Report
@@ -38,12 +43,14 @@ if TYPE_CHECKING:
     from eqlin_core.reports.reading import read_report
     from eqlin_core.reports.report import report_html, write_report
     from eqlin_core.reports.view import View
+    from eqlin_core.resources.answers import AnswerPlan, plan_answer
     from eqlin_core.resources.plan import Plan, plan_run
     from eqlin_core.runs.compare import RunComparison, compare_runs
     from eqlin_core.runs.convention import Convention
     from eqlin_core.runs.exactness import Exactness
     from eqlin_core.runs.faithfulness import Faithfulness
     from eqlin_core.runs.files import load_run, save_run
+    from eqlin_core.runs.groups import Group, groups_of
     from eqlin_core.runs.split import Split
     from eqlin_core.runs.subspaces import principal_angles
     from eqlin_core.spectra.result import RefinedSpectrum, Spectrum
@@ -68,6 +75,10 @@ _HOME = {
     "load_model": "models.loading",
     "read_input": "models.readout",
     "read_output": "models.readout",
+    "Text": "models.texts",
+    "read_text": "models.texts",
+    "read_chat": "models.chat",
+    "write_chat": "models.chat",
     "Site": "models.sites",
     # the map of a prompt
     "LinearMap": "maps.linear_map",
@@ -75,6 +86,8 @@ _HOME = {
     "Convention": "runs.convention",
     "direction": "maps.targets",
     "ordinary_jacobian": "maps.ordinary",
+    "AnswerSplit": "maps.answers",
+    "answer_split": "maps.answers",
     "PartlyFrozen": "maps.partial_freezing",
     "partly_frozen": "maps.partial_freezing",
     "PrecisionCheck": "maps.precision",
@@ -82,6 +95,8 @@ _HOME = {
     "Exactness": "runs.exactness",
     "Plan": "resources.plan",
     "plan_run": "resources.plan",
+    "AnswerPlan": "resources.answers",
+    "plan_answer": "resources.answers",
     # what is in it
     "RefinedSpectrum": "spectra.result",
     "Spectrum": "spectra.result",
@@ -103,6 +118,7 @@ _HOME = {
     "prompt_list": "attribution.prompts",
     "HiddenEffects": "attribution.unfreezing",
     "hidden_effects": "attribution.unfreezing",
+    "group_deletion": "attribution.group_deletion",
     # steering
     "SteeringOperator": "steering.operators",
     "steering_operator": "steering.operators",
@@ -116,6 +132,10 @@ _HOME = {
     "flip_strength": "steering.flips",
     # runs: results as plain arrays, and their files
     "token_run": "analysis.prompt",
+    "answer_run": "analysis.answer",
+    "continue_text": "analysis.answer",
+    "Group": "runs.groups",
+    "groups_of": "runs.groups",
     "spectrum_run": "analysis.prompt",
     "joint_run": "analysis.ranks",
     "load_run": "runs.files",

@@ -54,7 +54,8 @@ class LinearMap(ShortRepr):
         self.tokens = lm.token_strings(self.token_ids)
         self.position = position
         self.memory_budget = memory_budget
-        self._stock: Tensor | None = None  # from the untouched model, once it is compared with
+        self._stock: list[Tensor] = []  # every position of the untouched model, once it is compared with
+        self._together: list[LinearMap] = []  # the maps of positions whose contributions come from the same replays
         self._bias: Tensor | None = None
         self._contributions: Tensor | None = None
         self._jacobian: Tensor | None = None
@@ -128,6 +129,25 @@ class LinearMap(ShortRepr):
             self._bias = self.network.replay(torch.zeros_like(self.inputs)[None])[0, self.position]
         return self._bias
 
+    # ---- other positions -------------------------------------------------------------------------------------------
+
+    def positions(self, positions: Sequence[int]) -> list[LinearMap]:
+        """The maps of these output positions of the same prompt, from the same recording: nothing is recorded again.
+
+        Their contributions come from one batch of replays for all of them, each row of which reaches every position,
+        and the untouched model is asked once. Raises EqlinError for a position that the prompt does not have.
+        """
+        wanted = self._checked(positions)
+        maps = [LinearMap(self.lm, self.network, self.token_ids, p, self.memory_budget) for p in wanted]
+        for one in maps:
+            one._stock, one._together = self._stock, maps
+        return maps
+
+    def _checked(self, positions: Sequence[int]) -> list[int]:
+        has = f"the prompt has {self.n_tokens} tokens"
+        given = arguments.several("positions", positions, "a list of positions")
+        return [arguments.position("A position", p, self.n_tokens, has) % self.n_tokens for p in given]
+
     # ---- the operator ----------------------------------------------------------------------------------------------
 
     @passes
@@ -152,8 +172,20 @@ class LinearMap(ShortRepr):
         arguments.vectors("u", u, len(self.output))
         return self._seen_by(u, None)
 
-    def _seen_by(self, u: Float[Tensor, "*batch d"], progress: Progress | None) -> Float[Tensor, "*batch tokens d"]:
-        """``adjoint``, with a report at every block of every pass."""
+    @passes
+    def seen_from(
+        self, u: Float[Tensor, "rows d"], positions: Sequence[int], progress: Progress | None = None
+    ) -> Float[Tensor, "rows tokens d"]:
+        """``adjoint`` of other output positions, each row of u at its own: J_i^T u by one reverse pass a row."""
+        arguments.called("progress", progress)
+        wanted = self._checked(positions)
+        arguments.tensor("u", u, f"[{len(wanted)}, {len(self.output)}]", (len(wanted), len(self.output)).__eq__)
+        return self._seen_by(u, progress, wanted)
+
+    def _seen_by(
+        self, u: Float[Tensor, "*batch d"], progress: Progress | None, positions: Sequence[int] | None = None
+    ) -> Float[Tensor, "*batch tokens d"]:
+        """``adjoint``, with a report at every block of every pass; of each u at a position of its own, if these say."""
         flat = usable(u).to(self.output).reshape(-1, self.output.shape[0])
         shape = (*u.shape[:-1], *self.inputs.shape)
         if not len(flat):
@@ -162,7 +194,7 @@ class LinearMap(ShortRepr):
 
         def part(start: int, stop: int) -> None:
             with self._blocks_passed(progress, start / len(flat), stop / len(flat), "Terms"):
-                out[start:stop] = self._reverse(flat[start:stop])
+                out[start:stop] = self._reverse(flat[start:stop], positions and positions[start:stop])
                 wait(out.device)
 
         budget.in_chunks(len(flat), self._chunk(), part)
@@ -172,11 +204,16 @@ class LinearMap(ShortRepr):
     def contributions(self, progress: Progress | None = None) -> Float[Tensor, "tokens d"]:
         """J_i x_i of every token, from one batched forward replay whose row i keeps only token i; no matrix.
 
+        Of maps from ``positions``, those of all positions at once.
+
         ``progress(fraction, message)`` is called after every chunk of tokens, and cancels as in ``jacobian``.
         """
         arguments.called("progress", progress)
         if self._contributions is None:
-            self._contributions = self._each_alone(self.inputs, progress)
+            maps = self._together or [self]
+            for one, found in zip(maps, self._each_alone(self.inputs, maps, progress), strict=True):
+                one._contributions, one._together = found, []
+        assert self._contributions is not None
         return self._contributions
 
     @passes
@@ -193,33 +230,39 @@ class LinearMap(ShortRepr):
             return self.contributions(progress), self.bias
         m = self.baseline(baseline)
         constant = self.network.replay(m.expand(1, *self.inputs.shape).contiguous())[0, self.position]
-        return self._each_alone(self.inputs - m, progress), constant
+        return self._each_alone(self.inputs - m, [self], progress)[0], constant
 
     def _each_alone(
-        self, values: Float[Tensor, "tokens d"], progress: Progress | None
-    ) -> Float[Tensor, "tokens d_out"]:
-        """J_i v_i of every token."""
-        contributions = values.new_empty(self.n_tokens, len(self.output))
+        self, values: Float[Tensor, "tokens d"], maps: Sequence[LinearMap], progress: Progress | None
+    ) -> list[Float[Tensor, "tokens d_out"]]:
+        """J_i v_i of every token, for each of these maps of other positions; what comes after a position is zero."""
+        found = [values.new_zeros(self.n_tokens, len(self.output)) for _ in maps]
         report(progress, 0.0, "Contributions")
+        causal = self.network.causal
 
         def part(start: int, stop: int) -> None:
-            first = start if self.network.causal else 0  # what stands before a token cannot see it
+            first = start if causal else 0  # what stands before a token cannot see it
             token = torch.arange(start, stop, device=values.device)
+            constant_too = any(one._needs_constant(first) for one in maps)
             # the last row, without any token, is what biases add
-            alone = values.new_zeros(len(token) + self._needs_constant(first), *values.shape)[:, first:]
+            alone = values.new_zeros(len(token) + constant_too, *values.shape)[:, first:]
             alone[torch.arange(len(token)), token - first] = values[token]
-            out = self.network.replay(alone, first)[:, self.position - first]
-            constant = out[-1] if len(out) > len(token) else self.bias
-            if not first:
-                self._bias = constant
-            contributions[start:stop] = out[: len(token)] - constant
-            wait(contributions.device)
+            out = self.network.replay(alone, first)
+            for one, contributions in zip(maps, found, strict=True):
+                seen = min(stop, one.position + 1) if causal else stop
+                if seen <= start:
+                    continue
+                here = out[:, one.position - first]
+                constant = here[-1] if constant_too else one.bias
+                if not first:
+                    one._bias = constant
+                contributions[start:seen] = here[: seen - start] - constant
+            wait(values.device)
             report(progress, stop / self.n_tokens, "Contributions")
 
-        last = self.position + 1 if self.network.causal else self.n_tokens
-        contributions[last:] = 0  # what comes after the position does not reach it
+        last = max(one.position for one in maps) + 1 if causal else self.n_tokens
         budget.in_chunks(last, self._pass_rows(), part)
-        return contributions
+        return found
 
     @passes
     def jacobian(self, progress: Progress | bool | None = None) -> Float[Tensor, "tokens d_out d_in"]:
@@ -309,10 +352,7 @@ class LinearMap(ShortRepr):
             for matrix, x in zip(self._jacobian, wide(self.inputs), strict=True):  # one token's matrix at a time
                 product = product + (wide(matrix.to(self.inputs.device)) @ x).to(product.device)
             errors.append(relative_error(product, self.output))
-        if self._stock is None:
-            self.network.require_same_weights()
-            self._stock = _stock_value(self.network, token_tensor(self.lm, self.token_ids))[self.position]
-        forward = relative_error(self.output, self._stock)
+        forward = relative_error(self.output, self.stock()[self.position])
         reconstruction_bound, forward_bound = bounds_of(dtype, self.products)
         leaks = list(self.network.leaks)
         if max(errors) > reconstruction_bound and not leaks:
@@ -320,6 +360,13 @@ class LinearMap(ShortRepr):
         exact = max(errors) <= reconstruction_bound and forward <= forward_bound and not leaks
         self._exactness = Exactness(max(errors), forward, dtype, exact, leaks, self.products)
         return self._exactness
+
+    def stock(self) -> Float[Tensor, "tokens d"]:
+        """The untouched model's values at the target, at every position: one pass, the first time it is asked for."""
+        if not self._stock:
+            self.network.require_same_weights()
+            self._stock.append(_stock_value(self.network, token_tensor(self.lm, self.token_ids)))
+        return self._stock[0]
 
     def sum_of(
         self, contributions: Float[Tensor, "tokens d"], constant: Float[Tensor, " d"] | None = None
@@ -352,10 +399,14 @@ class LinearMap(ShortRepr):
         out = self.network.replay(v)[:, self.position]
         return out - self.bias if bool(self.bias.any()) else out
 
-    def _reverse(self, u: Tensor) -> Tensor:
+    def _reverse(self, u: Tensor, positions: Sequence[int] | None = None) -> Tensor:
         self.network.require_same_weights()
         with torch.enable_grad():  # whatever the caller's mode is: a slice of the recorded graph belongs to it
-            value = self.network.values[self.position]
+            value = self.network.values if positions else self.network.values[self.position]
+        if positions:  # each row looks back from a place of its own
+            places = u.new_zeros(len(u), *value.shape)
+            places[torch.arange(len(u)), list(positions)] = u
+            u = places
         (rows,) = torch.autograd.grad(value, self.network.leaf, u, retain_graph=True, is_grads_batched=True)
         return rows[:, 0]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,7 +45,9 @@ def prompt_ids(lm: LanguageModel, prompt: str | None, token_ids: Sequence[int] |
     return CheckedIds(ids, lm)
 
 
-def _whole_numbers(token_ids: Sequence[int]) -> list[int]:
+def _whole_numbers(token_ids: Any) -> list[int]:
+    if tuple(getattr(token_ids, "shape", ()))[:-1] == (1,):  # a batch of one, as tokenizers and generate() have it
+        token_ids = token_ids[0]
     found = arguments.several("token_ids", token_ids, "a list of token ids")
     return [arguments.whole("A token id", i) for i in found]
 

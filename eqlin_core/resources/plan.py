@@ -80,9 +80,9 @@ class Plan:
         here = "in memory" if self.matrix_device == "cpu" else f"on {self.matrix_device}"
         where = {"device": here, "host": "in main memory", "scratch file": "in a scratch file"}[self.place]
         return (
-            f"Plan for {self.tokens} token{'s' if self.tokens > 1 else ''}: about {_duration(self.seconds)} for the "
-            f"matrix of {_size(self.matrix_bytes)}, kept {where}; at most "
-            f"{_size(max(self.device_bytes, self.host_bytes))} of memory beside the model."
+            f"Plan for {self.tokens} token{'s' if self.tokens > 1 else ''}: about {duration_text(self.seconds)} for "
+            f"the matrix of {size_text(self.matrix_bytes)}, kept {where}; at most "
+            f"{size_text(max(self.device_bytes, self.host_bytes))} of memory beside the model."
             f"{_spread_sentence(self.shares)}"
         )
 
@@ -231,9 +231,9 @@ def matrix_place(matrix: int, device: torch.device, memory_budget: int | None = 
     if matrix <= free_disk():
         return "scratch file"
     raise EqlinError(
-        f"The matrix needs {_size(matrix)}, more than the free memory, and {_size(free_disk())} are free on the disk; "
-        "shorten the prompt, choose a lower precision, or take the contributions and the largest triplets of the "
-        "joint map, which need no matrix."
+        f"The matrix needs {size_text(matrix)}, more than the free memory, and {size_text(free_disk())} are free on "
+        "the disk; shorten the prompt, choose a lower precision, or take the contributions and the largest triplets of "
+        "the joint map, which need no matrix."
     )
 
 
@@ -295,13 +295,13 @@ def _spread_sentence(spread: tuple[Share, ...]) -> str:
     said = " and ".join(
         f"{share.blocks} block{'s run' if share.blocks > 1 else ' runs'} on {share.device}" for share in spread
     )
-    kept = f"; {_size(brought)} of weights are brought from main memory or the disk for every pass" if brought else ""
+    kept = f"; {size_text(brought)} of weights come from main memory or the disk for every pass" if brought else ""
     return f" {said[0].upper()}{said[1:]}{kept}."
 
 
 def _refusal(lm: LanguageModel, tokens: int, needed: int, free: int, device: torch.device, part: float) -> str:
     dtype = dtype_name(lm.dtype)
-    said = f"{tokens} tokens in {dtype} need {_size(needed)} and {_size(free)} are free on {device}"
+    said = f"{tokens} tokens in {dtype} need {size_text(needed)} and {size_text(free)} are free on {device}"
     low, high = 1, tokens
     while low < high:  # the longest prompt that fits: memory only grows with the tokens
         middle = (low + high + 1) // 2
@@ -314,11 +314,13 @@ def _refusal(lm: LanguageModel, tokens: int, needed: int, free: int, device: tor
     return f"{said}; {other}a prompt of {low} tokens fits."
 
 
-def _size(size: int) -> str:
+def size_text(size: int) -> str:
+    """Bytes as people read them: 256 MiB, 1.5 GiB."""
     return f"{size / _GIB:.3g} GiB" if size >= _GIB / 10 else f"{size / 2**20:.3g} MiB"
 
 
-def _duration(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
+    """Seconds as people read them: 12 s, 3 min, 1.5 h."""
     if seconds < 60:
         return f"{max(1, round(seconds))} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

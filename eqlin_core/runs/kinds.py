@@ -6,9 +6,11 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any, TypeGuard, get_args
 
+from eqlin_core.runs.answer import AnswerRun, GroupDeletionRun
 from eqlin_core.runs.convention import Convention
 from eqlin_core.runs.deletion import ConventionsRun, CurvesRun, HiddenRun, LeaveOneOutRun
 from eqlin_core.runs.exactness import BOUNDS, Exactness
+from eqlin_core.runs.groups import Group
 from eqlin_core.runs.layers import HeadsRun, SweepRun
 from eqlin_core.runs.matrix import Line, MatrixRun, MatrixView, Reconstruction
 from eqlin_core.runs.prompt import RunKey, SpectrumRun, Target, TokenRun, TokenRuns
@@ -25,14 +27,16 @@ from eqlin_core.runs.steering import (
     SteeringPlan,
     Text,
 )
+from eqlin_core.runs.text import RunText
 from eqlin_core.runs.treatments import Treatment
 
+OfAnswers = AnswerRun | GroupDeletionRun
 Split = TokenRun | TokenRuns | LeaveOneOutRun | ConventionsRun | HiddenRun | CurvesRun
 OfMatrices = SpectrumRun | RankRun | JointRun | MatrixRun | MatrixView | Reconstruction | SweepRun | HeadsRun
 # What answers a question as a whole; the other classes stand inside of these.
-Answer = Split | OfMatrices | SteeringGrid | Guide
+Answer = Split | OfAnswers | OfMatrices | SteeringGrid | Guide
 ANSWERS: tuple[type, ...] = get_args(Answer)
-_PARTS = (RunKey, Target, Exactness, Treatment, Convention, Line)
+_PARTS = (RunKey, Target, Exactness, Treatment, Convention, Line, RunText, Group)
 _OF_STEERING = (SteeringPlan, OperatorFile, OperatorFacts, Text, Measured, NamedWord, ForecastRun, Flip)
 CLASSES: dict[str, type] = {kind.__name__: kind for kind in (*ANSWERS, *_PARTS, *_OF_STEERING)}
 
@@ -112,6 +116,22 @@ def _conventions(run: ConventionsRun) -> Iterator[bool]:
     yield len(run.conventions) == len(run.terms)
 
 
+def _text(text: RunText) -> Iterator[bool]:
+    yield len({len(text.token_ids), len(text.tokens), len(text.roles), len(text.messages)}) == 1
+    yield 0 < text.first <= len(text.tokens)
+
+
+def _answer(run: AnswerRun) -> Iterator[bool]:
+    rows, tokens = run.terms.shape
+    yield tokens == len(run.text.tokens)
+    yield rows == run.text.answer_tokens == len(run.likely)
+    yield run.key.token_ids == run.text.token_ids
+
+
+def _deleted(run: GroupDeletionRun) -> Iterator[bool]:
+    yield all(group.members for group in run.groups)
+
+
 def _curves(run: CurvesRun) -> Iterator[bool]:
     yield all(len(curve) == len(run.points) for curve in (*run.deletion.values(), *run.insertion.values()))
 
@@ -153,6 +173,9 @@ _AGREE: dict[type, Callable[[Any], Iterator[bool]]] = {
     HeadsRun: _heads,
     LeaveOneOutRun: _left_out,
     ConventionsRun: _conventions,
+    RunText: _text,
+    AnswerRun: _answer,
+    GroupDeletionRun: _deleted,
     CurvesRun: _curves,
     ForecastRun: _forecast,
     OperatorFacts: _facts,

@@ -18,6 +18,7 @@ from eqlin_core.models.caches import GrowingText
 from eqlin_core.models.experts import fitting_experts
 from eqlin_core.models.language_model import LanguageModel, checked_model
 from eqlin_core.models.prompts import CheckedIds, prompt_ids
+from eqlin_core.models.texts import chat_ids
 from eqlin_core.multiplication import passes
 from eqlin_core.progress import Progress, report
 from eqlin_core.reprs import Facts, ShortRepr, counted, excerpt
@@ -143,9 +144,15 @@ def read_prompt(
     """
     checked_model(lm)
     if arguments.flag("chat", chat) and prompt is not None and arguments.text("prompt", prompt).strip():
-        ids = prompt_ids(lm, None, _chat_ids(lm, prompt))
+        ids = chat_ids(lm, [{"role": "user", "content": prompt}])
     else:
         ids = prompt_ids(lm, prompt, token_ids)
+    require_room_to_grow(lm, ids, followed_by)
+    return ids
+
+
+def require_room_to_grow(lm: LanguageModel, ids: Sequence[int], followed_by: int) -> None:
+    """Raise EqlinError where so many new tokens make the text longer than the model reads."""
     limit = lm.max_positions
     if limit is not None and len(ids) + followed_by > limit:
         room = limit - len(ids)
@@ -154,7 +161,6 @@ def read_prompt(
             f"The prompt of {len(ids)} tokens with {followed_by} new ones is longer than the {limit} that this "
             f"model reads: {way_out}."
         )
-    return ids
 
 
 def end_tokens(lm: LanguageModel) -> frozenset[int]:
@@ -240,13 +246,3 @@ def generation(
     ended = bool(new) and new[-1] in settings.ends(lm)
     text = text_of(lm, ids, new[:-1] if ended else new)
     return Generation(text, list(new), lm.token_strings(new), logits, list(ids), strength, ended)
-
-
-def _chat_ids(lm: LanguageModel, prompt: str) -> list[int]:
-    if lm.tokenizer is None:
-        raise EqlinError(f"{lm.name} has no tokenizer: pass token_ids=[...] in place of a prompt.")
-    if not lm.tokenizer.chat_template:
-        raise EqlinError(f"{lm.name} has no chat template: leave it off, the prompt is then continued as it is.")
-    message = [{"role": "user", "content": prompt}]
-    encoded = lm.tokenizer.apply_chat_template(message, add_generation_prompt=True, return_dict=True)
-    return [int(i) for i in encoded["input_ids"]]

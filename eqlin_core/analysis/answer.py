@@ -1,0 +1,158 @@
+"""A whole answer as runs: the text, what the model answers, every answer token's sum, what it does without groups."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import torch
+
+from eqlin_core import arguments
+from eqlin_core.analysis.prompt import run_key
+from eqlin_core.attribution.deletion import Deletion
+from eqlin_core.attribution.group_deletion import group_deletion
+from eqlin_core.dtypes import to_numpy, wide
+from eqlin_core.maps.answers import ROWS, answer_split
+from eqlin_core.maps.linear_map import LinearMap, checked_map
+from eqlin_core.models.baselines import MEAN
+from eqlin_core.models.chat import Message
+from eqlin_core.models.language_model import LanguageModel
+from eqlin_core.models.readout import next_token_logits
+from eqlin_core.models.texts import Text, read_text
+from eqlin_core.progress import Progress, part
+from eqlin_core.runs.answer import AnswerRun, ContinuedText, GroupDeletionRun
+from eqlin_core.runs.groups import Group
+from eqlin_core.runs.split import TargetKind
+from eqlin_core.runs.text import RunText
+from eqlin_core.runs.values import Row
+from eqlin_core.steering.generation import (
+    Sampling,
+    Settings,
+    end_tokens,
+    generate_rows,
+    require_room_to_grow,
+    text_of,
+)
+
+LIKELY = 3
+
+
+def run_text(text: Text) -> RunText:
+    """A text as runs hold it."""
+    arguments.instance("text", text, Text, "a Text, as read_text gives one")
+    return RunText(tuple(text.token_ids), list(text.tokens), list(text.roles), list(text.messages), text.first)
+
+
+def answer_run(
+    lin: LinearMap,
+    text: Text | RunText,
+    kind: TargetKind = "log-probability",
+    baseline: str | int = "zero",
+    progress: Progress | None = None,
+) -> AnswerRun:
+    """Every token of the answer of ``text`` as a sum over the text, whose map ``lin`` is (`answer_split`)."""
+    checked_map(lin)
+    text = text if isinstance(text, RunText) else run_text(text)
+    split = answer_split(lin, text.first, kind, baseline, part(progress, 0.0, 0.95))
+    likely, ends = _likely(lin, text.first)
+    return AnswerRun(
+        key=run_key(lin),
+        text=text,
+        kind=kind,
+        baseline=baseline,
+        terms=to_numpy(split.terms),
+        constants=to_numpy(split.constants),
+        normalisers=to_numpy(split.normalisers),
+        values=to_numpy(split.values),
+        log_probabilities=to_numpy(split.log_probabilities),
+        errors=to_numpy(split.errors),
+        likely=likely,
+        ends=ends,
+        exactness=split.exactness,
+        made=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def group_deletion_run(
+    lin: LinearMap,
+    text: RunText,
+    groups: Sequence[Group],
+    deletion: Deletion = MEAN,
+    progress: Progress | None = None,
+) -> GroupDeletionRun:
+    """What every answer token loses without each group, in the untouched model: one pass a group."""
+    found = group_deletion(lin.lm, lin.token_ids, text.first, [g.members for g in groups], deletion, progress)
+    return GroupDeletionRun(run_key(lin), deletion, list(groups), to_numpy(found))
+
+
+def continue_text(
+    lm: LanguageModel,
+    prompt: str | None = None,
+    *,
+    token_ids: Sequence[int] | None = None,
+    chat: Sequence[Message] | None = None,
+    answer: str = "",
+    begin: bool = False,
+    max_new_tokens: int = 24,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    seed: int = 0,
+    stop: str = "",
+    progress: Progress | None = None,
+) -> ContinuedText:
+    """What the model answers to a prompt, after an ``answer`` that is begun: the likeliest tokens, or drawn ones.
+
+    It ends after ``max_new_tokens``, at the model's own end of text, or before the first ``stop`` text. Tokens that
+    their text does not read as again are left out at the end, and counted. ``temperature``, ``top_p`` and ``seed`` as
+    in `steer`; ``progress`` is told before every token, and cancels. Raises EqlinError for what `read_text` refuses,
+    and for a text that would be longer than the model reads.
+    """
+    settings = Settings(max_new_tokens, Sampling(temperature, top_p, seed), keep_logits=False)
+    stop, begun = arguments.text("stop", stop), arguments.text("answer", answer)
+    arguments.called("progress", progress)
+
+    def read(added: str = "") -> Text:
+        whole = begun + added
+        return read_text(lm, prompt, token_ids=token_ids, chat=chat, answer=whole or None, begin=begin)
+
+    ids = read().token_ids
+    require_room_to_grow(lm, ids, settings.max_new_tokens)
+    found: list[int] = []
+
+    def told(rows: list[list[int]]) -> None:
+        found[:] = rows[0]
+        if stop and stop in text_of(lm, ids, found):
+            raise _Stopped
+
+    with contextlib.suppress(_Stopped):
+        generate_rows(lm, ids, 1, settings, progress=progress, on_tokens=told)
+    ended = bool(found) and found[-1] in settings.ends(lm)
+    own = found[:-1] if ended else found
+    while stop and stop in text_of(lm, ids, own):  # the token that completes the stop text goes, with what it holds
+        own = own[:-1]
+    kept = len(own)
+    while kept and lm.tokenizer is not None and read(text_of(lm, ids, own[:kept])).token_ids != [*ids, *own[:kept]]:
+        kept -= 1
+    new = own[:kept]
+    return ContinuedText(text_of(lm, ids, new), tuple(new), ended and kept == len(own), len(own) - kept)
+
+
+class _Stopped(Exception):
+    """The stop text has come."""
+
+
+@torch.no_grad()
+def _likely(lin: LinearMap, first: int) -> tuple[list[Row], float]:
+    """The likeliest tokens of every row, and how likely the text's end is after the last."""
+    outputs = lin.network.values.detach()[first - 1 :]
+    rows: list[Row] = []
+    last = torch.empty(0)
+    for some in outputs.split(ROWS):
+        p = wide(next_token_logits(lin.lm, some)).softmax(-1)
+        best = p.topk(min(LIKELY, p.shape[-1]))
+        for ids, values in zip(best.indices.tolist(), best.values.tolist(), strict=True):
+            rows.append(list(zip(lin.lm.token_strings(ids), values, strict=True)))
+        last = p[-1]
+    ends = [i for i in end_tokens(lin.lm) if i < len(last)]
+    return rows[:-1], float(last[ends].sum()) if ends else float("nan")

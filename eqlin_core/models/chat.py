@@ -1,0 +1,150 @@
+"""A chat in the model's own template: its token ids, and whose words each token is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from eqlin_core import arguments
+from eqlin_core.errors import EqlinError, InvalidValue
+from eqlin_core.models.language_model import LanguageModel
+from eqlin_core.runs.text import ASSISTANT
+
+Message = Mapping[str, str]  # "role" and "content"
+WRITTEN_ROLES = ("system", "user", ASSISTANT)
+_MARKER = re.compile(rf"^({'|'.join(WRITTEN_ROLES)}):[ \t]*", re.IGNORECASE | re.MULTILINE)
+_ESCAPED = re.compile(rf"^\\(?=\\*({'|'.join(WRITTEN_ROLES)}):)", re.IGNORECASE | re.MULTILINE)
+_TO_ESCAPE = re.compile(rf"^(?=\\*({'|'.join(WRITTEN_ROLES)}):)", re.IGNORECASE | re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class ChatTokens:
+    """A chat as tokens, up to where the assistant goes on; of each token its message (-1: the template's own).
+
+    ``begun`` is what the assistant has said of this answer, which is not among them.
+    """
+
+    token_ids: list[int]
+    messages: list[int]
+    begun: str
+
+
+def read_chat(written: str) -> list[dict[str, str]]:
+    """The messages of a chat that is written as text: a line that begins ``user:``, say, opens one.
+
+    The roles are ``system``, ``user`` and ``assistant``. A text without such a line is one message of the user; a
+    backslash before such a word keeps it text. What stands
+    before the first message, unless it is blank, is the user's.
+    """
+    arguments.text("written", written)
+    found = list(_MARKER.finditer(written))
+    before = written[: found[0].start()] if found else written
+    parts = [("user", before)] if before.strip() else []
+    for marker, after in zip(found, [*found[1:], None], strict=True):
+        parts.append((marker[1].lower(), written[marker.end() : None if after is None else after.start()]))
+    last = len(parts) - 1
+    # What the assistant has begun may end in a space, which is the beginning of what follows.
+    return [
+        {"role": role, "content": _ESCAPED.sub("", text.strip("\n") if i == last else text.strip())}
+        for i, (role, text) in enumerate(parts)
+    ]
+
+
+def write_chat(chat: Sequence[Message]) -> str:
+    """The text that ``read_chat`` reads as these messages."""
+    return "\n".join(f"{m['role']}: {_TO_ESCAPE.sub(chr(92) * 2, m['content'])}" for m in checked_chat(chat))
+
+
+def checked_chat(chat: Any) -> list[dict[str, str]]:
+    """The messages, each with a role and a content. Raises EqlinError for what is no chat."""
+    takes = 'a list of messages such as {"role": "user", "content": "Hello"}'
+    found = arguments.several("chat", chat, takes, least=1)
+    for message in found:
+        if not isinstance(message, Mapping) or not {"role", "content"} <= set(message):
+            arguments.wrong_type("A message of chat", message, "a dictionary with a role and a content")
+        arguments.text("The role of a message", message["role"])
+        arguments.text("The content of a message", message["content"])
+    return [{"role": m["role"], "content": m["content"]} for m in found]
+
+
+def chat_tokens(lm: LanguageModel, chat: Sequence[Message]) -> ChatTokens:
+    """The chat in the template of ``lm``, up to where the assistant answers.
+
+    A last message of the assistant is the answer that it has begun. Raises EqlinError for a model without tokenizer or
+    template, and for a chat that the template does not take.
+    """
+    messages = checked_chat(chat)
+    if lm.tokenizer is None:
+        raise EqlinError(f"{lm.name} has no tokenizer: pass token_ids=[...] in place of a prompt.")
+    if not lm.tokenizer.chat_template:
+        raise EqlinError(f"{lm.name} has no chat template: leave it off, the prompt is then continued as it is.")
+    begun = messages.pop()["content"] if messages[-1]["role"] == ASSISTANT else ""
+    if not messages or not any(m["content"].strip() for m in messages):
+        raise InvalidValue("The chat is empty: write what the user says, in at least one word.")
+    text = _rendered(lm, messages)
+    encoded = lm.tokenizer(text, add_special_tokens=False, return_offsets_mapping=lm.tokenizer.is_fast)
+    ids = [int(i) for i in encoded["input_ids"]]
+    spans = _spans(lm, messages, text)
+    return ChatTokens(ids, [_owner(place, spans) for place in _places(lm, encoded, ids, text)], begun)
+
+
+def _rendered(lm: LanguageModel, messages: Sequence[Message]) -> str:
+    from jinja2 import TemplateError  # noqa: PLC0415 - which transformers brings, and imports as late
+
+    assert lm.tokenizer is not None
+    try:
+        return str(lm.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True))
+    except (TemplateError, TypeError, ValueError) as error:
+        said = arguments.short(str(error), 200)
+        raise EqlinError(f"The chat template of {lm.name} does not take this chat: {said}") from error
+
+
+def _spans(lm: LanguageModel, messages: Sequence[Message], text: str) -> list[tuple[int, int]]:
+    """Where each message's content stands in the rendered text, (0, 0) for one that the template has changed.
+
+    The template is filled a second time, with marks that stand nowhere else: what is around them is the template's.
+    """
+    marks = [f"\ue000{chr(0xE100 + i)}\ue001" for i in range(len(messages))]
+    try:
+        marked = _rendered(lm, [{**m, "content": mark} for m, mark in zip(messages, marks, strict=True)])
+    except EqlinError:
+        marked = ""
+    for contents in ([m["content"] for m in messages], [m["content"].strip() for m in messages]):
+        spans, filled = [], marked
+        for mark, content in zip(marks, contents, strict=True):
+            start = filled.find(mark)
+            if start < 0:
+                break
+            filled = filled[:start] + content + filled[start + len(mark) :]
+            spans.append((start, start + len(content)))
+        if filled == text and len(spans) == len(messages):
+            return spans
+    return list(_found_in_order(text, [m["content"].strip() for m in messages]))
+
+
+def _found_in_order(text: str, contents: Sequence[str]) -> Iterator[tuple[int, int]]:
+    after = 0
+    for content in contents:
+        start = text.find(content, after) if content else -1
+        after = after if start < 0 else start + len(content)
+        yield (0, 0) if start < 0 else (start, after)
+
+
+def _places(lm: LanguageModel, encoded: Any, ids: Sequence[int], text: str) -> list[tuple[int, int]]:
+    """(first character, after the last) of every token in the text; (0, 0) where that cannot be told."""
+    if "offset_mapping" in encoded:
+        return [(int(start), int(end)) for start, end in encoded["offset_mapping"]]
+    pieces = lm.token_strings(ids)
+    if "".join(pieces) != text:
+        return [(0, 0)] * len(ids)
+    ends = [sum(map(len, pieces[: i + 1])) for i in range(len(pieces))]
+    return [(end - len(piece), end) for piece, end in zip(pieces, ends, strict=True)]
+
+
+def _owner(place: tuple[int, int], spans: Sequence[tuple[int, int]]) -> int:
+    """The message that most of a token's characters are of; -1 for the template."""
+    shared = [min(place[1], end) - max(place[0], start) for start, end in spans]
+    best = max(range(len(spans)), key=shared.__getitem__)
+    return best if 2 * shared[best] > place[1] - place[0] > 0 else -1

@@ -1,0 +1,107 @@
+"""A prompt, or a chat, with the answer that follows it: token ids, and whose words each token is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from eqlin_core import arguments
+from eqlin_core.errors import EqlinError, InvalidValue
+from eqlin_core.models.baselines import with_begin
+from eqlin_core.models.chat import Message, chat_tokens, checked_chat
+from eqlin_core.models.language_model import LanguageModel, checked_model
+from eqlin_core.models.prompts import CheckedIds, prompt_ids
+from eqlin_core.reprs import Facts, ShortRepr, counted, excerpt
+from eqlin_core.runs.text import ANSWER, ASSISTANT, PROMPT, TEMPLATE
+
+
+@dataclass(frozen=True, repr=False)
+class Text(ShortRepr):
+    """Token ids with the answer from ``first`` on; of every token its text, its role, and which message it is of.
+
+    Roles are "prompt" and "answer", in a chat "template", "system", "user" and "assistant"; the message is -1 for
+    tokens of the template and 0 of a prompt, and an answer is the message after the last.
+    """
+
+    token_ids: list[int]
+    tokens: list[str]
+    roles: list[str]
+    messages: list[int]
+    first: int
+
+    def _facts(self) -> Facts:
+        yield "text", excerpt("".join(self.tokens))
+        yield "tokens", counted(self.first, "token")
+        yield "answer", f"answer of {counted(len(self.token_ids) - self.first, 'token')}"
+
+
+def read_text(
+    lm: LanguageModel,
+    prompt: str | None = None,
+    *,
+    token_ids: Sequence[int] | None = None,
+    chat: Sequence[Message] | None = None,
+    answer: str | Sequence[int] | None = None,
+    begin: bool = False,
+) -> Text:
+    """The text that a prompt, its token ids or a ``chat`` make with an ``answer`` (a text, or token ids) after it.
+
+    A chat stands in the model's own template; what its last message says as the assistant is the answer's beginning.
+    ``begin`` puts the model's begin-of-text token first. Raises EqlinError for an empty prompt, unknown ids, a text
+    longer than the model reads, and a chat where the model has no template.
+    """
+    checked_model(lm)
+    if sum(given is not None for given in (prompt, token_ids, chat)) != 1:
+        raise InvalidValue("Give one of a prompt, token_ids=[...] and chat=[...].")
+    before, begun = "", ""
+    if chat is None:
+        ids = list(prompt_ids(lm, prompt, token_ids))
+        messages, names = [0] * len(ids), [PROMPT]
+        before = prompt or ""
+    else:
+        found = chat_tokens(lm, chat)
+        ids, messages, begun = list(found.token_ids), list(found.messages), found.begun
+        names = [m["role"] for m in checked_chat(chat)]
+    if arguments.flag("begin", begin):
+        longer = with_begin(lm, ids)
+        messages = [-1] * (len(longer) - len(ids)) + messages
+        ids = longer
+    new = [*_read_on(lm, before, ids, begun), *_answer_ids(lm, before if not begun else "", ids, answer)]
+    roles = [TEMPLATE if m < 0 else names[m] for m in messages]
+    whole = prompt_ids(lm, None, [*ids, *new])
+    return Text(
+        token_ids=whole,
+        tokens=lm.token_strings(whole),
+        roles=roles + [ANSWER if chat is None else ASSISTANT] * len(new),
+        messages=messages + [max(messages, default=0) + 1] * len(new),
+        first=len(ids),
+    )
+
+
+def chat_ids(lm: LanguageModel, chat: Sequence[Message]) -> CheckedIds:
+    """The checked ids of a chat in the model's template, with what the assistant has begun to say."""
+    return prompt_ids(lm, None, read_text(lm, chat=chat).token_ids)
+
+
+def _answer_ids(lm: LanguageModel, before: str, ids: list[int], answer: str | Sequence[int] | None) -> list[int]:
+    if answer is None:
+        return []
+    if isinstance(answer, str):
+        return _read_on(lm, before, ids, answer)
+    found = arguments.several("answer", answer, "a text or a list of token ids")
+    return [arguments.whole("A token id", i) for i in found]
+
+
+def _read_on(lm: LanguageModel, before: str, ids: Sequence[int], text: str) -> list[int]:
+    """The ids of a text that goes on after a prompt: those of both together, where they begin with the prompt's."""
+    if not text:
+        return []
+    if lm.tokenizer is None:
+        raise EqlinError(f"{lm.name} has no tokenizer: give the answer as token ids.")
+    if before:
+        together = lm.encode(before + text)
+        own = lm.encode(before)
+        if together[: len(own)] == own and list(ids[-len(own) :]) == own:
+            return together[len(own) :]
+    arguments.text("answer", text)
+    return [int(i) for i in lm.tokenizer(text, add_special_tokens=False)["input_ids"]]

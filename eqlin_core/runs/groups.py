@@ -1,0 +1,95 @@
+"""Tokens of a text in groups: words, sentences, lines, the messages of a chat; and sums of numbers over groups."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from eqlin_core import arguments
+from eqlin_core.runs.text import TEMPLATE, RunText
+from eqlin_core.runs.values import Array
+
+GROUPINGS = ("token", "word", "sentence", "line", "role")
+_SENTENCE_END = re.compile(r"[.!?…][\"'”’»)\]]*\s*$")
+_SENTENCE_END_WIDE = re.compile(r"[。！？][」』”’）]*\s*$")  # after which no space stands
+_PIECE_OF_A_CHARACTER = re.compile(r"(<0x[0-9A-F]{2}>)+")
+
+
+@dataclass(frozen=True)
+class Group:
+    """Tokens that belong together, by their positions in order; ``label`` is their text, ``role`` whose words."""
+
+    label: str
+    members: tuple[int, ...]
+    role: str
+
+
+def groups_of(text: RunText, by: str, *, template_together: bool = True) -> list[Group]:
+    """The groups of a text in the order of their first tokens: every token is in one, and none holds two roles.
+
+    ``by``: "token", "word" (from a space to the next, punctuation by itself), "sentence" (to a full stop, a question or
+    an exclamation mark that a space or the end follows, or a line's end), "line", or "role" (a message of a chat, the
+    prompt, the answer). The template of a chat is one group wherever it stands, unless ``template_together`` is False.
+    Words of scripts without spaces are not told apart. Raises EqlinError for another ``by``.
+    """
+    arguments.choice("by", by, GROUPINGS)
+    arguments.instance("text", text, RunText, "a RunText")
+    breaks = _BREAKS[by]
+    members: list[list[int]] = []
+    template: list[int] | None = None
+    for i, token in enumerate(text.tokens):
+        same = i > 0 and (text.messages[i], text.roles[i]) == (text.messages[i - 1], text.roles[i - 1])
+        if text.roles[i] == TEMPLATE and template_together:
+            if template is None:
+                template = []
+                members.append(template)
+            template.append(i)
+        elif same and not (text.roles[i] != TEMPLATE and breaks(text.tokens[i - 1], token)):
+            members[-1].append(i)
+        else:
+            members.append([i])
+    return [_group(text, group) for group in members]
+
+
+def summed(table: Float[Array, "rows tokens"], groups: Sequence[Group]) -> Float[Array, "rows groups"]:
+    """The sums of a table's columns over groups of them."""
+    return np.stack([table[:, list(group.members)].sum(1) for group in groups], axis=1)
+
+
+def _group(text: RunText, members: Sequence[int]) -> Group:
+    role = text.roles[members[0]]
+    label = "template" if role == TEMPLATE and len(members) > 1 else "".join(text.tokens[i] for i in members)
+    return Group(label, tuple(members), role)
+
+
+def _word_begins(before: str, token: str) -> bool:
+    if before[-1:].isspace() or token[:1].isspace():
+        return True
+    return _kind(before, -1) != _kind(token, 0)
+
+
+def _kind(token: str, end: int) -> bool:
+    """Whether a token begins, or ends, as words do: with a letter, a digit, or a part of a character."""
+    if _PIECE_OF_A_CHARACTER.fullmatch(token):
+        return True
+    c = token[end] if token else " "
+    return c.isalnum() or c in "'’_"
+
+
+def _sentence_begins(before: str, token: str) -> bool:
+    if "\n" in before or _SENTENCE_END_WIDE.search(before):
+        return True
+    return bool(_SENTENCE_END.search(before)) and (token[:1].isspace() or before[-1:].isspace())
+
+
+_BREAKS: dict[str, Callable[[str, str], bool]] = {
+    "token": lambda _before, _token: True,
+    "word": _word_begins,
+    "sentence": _sentence_begins,
+    "line": lambda before, _token: "\n" in before,
+    "role": lambda _before, _token: False,
+}

@@ -1,0 +1,30 @@
+"""A prompt, or a chat, with its answer, as pages and files hold it: tokens, and whose words each of them is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from eqlin_core.reprs import Facts, ShortRepr, counted, excerpt
+
+PROMPT, ANSWER, TEMPLATE, ASSISTANT = "prompt", "answer", "template", "assistant"
+
+
+@dataclass(frozen=True, repr=False)
+class RunText(ShortRepr):
+    """Tokens with the answer from ``first`` on; roles and messages as ``read_text`` says."""
+
+    token_ids: tuple[int, ...]
+    tokens: list[str]
+    roles: list[str]
+    messages: list[int]
+    first: int
+
+    def _facts(self) -> Facts:
+        yield "text", excerpt("".join(self.tokens))
+        yield "tokens", counted(self.first, "token")
+        yield "answer", f"answer of {counted(self.answer_tokens, 'token')}"
+
+    @property
+    def answer_tokens(self) -> int:
+        """R, the tokens of the answer."""
+        return len(self.tokens) - self.first
