@@ -27,6 +27,7 @@ else:
         [
             st.Page("pages/start.py", title="Start", url_path="start", default=True),
             st.Page("pages/tokens.py", title="Tokens", url_path="tokens"),
+            st.Page("pages/answer.py", title="Answer", url_path="answer"),
             st.Page("pages/spectra.py", title="Spectra", url_path="spectra"),
             st.Page("pages/matrix.py", title="Matrix", url_path="matrix"),
             st.Page("pages/layers.py", title="Layers", url_path="layers"),

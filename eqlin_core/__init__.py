@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from eqlin_core.maps.partial_freezing import PartlyFrozen, partly_frozen
     from eqlin_core.maps.precision import PrecisionCheck, precision_check
     from eqlin_core.maps.targets import direction
-    from eqlin_core.models.chat import read_chat, write_chat
     from eqlin_core.models.language_model import LanguageModel
     from eqlin_core.models.loading import load_model
     from eqlin_core.models.readout import read_input, read_output
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
     from eqlin_core.reports.view import View
     from eqlin_core.resources.answers import AnswerPlan, plan_answer
     from eqlin_core.resources.plan import Plan, plan_run
+    from eqlin_core.runs.chat import read_chat, write_chat
     from eqlin_core.runs.compare import RunComparison, compare_runs
     from eqlin_core.runs.convention import Convention
     from eqlin_core.runs.exactness import Exactness
@@ -77,8 +77,8 @@ _HOME = {
     "read_output": "models.readout",
     "Text": "models.texts",
     "read_text": "models.texts",
-    "read_chat": "models.chat",
-    "write_chat": "models.chat",
+    "read_chat": "runs.chat",
+    "write_chat": "runs.chat",
     "Site": "models.sites",
     # the map of a prompt
     "LinearMap": "maps.linear_map",

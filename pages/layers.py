@@ -17,6 +17,7 @@ from pages.widgets.explained import as_kind, choose
 from pages.widgets.heading import heading
 from pages.widgets.nothing_yet import nothing_yet
 from pages.widgets.tabs import tabs
+from pages.widgets.text import text_line
 
 through_app(__file__)
 _HEADS = "Each head and each MLP writes a part of the logit: the first picture. "
@@ -35,6 +36,7 @@ def page() -> None:
         f"{_HEADS if mixer(run.treatments) == 'attention' else ''}The map can end at any layer: the tabs show what "
         "each input token's map writes there, read through the final norm.",
     )
+    text_line()
     state = layers()
     if state.follow(current.shown, current.shipped) and affordable(run):
         state.open()

@@ -10,6 +10,7 @@ from pages.visit.session import session
 from pages.widgets.code import page_code_button
 from pages.widgets.heading import heading
 from pages.widgets.nothing_yet import nothing_yet
+from pages.widgets.text import text_line
 
 through_app(__file__)
 
@@ -27,6 +28,7 @@ def page() -> None:
         "At this prompt each input token i has a matrix Jᵢ: it takes the token's embedding xᵢ to the token's part of "
         "the output embedding, y = Σ Jᵢxᵢ + b.",
     )
+    text_line()
     watch()
     frozen = draw_reconstruction(state.shown, run)
     st.header("One token's matrix")

@@ -16,6 +16,7 @@ from pages.widgets.code import of_explained, page_code_button
 from pages.widgets.explained import Explained, choose
 from pages.widgets.heading import heading
 from pages.widgets.tabs import tabs
+from pages.widgets.text import text_line
 from pages.widgets.token_choice import choose_token
 from pages.worker.analysis import KEPT_TRIPLETS
 
@@ -36,6 +37,7 @@ def page() -> None:
         "Each token's matrix is a sum of triplets: σ says how strong one is, its right vector v what it looks for, "
         "its left vector u what it writes towards the next token.",
     )
+    text_line()
     watch()
     early = isinstance(spectra, EarlySpectra)
     if not early:

@@ -26,7 +26,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "linalg": GROUND,
     "runs": GROUND,
     "reports": ("runs", "figures"),
-    "models": (*GROUND, "runs.values", "runs.text"),
+    "models": (*GROUND, "runs.values", "runs.text", "runs.chat"),
     "resources": ("models", "runs"),
     "freezing": ("models", "runs"),
     "maps": ("freezing", "resources"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -17,7 +18,7 @@ from eqlin_core.freezing.treatments import treatments
 from eqlin_core.maps.linear_map import LinearMap, checked_map
 from eqlin_core.maps.relative_error import relative_error
 from eqlin_core.maps.targets import mean_row
-from eqlin_core.models.baselines import ZERO
+from eqlin_core.models.baselines import ZERO, token_id
 from eqlin_core.models.experts import eager_experts
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.readout import read_input, read_output
@@ -37,8 +38,15 @@ def run_key(lin: LinearMap) -> RunKey:
     return RunKey(lin.lm.name, lin.lm.revision, dtype, tuple(lin.token_ids), lin.gated_path, lin.attention)
 
 
-def token_run(lin: LinearMap, prompt: str, progress: Progress | None = None, *, baseline: str | int = ZERO) -> TokenRun:
-    """Contributions, exactness and the most likely next tokens, without the matrix.
+def token_run(
+    lin: LinearMap,
+    prompt: str,
+    progress: Progress | None = None,
+    *,
+    baseline: str | int = ZERO,
+    also: Sequence[int] = (),
+) -> TokenRun:
+    """Contributions, exactness and the most likely next tokens, with ``also`` these token ids, without the matrix.
 
     Against a ``baseline`` other than "zero" the terms are J_i (x_i - m), and it is their sum that exactness measures.
     Raises EqlinError for a baseline that is not one token.
@@ -48,7 +56,7 @@ def token_run(lin: LinearMap, prompt: str, progress: Progress | None = None, *, 
     if not isinstance(baseline, str):
         baseline = arguments.whole("baseline, unless it is a text,", baseline, 0)
     contributions, constant = lin.against(baseline, progress)
-    targets = _likely(lin)
+    targets = _likely(lin, also)
     exactness = lin.exactness()
     if baseline != ZERO:
         error = relative_error(lin.sum_of(contributions, constant), lin.output)
@@ -60,13 +68,18 @@ def token_run(lin: LinearMap, prompt: str, progress: Progress | None = None, *, 
 
 
 def token_preview(
-    lin: LinearMap, prompt: str, progress: Progress | None = None, *, baseline: str | int = ZERO
+    lin: LinearMap,
+    prompt: str,
+    progress: Progress | None = None,
+    *,
+    baseline: str | int = ZERO,
+    also: Sequence[int] = (),
 ) -> TokenRun:
     """The logits of the most likely next tokens split over the input tokens, by one reverse pass for each of them.
 
     For a long prompt this is there long before the contributions, which take a pass for every token of the prompt.
     """
-    targets, expected = _likely(lin), _expected(lin)
+    targets, expected = _likely(lin, also), _expected(lin)
     rows = torch.from_numpy(np.stack([*(target.row for target in targets), expected]))
     terms, constants = (part.cpu().double() for part in lin.logit_split(rows, baseline, progress))
     # of all the vectors with these products, the shortest
@@ -82,9 +95,10 @@ def _expected(lin: LinearMap) -> np.ndarray:
     return to_numpy(mean_row(lin, wide(next_logits(lin.lm, lin.token_ids)).softmax(-1)))
 
 
-def _likely(lin: LinearMap) -> list[Target]:
+def _likely(lin: LinearMap, also: Sequence[int]) -> list[Target]:
     logits = next_logits(lin.lm, lin.token_ids)
     ids = logits.topk(min(TARGETS, len(logits))).indices.tolist()
+    ids += [token_id(lin.lm, i) for i in dict.fromkeys(also) if i not in ids]
     return describe_targets(lin.lm, lin, ids, logits)
 
 
@@ -130,7 +144,8 @@ def typed_target(lin: LinearMap, text: str) -> Target:
     """
     lm = lin.lm
     known = {name: i for i, name in enumerate(lm.token_strings(range(lm.vocab_size)))}
-    ids = [known[form] for form in dict.fromkeys((text, f" {text.strip()}", text.strip())) if form in known]
+    meant = (text,) if text[:1].isspace() and text in known else (text, f" {text.strip()}", text.strip())
+    ids = [known[form] for form in dict.fromkeys(meant) if form in known]
     if not ids:
         raise EqlinError(f"{text!r} is not a single token of {lm.name}; type one token, such as the start of the word.")
     logits = next_logits(lm, lin.token_ids)

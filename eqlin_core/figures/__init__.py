@@ -10,6 +10,7 @@ In Streamlit: `st.plotly_chart(chart.figure, theme=None, config=chart.config(), 
 """
 
 from .agreement import agreement
+from .answer import answer_heatmap
 from .chart import Chart, plot_config
 from .chips import chips_html
 from .compare import compared_terms
@@ -37,6 +38,7 @@ __all__ = [
     "Provenance",
     "Theme",
     "agreement",
+    "answer_heatmap",
     "chips_html",
     "compared_spectra",
     "compared_terms",

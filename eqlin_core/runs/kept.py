@@ -25,6 +25,9 @@ def check_kept(run: KeptRun) -> None:
 class KeptRun(ShortRepr):
     """What was asked (prompt, model, precision, map) and every answer to it, by a name of what was asked.
 
+    ``chat``: the prompt is a chat, as ``read_chat`` reads it; ``answer`` follows the prompt, and ``position`` is whose
+    next token was explained, None for the last of the prompt.
+
     ``made`` is when it was first kept (ISO 8601, UTC); ``name`` and ``note`` are what somebody wrote on it, and a
     ``pinned`` one is not removed when room is needed. ``predicted`` is the most likely next token.
     """
@@ -41,6 +44,9 @@ class KeptRun(ShortRepr):
     note: str = ""
     pinned: bool = False
     answers: dict[str, Answer] = field(default_factory=dict)
+    chat: bool = False
+    answer: str = ""
+    position: int | None = None
 
     def _facts(self) -> Facts:
         yield "model", self.model

@@ -105,7 +105,9 @@ class Shelf:
 
 def id_of(run: KeptRun) -> str:
     """The name of a run's file: the same for the same analysis."""
-    asked = (run.prompt, run.model, run.dtype, str(run.gated_path), str(run.attention), run.begin)
+    asked: tuple[object, ...] = (run.prompt, run.model, run.dtype, str(run.gated_path), str(run.attention), run.begin)
+    if run.chat or run.answer or run.position is not None:  # without these it is called what it always was
+        asked = (*asked, run.chat, run.answer, run.position)
     return hashlib.sha256(repr(asked).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 

@@ -9,7 +9,9 @@ import streamlit as st
 
 from eqlin_core import figures
 from eqlin_core.figures import format_error, format_number
+from pages.visit.session import session
 from pages.widgets.charts import show
+from pages.widgets.text import clickable_text
 from pages.widgets.theme import theme
 
 if TYPE_CHECKING:
@@ -22,9 +24,13 @@ SIDE_BY_SIDE = 12
 
 
 def chips(run: TokenRun, explained: Explained) -> None:
-    """The prompt's tokens, coloured by what each adds to the explained target."""
+    """The tokens of the text, coloured by what each adds to the explained target; a click explains another one."""
     terms, _, _ = run.split(explained.direction)
-    st.html(figures.chips_html(run.tokens, terms, theme=theme(), explained=explained.name))
+    text = session().text()
+    if isinstance(text, str):
+        st.caption(text)
+    else:
+        clickable_text(text, "chips", terms, f" of the {explained.text}")
 
 
 def comes_about(run: TokenRun, explained: Explained, maps: ConventionsRun | None, apart: bool) -> None:

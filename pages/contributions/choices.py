@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from eqlin_core.runs.prompt import TokenRun
     from pages.widgets.explained import Explained
 
+_ANSWER_TARGET = "answer_target"
 _TARGET, _BASELINE, _GATED, _ATTENTION, _APART = "target", "baseline", "split_gated", "split_attention", "apart"
 # Where the dials stand unless somebody turned them: the address leaves these stops out.
 _FIRST = {
@@ -38,17 +39,23 @@ class Choices:
     apart: bool
 
 
-def choose_split() -> Choices:
-    """Draw the choices, bound to the address, and note them in the session, which computes the split."""
+def choose_split(*, of_answer: bool = False) -> Choices:
+    """Draw the choices, bound to the address, and note them in the session, which computes the split.
+
+    Of a whole answer the target is a choice of its own, first the log-probability: logits of several tokens do not add.
+    """
     _seed(session().split)
+    kinds, kind_key = (TARGET_KINDS[::-1], _ANSWER_TARGET) if of_answer else (TARGET_KINDS, _TARGET)
+    if of_answer:
+        st.session_state.setdefault(_ANSWER_TARGET, kinds[0])
     run = session().tokens
     rows = run.treatments if run is not None else []
     with st.popover("Target, baseline, map", key="choices", width="stretch"):
         target = st.segmented_control(
             "Target",
-            TARGET_KINDS,
+            kinds,
             required=True,
-            key=_TARGET,
+            key=kind_key,
             bind="query-params",
             help="The logit w · y of a next token; or its log-probability, along w − Σ pᵥ Wᵥ: its terms sum to the "
             "logit less the mean of all logits, which leaves out what raises every token alike.",
@@ -73,8 +80,9 @@ def choose_split() -> Choices:
         )
     text = baseline or "zero"
     named = _NAMED.get(text, typed_token(text))
-    session().split = Split(target or TARGET_KINDS[0], named, Convention(gated, attention))
-    return Choices(session().split, bool(apart))
+    chosen = Split(target or kinds[0], named, Convention(gated, attention))
+    session().split = replace(chosen, target=session().split.target) if of_answer else chosen
+    return Choices(chosen, bool(apart))
 
 
 def in_words(run: TokenRun, explained: Explained, begun: bool) -> None:

@@ -17,7 +17,7 @@ def refusal(request: Request) -> str:
         return NOT_OFFERED
     if len(request.model) > LONGEST_NAME:
         return f"A model's name of {len(request.model):,} characters is too long: choose one of the list."
-    return too_long(request.prompt)
+    return too_long(request.prompt, request.answer)
 
 
 def too_long(*texts: str) -> str:

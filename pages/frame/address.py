@@ -33,7 +33,7 @@ _component = st.components.v2.component(
 
 def address_button(shown: Request) -> None:
     """The button, and what follows Back and Forward."""
-    long = len(shown.prompt) > LONGEST
+    long = len(shown.prompt) + len(shown.answer) > LONGEST
     run = keeping().link_of(shown) if long else ""
     said = "Copies the address of this view: who opens it sees the same prompt with the same choices."
     if long:
@@ -65,8 +65,17 @@ def asked_in(query: str) -> Request | str | None:
     if dtype not in PRECISIONS:
         return None
     begin = said.get("begin", "false") == "true"
-    prompt, model = said.get("prompt", EXAMPLES[0]), said.get("model", DEFAULT_MODEL)
-    return Request(prompt, model, dtype, begin=begin, **dials.keywords)
+    place = said.get("position", "")
+    return Request(
+        said.get("prompt", EXAMPLES[0]),
+        said.get("model", DEFAULT_MODEL),
+        dtype,
+        begin=begin,
+        chat=said.get("chat", "false") == "true",
+        answer=said.get("answer", ""),
+        position=int(place) if place.isdecimal() and place.isascii() else None,
+        **dials.keywords,
+    )
 
 
 def _went() -> None:
@@ -74,5 +83,5 @@ def _went() -> None:
     wanted = asked_in(st.session_state[_KEY].get("went") or "")
     if isinstance(wanted, str):
         open_run(wanted)
-    elif wanted is not None and wanted != session().asked:
+    elif wanted is not None and wanted != session().whole:
         ask_for(wanted)

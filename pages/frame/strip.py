@@ -91,7 +91,7 @@ def _facts(state: Session, run: TokenRun) -> None:
 def _chores(state: Session, run: TokenRun) -> None:
     """What can be done with an analysis, which is hidden while it is presented."""
     if state.shown is not None:
-        address_button(state.shown)
+        address_button(state.shown_whole or state.shown)
     st.button(
         "Pin",
         key="pin",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
 import streamlit as st
 
 from eqlin_core.runs.split import Split
+from eqlin_core.runs.text import PROMPT, RunText
 from pages.visit.jobs import Jobs
 from pages.visit.shelf import keeping
 from pages.visit.tab import of_this_tab
@@ -45,6 +46,8 @@ class Session:
     tokens: TokenRun | None = None
     spectra: SpectrumRun | None = None
     early: EarlySpectra | None = None  # of what is shown, while there are no spectra
+    whole: Request | None = None  # what was asked for, with the answer behind the explained position
+    shown_whole: Request | None = None  # the same of what is shown
     split: Split = DEFAULT_SPLIT  # as page Tokens takes the prediction apart
     split_run: TokenRun | None = None  # the last of these, of whatever prompt
     pinned: Pinned | None = None
@@ -57,12 +60,17 @@ class Session:
 
     def __post_init__(self) -> None:
         self.jobs, self.lookups, self.fetches = Jobs(self.visitor), Jobs(self.visitor), Jobs(self.visitor)
+        self._texts: dict[Request, RunText] = {}  # the last one, as its model reads it
 
     def ask(self, request: Request) -> None:
         """Start the analysis of ``request``; what is on the screen stays until its contributions are there."""
         if not request.prompt.strip():
             self.error = "The prompt is empty: type at least one word."
             return
+        self.whole, request = request, request.explained
+        keeping().whole = self.whole.whole
+        if request == self.shown:
+            self.shown_whole = self.whole
         finished = self.shown == request and self.spectra is not None
         again = finished and self.saved  # who asks for what is on the screen as a saved run wants it computed
         if request == self.asked and (self.jobs.current is not None or (finished and not again)):
@@ -172,7 +180,7 @@ class Session:
         elif name == "tokens":
             if self.shown != self.asked:
                 self.spectra = self.early = None
-            self.shown, self.tokens = self.asked, ended.result
+            self.shown, self.shown_whole, self.tokens = self.asked, self.whole, ended.result
             spectra = self.jobs.snapshots["spectra"]  # those that are shipped have ended before
             if spectra.state == "done":
                 self.spectra, self.early = spectra.result, None
@@ -184,7 +192,7 @@ class Session:
         """Show the first numbers of an unfinished analysis. True when they are new."""
         partial = snapshot.partial
         if "preview" in partial and self.shown != self.asked:
-            self.shown, self.tokens = self.asked, partial["preview"]
+            self.shown, self.shown_whole, self.tokens = self.asked, self.whole, partial["preview"]
             self.spectra = self.early = None
             return True
         early: EarlySpectra | None = partial.get("early")
@@ -210,6 +218,40 @@ class Session:
             cancelled="It was cancelled; choose the map again.",
             awaited="The sum by this map appears here in a moment.",
         )
+
+    @property
+    def plain(self) -> bool:
+        """Whether a bare prompt is shown, explained at its end: no answer, no chat, no other position."""
+        return self.shown is None or self.shown_whole in (None, replace(self.shown, chat=False, position=None))
+
+    def text(self) -> RunText | str:
+        """What is shown with its answer, as tokens; or a sentence on why it is not there (yet)."""
+        assert self.shown is not None
+        assert self.tokens is not None
+        tokens = self.tokens
+        if self.plain:
+            n = len(tokens.tokens)
+            return RunText(tokens.key.token_ids, list(tokens.tokens), [PROMPT] * n, [0] * n, n)
+        request = (self.shown_whole or self.shown).whole
+        if request not in self._texts:
+            found = self._looked_up(
+                f"the text {request!r}",
+                analysis.text(request),
+                cancelled="The text was not read: analyse again.",
+                awaited="The text appears here in a moment.",
+            )
+            if isinstance(found, str):
+                return found
+            self._texts = {request: found}
+        return self._texts[request]
+
+    @property
+    def followed_by(self) -> str | None:
+        """The token that follows the explained position in what is shown; None where none does, or it is not known."""
+        if self.plain or self.tokens is None or self.shown is None:
+            return None
+        text, at = self.text(), len(self.tokens.tokens)
+        return text.tokens[at] if isinstance(text, RunText) and at < len(text.tokens) else None
 
     def typed_target(self, text: str) -> Target | str:
         """The vocabulary token that was typed, or a sentence on why there is none (yet). Waits a moment at most."""

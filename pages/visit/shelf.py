@@ -100,13 +100,14 @@ class Keeping:
         self.place = place
         self.opened: KeptRun | None = None
         self.asked: Request | None = None
+        self.whole: Request | None = None  # the same with its answer
         self._noted: set[tuple[Request, str]] = set()
         self._predicted: dict[Request, str] = {}  # also by a run that is shipped, and not kept again
 
     def note(self, question: Question[Any], result: Any) -> None:
         """Keep an answer that was computed: its file is written beside the script, which waits for no disk."""
-        asked = self.asked
-        if self.place is None or asked is None or not is_answer(result) or not _belongs(question, asked):
+        asked = next((a for a in (self.asked, self.whole) if a is not None and _belongs(question, a)), None)
+        if self.place is None or asked is None or not is_answer(result):
             return
         if isinstance(result, TokenRun):
             if result.complete and result.targets:
@@ -163,7 +164,17 @@ def name_of(question: Question[Any]) -> str:
 
 def request_of(run: KeptRun) -> Request:
     """What was asked for."""
-    return Request(run.prompt, run.model, run.dtype, run.gated_path, run.attention, run.begin)
+    return Request(
+        run.prompt,
+        run.model,
+        run.dtype,
+        run.gated_path,
+        run.attention,
+        run.begin,
+        run.chat,
+        run.answer,
+        run.position,
+    )
 
 
 def _belongs(question: Question[Any], asked: Request) -> bool:
@@ -192,6 +203,9 @@ def _unanswered(request: Request, predicted: str = "") -> KeptRun:
         request.begin,
         datetime.now(UTC).isoformat(timespec="seconds"),
         predicted,
+        chat=request.chat,
+        answer=request.answer,
+        position=request.position,
     )
 
 

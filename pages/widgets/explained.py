@@ -66,7 +66,7 @@ def choose(run: TokenRun, beside: Callable[[], None] | None = None) -> Explained
 
     ``beside`` draws what stands on the same line.
     """
-    by_name = _names(run.targets)
+    by_name = _names(run.targets, session().followed_by)
     default = next(iter(by_name))
     _forget_old_choice(run, default, by_name)
     if beside is None:
@@ -107,10 +107,18 @@ def as_kind(explained: Explained, kind: TargetKind, run: TokenRun) -> Explained:
     return replace(explained, kind=kind, expected=run.expected)
 
 
-def _names(targets: list[Target]) -> dict[str, Target]:
-    """Targets by their visible text, which is what the address and the list show; made unique where two look alike."""
+def _names(targets: list[Target], followed_by: str | None) -> dict[str, Target]:
+    """Targets by their visible text, which is what the address and the list show; made unique where two look alike.
+
+    The token that follows in the text, where one does, comes first.
+    """
     named: dict[str, Target] = {}
-    for target in targets:
+    follows = next((t for t in targets if t.token == followed_by), None)
+    if follows is None and followed_by is not None:
+        looked_up = session().typed_target(followed_by)
+        follows = None if isinstance(looked_up, str) else looked_up
+    rest = [t for t in targets if follows is None or t.token_id != follows.token_id]
+    for target in rest if follows is None else [follows, *rest]:
         name = visible_token(target.token)
         named[name if name not in named else f"{name} #{target.token_id}"] = target
     return named

@@ -36,11 +36,17 @@ def ask_for(request: Request) -> None:
     state = st.session_state
     state["prompt"], state["model"], state["dtype"] = request.prompt, request.model, request.dtype
     state["gated_path"], state["attention"] = share_text(request.gated_path), share_text(request.attention)
-    state["begin"], state[ASK_AGAIN] = request.begin, True
+    state["begin"], state["chat"] = request.begin, request.chat
+    state["answer"], state["position"] = request.answer, request.position
+    state[ASK_AGAIN] = True
 
 
 def title(run: KeptRun, most: int = 60) -> str:
     """What a run is called: its name, or the beginning of its prompt and the token that it predicts."""
     text = run.name or " ".join(run.prompt.split())
     text = text if len(text) <= most else text[: most - 1] + "…"
-    return text if run.name or not run.predicted else f"{text} → {visible_token(run.predicted).lstrip('·')}"
+    follows = " ".join(run.answer.split()) if run.answer and run.position is None else ""
+    follows = follows if len(follows) <= most // 2 else follows[: most // 2 - 1] + "…"
+    follows = follows or visible_token(run.predicted).lstrip("·") if run.predicted or follows else ""
+    at = "" if run.position is None else f" (position {run.position})"
+    return text + at if run.name or not follows else f"{text}{at} → {follows}"

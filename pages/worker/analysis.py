@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 from pages.worker.engine import Engine
 from pages.worker.question import question
 from pages.worker.request import Request
+from pages.worker.texts import following, read
 from pages.worker.worker import Reporter
 
 if TYPE_CHECKING:
     from eqlin_core import PrecisionCheck
     from eqlin_core.runs.prompt import SpectrumRun, Target, TokenRun
+    from eqlin_core.runs.text import RunText
 
 KEPT_TRIPLETS = 24
 # From so many tokens on, the split of 20 logits is there much sooner than the contributions as vectors.
@@ -31,10 +33,11 @@ def tokens(
     from eqlin_core.analysis.prompt import token_preview, token_run  # noqa: PLC0415 - torch stays off the script thread
 
     lin = engine.linear_map(request, progress)
+    also = following(lin.lm, request)
     if lin.n_tokens > PREVIEWED_FROM:
         progress(None, "The likely next tokens")
-        progress.publish("preview", token_preview(lin, request.prompt, progress, baseline=baseline))
-    run = token_run(lin, request.prompt, progress, baseline=baseline)
+        progress.publish("preview", token_preview(lin, request.prompt, progress, baseline=baseline, also=also))
+    run = token_run(lin, request.prompt, progress, baseline=baseline, also=also)
     engine.saved.keep("tokens", request, run)
     engine.models.begin_check(request)
     return run
@@ -79,6 +82,14 @@ def checksums(engine: Engine, progress: Reporter, request: Request) -> dict[str,
     from eqlin_core.models.weights import weights_of  # noqa: PLC0415
 
     return weights_of(engine.load(request, progress), progress)
+
+
+@question("the text", interactive=True)
+def text(engine: Engine, progress: Reporter, request: Request) -> RunText:
+    """Prompt and answer as tokens, and whose words they are."""
+    from eqlin_core.analysis.answer import run_text  # noqa: PLC0415
+
+    return run_text(read(engine.load(request, progress), request))
 
 
 @question("the typed token", interactive=True)

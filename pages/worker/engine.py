@@ -11,6 +11,7 @@ from pages.worker.presence import connected
 from pages.worker.question import Question
 from pages.worker.request import Request
 from pages.worker.saved_analyses import SavedAnalyses
+from pages.worker.texts import explained_ids
 from pages.worker.worker import Job, Reporter, Worker
 
 if TYPE_CHECKING:
@@ -62,15 +63,11 @@ class Engine:
         not fit, and ``Cancelled`` from ``progress``.
         """
         from eqlin_core import linearize, plan_run  # noqa: PLC0415 - torch stays off the script thread
-        from eqlin_core.models.baselines import with_begin  # noqa: PLC0415
-        from eqlin_core.models.prompts import prompt_ids  # noqa: PLC0415
 
         model = self.load(request, progress)
         found = self.models.map_of(request)
         if found is None:
-            ids = prompt_ids(model, request.prompt, None)
-            if request.begin:
-                ids = prompt_ids(model, None, with_begin(model, ids))
+            ids = explained_ids(model, request)
             plan = plan_run(model, len(ids), request.convention)  # what cannot fit is refused here, before it starts
             progress.publish("plan", plan.sentence())
             progress(None, "Recording the frozen network")

@@ -1,0 +1,1 @@
+"""What page Answer is made of."""

@@ -1,0 +1,109 @@
+"""How page Answer comes by an answer: the model gives one, token by token, or it is typed into the sidebar."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from eqlin_core.runs.chat import read_chat, write_chat
+from eqlin_core.runs.text import ASSISTANT
+from pages.answers.jobs import Asking, generated
+from pages.visit.page_jobs import page_jobs, waiting
+from pages.widgets.text import TO_ANSWER
+
+if TYPE_CHECKING:
+    from pages.worker.request import Request
+
+MOST = 200
+_ASKED, _SAID = "answer_asked", "answer_said"
+
+
+def choose_asking(request: Request) -> None:
+    """The popover by which the model answers, and goes on with an answer that is there."""
+    with (
+        st.popover("Generate", key="asking", width="stretch", icon=":material/edit_note:"),
+        st.form("ask", border=False),
+    ):
+        st.number_input("Tokens at most", 1, MOST, 24, key="ask_most")
+        st.slider(
+            "Temperature",
+            0.0,
+            2.0,
+            0.0,
+            0.1,
+            key="ask_temperature",
+            help="At 0 the likeliest token every time; above it tokens are drawn.",
+        )
+        st.slider("Top p", 0.1, 1.0, 1.0, 0.05, key="ask_top_p", help="Drawn from the likeliest tokens alone.")
+        st.number_input("Seed", 0, 10**6, 0, key="ask_seed", help="The same seed draws the same text.")
+        st.text_input("Stop before", key="ask_stop", help="A text at which the answer ends, ⏎ for a line break.")
+        go_on = bool(request.answer)
+        st.form_submit_button("Generate", key="ask", on_click=_ask, args=(request, False), type="primary")
+        if go_on:
+            st.form_submit_button("Go on with this answer", key="ask_on", on_click=_ask, args=(request, True))
+
+
+def generate_button(request: Request) -> None:
+    """One press for the likeliest answer, where there is none."""
+    st.button("Let the model answer", key="ask_first", type="primary", on_click=_ask, args=(request, False))
+
+
+def follow_asking() -> None:
+    """Draw how an answer that was asked for is getting on; when it is there the sidebar's form takes it."""
+    asked = st.session_state.get(_ASKED)
+    if asked is None:
+        return
+    request, asking = asked
+    found = page_jobs().want("generated", generated(request, asking))
+    if found is None:
+        waiting("generated", "the answer")
+        return
+    del st.session_state[_ASKED]
+    words = found.words
+    if not found.token_ids:
+        words = "The model answers nothing: it ends the text at once. Draw tokens, or type an answer."
+    st.session_state[_SAID] = (request.answer + found.text, words)
+    st.session_state[TO_ANSWER] = request.answer + found.text
+    st.rerun()
+
+
+def how_it_ended(request: Request) -> str:
+    """A sentence on how the answer that is shown ended, if the model gave it; else empty."""
+    text, words = st.session_state.get(_SAID, ("", ""))
+    return words if text == request.answer else ""
+
+
+def go_on_button(request: Request) -> None:
+    """In a chat: what was answered joins the chat, and the user writes on."""
+    st.button(
+        "Reply in the chat",
+        key="reply",
+        type="tertiary",
+        icon=":material/forum:",
+        on_click=_reply,
+        args=(request,),
+        help="The answer becomes a message of the chat, and a line for what you say next is opened in the sidebar.",
+    )
+
+
+def _ask(request: Request, on: bool) -> None:
+    state, first = st.session_state, Asking()
+    asking = Asking(
+        int(state.get("ask_most") or first.most),
+        float(state.get("ask_temperature", first.temperature)),
+        float(state.get("ask_top_p", first.top_p)),
+        int(state.get("ask_seed") or first.seed),
+        (state.get("ask_stop") or first.stop).replace("⏎", "\n"),
+    )
+    state[_ASKED] = (request if on else replace(request, answer=""), asking)
+    page_jobs().jobs.leave("generated")
+
+
+def _reply(request: Request) -> None:
+    chat = read_chat(request.prompt)
+    begun = chat.pop()["content"] if chat[-1]["role"] == ASSISTANT else ""
+    chat += [{"role": ASSISTANT, "content": begun + request.answer}, {"role": "user", "content": ""}]
+    state = st.session_state
+    state["prompt"], state["answer"], state["position"] = write_chat(chat), "", None

@@ -1,0 +1,46 @@
+"""The text of a request as its model reads it: prompt or chat, with the answer, up to the explained position."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from eqlin_core import arguments
+from pages.worker.request import Request
+
+if TYPE_CHECKING:
+    from eqlin_core import LanguageModel
+    from eqlin_core.models.prompts import CheckedIds
+    from eqlin_core.models.texts import Text
+
+
+def read(model: LanguageModel, request: Request) -> Text:
+    """Prompt or chat, with the answer. Raises EqlinError for what the model cannot read."""
+    from eqlin_core import read_chat, read_text  # noqa: PLC0415 - torch stays off the script thread
+
+    return read_text(
+        model,
+        None if request.chat else request.prompt,
+        chat=read_chat(request.prompt) if request.chat else None,
+        answer=request.answer or None,
+        begin=request.begin,
+    )
+
+
+def explained_ids(model: LanguageModel, request: Request) -> CheckedIds:
+    """The ids up to the position that is explained: what comes after it changes nothing. Raises EqlinError."""
+    from eqlin_core.models.prompts import prompt_ids  # noqa: PLC0415
+
+    ids = read(model, request).token_ids
+    if request.position is not None:
+        last = arguments.position("position", request.position, len(ids), f"the text has {len(ids)} tokens")
+        ids = ids[: last % len(ids) + 1]
+    return prompt_ids(model, None, ids)
+
+
+def following(model: LanguageModel, request: Request) -> list[int]:
+    """The token that follows the explained position of the text; none at its end."""
+    if request.position is None:
+        return []
+    ids = read(model, request).token_ids
+    after = request.position % len(ids) + 1
+    return ids[after : after + 1]
