@@ -46,8 +46,9 @@ def page() -> None:
         return
     if not read.answer_tokens:
         st.info("There is no answer yet: let the model give one, or type one into the sidebar, below the prompt.")
-        generate_button(request)
-        choose_asking(request)
+        with st.container(horizontal=True):
+            generate_button(request)
+            choose_asking(request, "How it answers")
         return
     asking, fold_by, dials = st.columns([1, 3, 2], vertical_alignment="bottom")
     with asking:
@@ -69,11 +70,9 @@ def page() -> None:
 
 def parts(request: Request, run: AnswerRun, by: str, choices: Choices) -> None:
     """What the page is made of, below its choices."""
-    tokens = session().tokens
-    assert tokens is not None
-    of = folded(run, by, len(tokens.tokens) - 1)
+    of = folded(run, by, session().explained(run.text) - 1)
     numbers(run, how_it_ended(request))
-    with st.container(horizontal=True, vertical_alignment="center"):
+    with st.container(horizontal=True, vertical_alignment="bottom"):
         whole = st.segmented_control(
             "Colours and bars are of",
             ["the whole answer", "the chosen part"],
@@ -81,7 +80,6 @@ def parts(request: Request, run: AnswerRun, by: str, choices: Choices) -> None:
             required=True,
             key="answer_of",
             bind="query-params",
-            label_visibility="collapsed",
         )
         if request.chat and request.answer:
             go_on_button(request)

@@ -32,6 +32,11 @@ TARGETS = 20
 READ = 12
 
 
+def seen_ids(lin: LinearMap) -> list[int]:
+    """The token ids that the map's position sees: all up to it, or all where the model looks ahead."""
+    return lin.token_ids[: lin.position + 1] if lin.network.causal else lin.token_ids
+
+
 def run_key(lin: LinearMap) -> RunKey:
     """The key of what is computed from this map."""
     dtype = dtype_name(lin.inputs.dtype)
@@ -48,6 +53,7 @@ def token_run(
 ) -> TokenRun:
     """Contributions, exactness and the most likely next tokens, with ``also`` these token ids, without the matrix.
 
+    Of a map at another position than the last, the tokens up to it: what comes after them adds nothing.
     Against a ``baseline`` other than "zero" the terms are J_i (x_i - m), and it is their sum that exactness measures.
     Raises EqlinError for a baseline that is not one token.
     """
@@ -92,11 +98,11 @@ def token_preview(
 
 def _expected(lin: LinearMap) -> np.ndarray:
     """sum_v p_v W_v, with the model's own next-token probabilities p."""
-    return to_numpy(mean_row(lin, wide(next_logits(lin.lm, lin.token_ids)).softmax(-1)))
+    return to_numpy(mean_row(lin, wide(next_logits(lin.lm, seen_ids(lin))).softmax(-1)))
 
 
 def _likely(lin: LinearMap, also: Sequence[int]) -> list[Target]:
-    logits = next_logits(lin.lm, lin.token_ids)
+    logits = next_logits(lin.lm, seen_ids(lin))
     ids = logits.topk(min(TARGETS, len(logits))).indices.tolist()
     ids += [token_id(lin.lm, i) for i in dict.fromkeys(also) if i not in ids]
     return describe_targets(lin.lm, lin, ids, logits)
@@ -105,17 +111,19 @@ def _likely(lin: LinearMap, also: Sequence[int]) -> list[Target]:
 def _token_run(
     lin: LinearMap, prompt: str, contributions: Tensor, targets: list[Target], exactness: Exactness | None
 ) -> TokenRun:
+    ids = seen_ids(lin)
+    n = len(ids)
     return TokenRun(
-        key=run_key(lin),
+        key=replace(run_key(lin), token_ids=tuple(ids)),
         prompt=prompt,
         device=str(lin.lm.device),
         width=lin.width,
         n_layers=lin.lm.n_layers,
-        tokens=list(lin.tokens),
-        inputs=to_numpy(lin.inputs),
+        tokens=list(lin.tokens[:n]),
+        inputs=to_numpy(lin.inputs[:n]),
         output=to_numpy(lin.output),
         bias=to_numpy(lin.bias),
-        contributions=to_numpy(contributions),
+        contributions=to_numpy(contributions[:n]),
         targets=targets,
         exactness=exactness,
         bounds=bounds_of(dtype_name(lin.inputs.dtype), lin.products),
@@ -148,7 +156,7 @@ def typed_target(lin: LinearMap, text: str) -> Target:
     ids = [known[form] for form in dict.fromkeys(meant) if form in known]
     if not ids:
         raise EqlinError(f"{text!r} is not a single token of {lm.name}; type one token, such as the start of the word.")
-    logits = next_logits(lm, lin.token_ids)
+    logits = next_logits(lm, seen_ids(lin))
     return describe_targets(lm, lin, [max(ids, key=lambda i: float(logits[i]))], logits)[0]
 
 

@@ -216,6 +216,11 @@ class LinearMap(ShortRepr):
         assert self._contributions is not None
         return self._contributions
 
+    @property
+    def has_contributions(self) -> bool:
+        """Whether the contributions have been computed."""
+        return self._contributions is not None
+
     @passes
     def against(
         self, baseline: str | int | Float[Tensor, " d"], progress: Progress | None = None

@@ -20,12 +20,9 @@ MOST = 200
 _ASKED, _SAID = "answer_asked", "answer_said"
 
 
-def choose_asking(request: Request) -> None:
+def choose_asking(request: Request, name: str = "Generate") -> None:
     """The popover by which the model answers, and goes on with an answer that is there."""
-    with (
-        st.popover("Generate", key="asking", width="stretch", icon=":material/edit_note:"),
-        st.form("ask", border=False),
-    ):
+    with st.popover(name, key="asking", icon=":material/edit_note:"), st.form("ask", border=False):
         st.number_input("Tokens at most", 1, MOST, 24, key="ask_most")
         st.slider(
             "Temperature",

@@ -28,7 +28,7 @@ class Asking:
     stop: str = ""
 
 
-@question("the answer's split")
+@question("the answer's split", interactive=True)
 def answer(engine: Engine, progress: Reporter, request: Request, split: Split) -> AnswerRun:
     """Every token of the answer as a sum. Publishes "plan" before it starts, and refuses what cannot fit."""
     from eqlin_core.analysis.answer import answer_run, run_text  # noqa: PLC0415 - torch stays off the script thread
@@ -39,7 +39,7 @@ def answer(engine: Engine, progress: Reporter, request: Request, split: Split) -
     return answer_run(lin, text, split.target, split.baseline, progress)
 
 
-@question("the answer without each {by}")
+@question("the answer without each {by}", interactive=True)
 def without_groups(
     engine: Engine, progress: Reporter, request: Request, by: str, together: bool, deletion: str | int
 ) -> GroupDeletionRun:

@@ -14,6 +14,7 @@ from eqlin_core.figures import format_error, visible_token
 from eqlin_core.runs.answer import answer_groups
 from eqlin_core.runs.faithfulness import rank_correlation
 from eqlin_core.runs.groups import Group, groups_of, summed
+from eqlin_core.runs.split import Split
 from eqlin_core.runs.text import TEMPLATE
 from pages.answers.jobs import without_groups
 from pages.visit.page_jobs import page_jobs, waiting
@@ -93,7 +94,9 @@ def numbers(run: AnswerRun, ended: str) -> None:
     n, total = len(run.terms), float(run.log_probabilities.sum())
     exact = run.exactness
     bound = exact.bounds[0]
+    split = Split(run.kind, run.baseline, run.key.convention)
     cells = [
+        fact("split", split.words, "What is summed, against what, and by which of the exact maps."),
         fact("answer", f"{n} token" + ("s" if n > 1 else "")),
         fact("log-probability", f"{number_text(total)} nats", "Of all its tokens, after the prompt."),
         fact("a token", f"{number_text(math.exp(total / n))}", "The geometric mean of the tokens' probabilities."),
@@ -165,6 +168,8 @@ def one_row(of: Folded, apart: bool) -> None:
     """The chosen row's waterfall."""
     run = of.run
     group = of.rows[of.row]
+    # what comes after the part's last token cannot add to it
+    before = [n for n, column in enumerate(of.columns) if column.members[0] < group.members[-1]]
     value = float(run.over([group], run.values)[0])
     rest = float(run.over([group], run.rest)[0])
     name = f"{of.measure} of {visible_token(group.label, 24)}"
@@ -172,9 +177,9 @@ def one_row(of: Folded, apart: bool) -> None:
     show(
         figures.waterfall(
             rest,
-            of.terms_of(of.row),
+            of.terms_of(of.row)[before],
             value,
-            [column.label for column in of.columns],
+            [of.columns[n].label for n in before],
             explained=group.label,
             target=name,
             apart=apart,
@@ -211,11 +216,13 @@ def without(of: Folded, found: GroupDeletionRun | None, row: int | None) -> None
             )
         return
     wanted = slice(None) if row is None else [i - of.run.text.first for i in of.rows[row].members]
-    falls, terms = found.falls[wanted].sum(0), of.terms_of(row)
+    last = of.rows[-1 if row is None else row].members[-1]
+    before = [n for n, column in enumerate(of.columns) if column.members[0] < last]
+    falls, terms = found.falls[wanted].sum(0)[before], of.terms_of(row)[before]
     show(
         figures.leave_one_out(
             falls,
-            [group.label for group in of.columns],
+            [of.columns[n].label for n in before],
             measure=f"log-probability of {what}",
             unit="nats",
             terms=terms,

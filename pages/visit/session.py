@@ -245,6 +245,19 @@ class Session:
             self._texts = {request: found}
         return self._texts[request]
 
+    def explained(self, text: RunText) -> int:
+        """The token of the text that was asked for last; the maps that are shown may be still of another one.
+
+        Its length for what follows the text.
+        """
+        whole, shown = self.whole, self.shown_whole
+        asked = whole if whole is not None and shown is not None and whole.whole == shown.whole else shown
+        if asked is not None and asked.position is not None:
+            return asked.position % len(text.tokens) + 1
+        if self.tokens is not None and (shown is None or shown.position is None):
+            return len(self.tokens.tokens)
+        return text.first
+
     @property
     def followed_by(self) -> str | None:
         """The token that follows the explained position in what is shown; None where none does, or it is not known."""

@@ -64,15 +64,13 @@ def clickable_text(
     values: Array | None = None,
     of: str = "",
     groups: Sequence[Group] = (),
-    explained: bool = True,
 ) -> None:
     """The tokens of prompt and answer; a click explains the token that was clicked, on every page.
 
     ``values`` of the first tokens, or of each, colour them on a scale that ends at the largest size; ``of`` says what
     they are parts of. ``groups`` mark tokens that belong together.
     """
-    run = session().tokens
-    at = len(run.tokens) if run is not None and explained else None
+    at = session().explained(text)
     group_of = {i: n for n, group in enumerate(groups) for i in group.members}
     known = np.zeros(0) if values is None else values
     reach = float(np.abs(known[np.isfinite(known)]).max(initial=0.0))
@@ -89,7 +87,7 @@ def clickable_text(
                 "colours": None if value is None else diverging_colour(value, reach, theme()),
                 "before": text.roles[i] if begins and text.roles[i] not in ("prompt", TEMPLATE) else "",
                 "muted": text.roles[i] == TEMPLATE,
-                "later": at is not None and i > at,
+                "later": i > at,
                 "joined": bool(joined),
                 "explained": i == at,
                 "at": i or None,

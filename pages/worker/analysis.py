@@ -32,9 +32,9 @@ def tokens(
         return saved
     from eqlin_core.analysis.prompt import token_preview, token_run  # noqa: PLC0415 - torch stays off the script thread
 
-    lin = engine.linear_map(request, progress)
+    lin = engine.position_of_answer(request, progress) or engine.linear_map(request, progress)
     also = following(lin.lm, request)
-    if lin.n_tokens > PREVIEWED_FROM:
+    if lin.position >= PREVIEWED_FROM and not lin.has_contributions:
         progress(None, "The likely next tokens")
         progress.publish("preview", token_preview(lin, request.prompt, progress, baseline=baseline, also=also))
     run = token_run(lin, request.prompt, progress, baseline=baseline, also=also)

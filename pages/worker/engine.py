@@ -11,13 +11,15 @@ from pages.worker.presence import connected
 from pages.worker.question import Question
 from pages.worker.request import Request
 from pages.worker.saved_analyses import SavedAnalyses
-from pages.worker.texts import explained_ids
+from pages.worker.texts import explained_ids, read
 from pages.worker.worker import Job, Reporter, Worker
 
 if TYPE_CHECKING:
     from eqlin_core import LanguageModel, LinearMap
 
-MODELS = "the models"
+MODELS, POSITIONS = "the models", "the positions of answers"
+# Texts whose maps of every position are kept, by as many of the exact maps, and the bytes of one's contributions.
+MOST_TEXTS, POSITION_BYTES = 4, 256 << 20
 
 
 class Engine:
@@ -76,6 +78,28 @@ class Engine:
             found = self.models.keep_map(request, lin, plan)
         progress.publish("plan", found.plan.sentence())
         return found.lin
+
+    def position_of_answer(self, request: Request, progress: Reporter) -> LinearMap | None:
+        """The map of a position within an answer, one of those that share the recording and replays of the whole text.
+
+        None for any other request, and for a text whose contributions at all positions would not be kept.
+        """
+        if request.position is None or not request.answer:
+            return None
+        model = self.load(request, progress)
+        text, whole = read(model, request), request.whole
+        kept = self.models.kept(request, POSITIONS)
+        n = len(text.token_ids)
+        size = (n - text.first) * n * model.width * model.dtype.itemsize
+        if not text.first <= request.position + 1 <= n or size > POSITION_BYTES:
+            return None
+        if whole not in kept:
+            kept[whole] = self.linear_map(whole, progress).positions(range(text.first - 1, n))
+        kept.move_to_end(whole)
+        while len(kept) > MOST_TEXTS:
+            kept.popitem(last=False)
+        found: LinearMap = kept[whole][request.position + 1 - text.first]
+        return found
 
     def load(self, request: Request, progress: Reporter) -> LanguageModel:
         """The model of the request in its precision. Raises EqlinError where the name leads nowhere."""
