@@ -13,10 +13,10 @@ from .chart import Chart, in_any_theme
 from .labels import plotly_text, printed, token_label
 from .layout import ALL_LABELS, base_layout, colour_bar, hover_tokens, label_axis, value_axis
 from .palette import MONO, Theme, diverging_scale, look
-from .tokens import clipped_at
 
-ROW, THIN_ROW = 24, 15  # pixels of a row: of up to so many, and of more
+ROW, THIN_ROW = 24, 12  # pixels of a row: of up to so many, and of more
 FEW_ROWS = 30
+BELOW = 62  # pixels of the colour bar
 LABEL = 14  # characters of a group on an axis
 MOST_POINTS = 12_000  # cells up to which each can be clicked
 CLIP = 99.0  # percentile of the sizes at which the colours end
@@ -65,7 +65,7 @@ def answer_heatmap(
             "xgap": 1 if C <= 100 else 0,
             "ygap": 1,
             "hoverinfo": "skip",
-            "colorbar": colour_bar(theme, f"part of the<br>{measure}{clipped_at(cells, reach)}"),
+            "colorbar": _bar_below(theme, f"part of the {measure}{_ends(cells, reach)}"),
         },
         _points(visible, cells, rest, values, row_hover, column_hover, measure),
     ]
@@ -75,7 +75,7 @@ def answer_heatmap(
     labels = [f"{token_label(row, LABEL)}  {printed(value)}" for row, value in zip(rows, values, strict=True)]
     if chosen is not None:
         labels[chosen] = f"<b>{labels[chosen]}</b>"
-    height = R * (ROW if R <= FEW_ROWS else THIN_ROW) + 60
+    height = R * (ROW if R <= FEW_ROWS else THIN_ROW) + 60 + BELOW
     plain = [token_label(column, LABEL) for column in columns]
     layout = base_layout(theme, "answer-heatmap", [*rows, *columns], height, plain) | {
         "hoverdistance": 60,
@@ -99,7 +99,7 @@ def answer_heatmap(
             *([_frame(chosen, C, colours.text)] if chosen is not None else []),
         ],
     }
-    layout["margin"] = layout["margin"] | {"t": 12, "b": 12}
+    layout["margin"] = layout["margin"] | {"t": 12, "b": BELOW}
     table: dict[str, list[Any]] = {
         "row": [r for r in range(R) for _ in range(C)],
         "answer": [rows[r] for r in range(R) for _ in range(C)],
@@ -138,8 +138,8 @@ def _points(
     said = [
         [
             int(r),
-            f"{rows[r]} by {columns[c]}<br>{plotly_text(measure)} {printed(cells[r, c], signed=True)}<br>row: "
-            f"{printed(values[r])}, of it no token's {printed(rest[r], signed=True)}",
+            f"{rows[r]} by {columns[c]}<br>{plotly_text(measure)} {printed(cells[r, c], signed=True)}<br>of the "
+            f"row's {printed(values[r])}; {printed(rest[r], signed=True)} is carried by no token",
         ]
         for r, c in where
     ]
@@ -154,6 +154,20 @@ def _points(
         "customdata": said,
         "hovertemplate": "%{customdata[1]}<extra></extra>",
     }
+
+
+def _ends(cells: np.ndarray, reach: float) -> str:
+    largest = float(np.abs(cells[np.isfinite(cells)]).max(initial=0.0))
+    return "" if largest <= reach else f" (to ±{printed(reach)}; largest {printed(largest)})"
+
+
+def _bar_below(theme: Theme, title: str) -> dict[str, Any]:
+    """The colour bar in one line below the cells, which have the whole width."""
+    bar = colour_bar(theme, title)
+    bar["title"]["side"] = "top"
+    across = {"x": 0.5, "xanchor": "center", "xref": "container", "len": 0.9}
+    below = {"y": 0, "yanchor": "bottom", "yref": "container", "ypad": 4}
+    return bar | across | below | {"orientation": "h", "thickness": 10}
 
 
 def _pale(head: str, colour: str) -> str:

@@ -26,7 +26,7 @@ def test_what_is_explained_is_a_row_of_the_unembedding_or_the_difference_of_two(
 
 
 def test_tokens_that_look_alike_are_told_apart_by_their_ids() -> None:
-    named = _names([target(0, " a"), target(1, " a"), target(2, "a")])
+    named = _names([target(0, " a"), target(1, " a"), target(2, "a")], None)
     assert [(name, found.token_id) for name, found in named.items()] == [("·a", 0), ("·a #1", 1), ("a", 2)]
 
 
