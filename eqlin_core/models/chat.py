@@ -42,7 +42,7 @@ def read_chat(written: str) -> list[dict[str, str]]:
     found = list(_MARKER.finditer(written))
     before = written[: found[0].start()] if found else written
     parts = [("user", before)] if before.strip() else []
-    for marker, after in zip(found, [*found[1:], None], strict=True):
+    for marker, after in zip(found, [*found[1:], *([None] if found else [])], strict=True):
         parts.append((marker[1].lower(), written[marker.end() : None if after is None else after.start()]))
     last = len(parts) - 1
     # What the assistant has begun may end in a space, which is the beginning of what follows.
