@@ -24,14 +24,10 @@ from eqlin_core.resources import budget
 from eqlin_core.runs.convention import PUBLISHED
 from eqlin_core.runs.prompt import TokenRun
 from tests.cases import default_model
-from tests.eqlin_core.models.model_cases import byte_level_tokenizer, tiny_llama
+from tests.eqlin_core.models.model_cases import CHAT_TEMPLATE, byte_level_tokenizer, tiny_llama
 
 PROMPT, ANSWER = "the bridge", " the caf\u00e9"
 CHAT = "system: be brief\nuser: the bridge\nassistant: the"
-TEMPLATE = (
-    "{% for m in messages %}<{{ m.role }}>{{ m.content }}<|end|>{% endfor %}"
-    "{% if add_generation_prompt %}<a>{% endif %}"
-)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +36,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("tiny")
     tiny_llama(vocab_size=300).save_pretrained(folder)
     tokenizer = byte_level_tokenizer()
-    tokenizer.chat_template = TEMPLATE
+    tokenizer.chat_template = CHAT_TEMPLATE
     tokenizer.save_pretrained(folder)
     return str(folder)
 
