@@ -18,6 +18,7 @@ from eqlin_core.analysis.matrix import matrix_run, reconstruction
 from eqlin_core.analysis.prompt import spectrum_run, token_run
 from eqlin_core.analysis.ranks import joint_run, rank_run
 from eqlin_core.analysis.steering import read_plan, steered_text
+from eqlin_core.runs.split import TargetKind
 from eqlin_core.runs.steering import SteeringPlan
 from tests.cases import default_model
 from tests.eqlin_core.models.model_cases import CHAT_TEMPLATE
@@ -30,13 +31,23 @@ PROMPT = "The capital of"
 def lm(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> eq.LanguageModel:
     """The model that the code gets where it loads one by its name: one that all tests share."""
     found = tiny() if request.param == "tiny" else default_model("float32")
+    loaded(found, monkeypatch)
+    return found
 
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> eq.LanguageModel:
+    """The tiny model in its place, for what is the same with every model."""
+    loaded(tiny(), monkeypatch)
+    return tiny()
+
+
+def loaded(found: eq.LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     def load_model(name: str, dtype: str) -> eq.LanguageModel:
         assert (name, dtype) == ("smollm2-135m", "float32")
         return found
 
     monkeypatch.setattr("eqlin_core.models.loading.load_model", load_model)
-    return found
 
 
 @functools.cache
@@ -178,38 +189,38 @@ def explained(lm: eq.LanguageModel, view: eq.View) -> list[int]:
 
 
 @pytest.mark.parametrize("asked", READ)
-def test_tokens_of_a_chat_of_an_answer_and_at_a_position(asked: dict[str, Any], lm: eq.LanguageModel) -> None:
+def test_tokens_of_a_chat_of_an_answer_and_at_a_position(asked: dict[str, Any], small: eq.LanguageModel) -> None:
     view = eq.View("tokens", CHAT if "chat" in asked else PROMPT, gated_path="half", **asked)
     made = run(eq.page_code(view))
-    ids = explained(lm, view)
+    ids = explained(small, view)
     assert made["lin"].token_ids == ids
-    shown = token_run(eq.linearize(lm, token_ids=ids, gated_path="half"), view.prompt)
+    shown = token_run(eq.linearize(small, token_ids=ids, gated_path="half"), view.prompt)
     np.testing.assert_allclose(made["terms"], shown.split(shown.targets[0].row)[0], rtol=1e-5, atol=1e-5)
     assert made["run"].prompt == view.prompt
 
 
 @pytest.mark.parametrize("page", ["spectra", "matrix", "layers"])
-def test_every_page_explains_the_same_text(page: str, lm: eq.LanguageModel) -> None:
+def test_every_page_explains_the_same_text(page: str, small: eq.LanguageModel) -> None:
     view = eq.View(page, CHAT, chat=True, answer=" the bridge", position=6, k=3, token=1)
     made = run(eq.page_code(view))
-    assert made["lin"].token_ids == explained(lm, view)
+    assert made["lin"].token_ids == explained(small, view)
     if page == "layers":
-        shown = sweep_run(eq.linearize(lm, token_ids=explained(lm, view)), "cumulative", 8)
+        shown = sweep_run(eq.linearize(small, token_ids=explained(small, view)), "cumulative", 8)
         np.testing.assert_allclose(made["sweep"].triplets.S.numpy(), shown.S[:, :, :-1], rtol=1e-4)
 
 
-def test_compare_a_chat_with_a_position(lm: eq.LanguageModel) -> None:
+def test_compare_a_chat_with_a_position(small: eq.LanguageModel) -> None:
     chat = eq.View("tokens", CHAT, chat=True, k=2, answer="the")
     view = eq.View("compare", PROMPT, answer=" the bridge", position=3, k=2, compared=chat)
     made = run(eq.page_code(view))
-    sides = [token_run(eq.linearize(lm, token_ids=explained(lm, side)), side.prompt) for side in (view, chat)]
+    sides = [token_run(eq.linearize(small, token_ids=explained(small, side)), side.prompt) for side in (view, chat)]
     shown = eq.compare_runs(*sides)
     np.testing.assert_allclose(made["found"].difference, shown.difference, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["logit", "log-probability"])
 @pytest.mark.parametrize("chat", [False, True])
-def test_answer(kind: str, chat: bool, lm: eq.LanguageModel) -> None:
+def test_answer(kind: TargetKind, chat: bool, lm: eq.LanguageModel) -> None:
     prompt = CHAT if chat else PROMPT
     view = eq.View("answer", prompt, chat=chat, answer=" the bridge", kind=kind, baseline="mean", attention="half")
     made = run(eq.page_code(view))
