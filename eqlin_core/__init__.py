@@ -10,7 +10,7 @@ from eqlin_core.errors import Cancelled, EqlinError
 from eqlin_core.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from eqlin_core.analysis.answer import answer_run, continue_text
+    from eqlin_core.analysis.answer import answer_run, continue_text, run_text
     from eqlin_core.analysis.prompt import spectrum_run, token_run
     from eqlin_core.analysis.ranks import joint_run
     from eqlin_core.analysis.verification import verify_run
@@ -134,6 +134,7 @@ _HOME = {
     "token_run": "analysis.prompt",
     "answer_run": "analysis.answer",
     "continue_text": "analysis.answer",
+    "run_text": "analysis.answer",
     "Group": "runs.groups",
     "groups_of": "runs.groups",
     "spectrum_run": "analysis.prompt",

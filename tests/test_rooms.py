@@ -58,10 +58,11 @@ PAGE_ROOMS: dict[str, tuple[str, ...]] = {
     "comparison": ("contributions", "triplets"),
     "kept": ("widgets",),
     "catalogue": ("widgets",),
+    "answers": ("contributions",),
     "story": ("contributions", "matrices", "steered"),
 }
 # The only places of the pages that import more of the engine than runs, figures and constants, and late.
-JOBS = ("pages.worker.engine", "pages.worker.models", "pages.worker.analysis")
+JOBS = ("pages.worker.engine", "pages.worker.models", "pages.worker.analysis", "pages.worker.texts")
 
 
 def imports(file: Path, *, at_runtime: bool = False) -> Iterator[tuple[str, str, bool]]:

@@ -16,11 +16,10 @@ from eqlin_core.errors import EqlinError, InvalidValue
 from eqlin_core.maps.linear_map import LinearMap
 from eqlin_core.maps.linearization import linearize
 from eqlin_core.models import bundled, four_bit
-from eqlin_core.models.baselines import begin_token
 from eqlin_core.models.language_model import LanguageModel, checked_model
 from eqlin_core.models.loading import load_model
-from eqlin_core.models.prompts import prompt_ids
 from eqlin_core.models.readout import read_input, read_output
+from eqlin_core.models.written import own_text, reads_as
 from eqlin_core.progress import Progress, part
 from eqlin_core.runs.prompt import EarlySpectra, RunKey, SpectrumRun, TokenRun
 from eqlin_core.runs.values import Row
@@ -67,14 +66,10 @@ def model_of(key: RunKey, name: str | Path | None = None, device: str = "auto", 
 
 
 def _prompt(run: TokenRun, lm: LanguageModel) -> Check:
-    """Whether the token ids are those of the prompt, with or without a begin-of-text token."""
-    if lm.tokenizer is None:
-        return equal("prompt", run.prompt, run.prompt)
-    ids = prompt_ids(lm, run.prompt, None)
-    accepted = [tuple(ids), (begin_token(lm), *ids)]
-    return (
-        Check("prompt", 0.0, 0.0) if run.key.token_ids in accepted else equal("prompt", run.key.token_ids, accepted[0])
-    )
+    """Whether the token ids are those of the prompt, of the chat that is written there, or spell it themselves."""
+    if lm.tokenizer is None or reads_as(lm, run.prompt, run.key.token_ids):
+        return Check("prompt", 0.0, 0.0)
+    return equal("prompt", run.prompt, own_text(lm, run.key.token_ids))
 
 
 def _spectra(stored: SpectrumRun, lin: LinearMap, progress: Progress | None) -> list[Check]:

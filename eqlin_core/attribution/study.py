@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -19,12 +20,13 @@ from eqlin_core.attribution.methods import (
     random_scores,
     split_method,
 )
-from eqlin_core.attribution.prompts import Prompt
+from eqlin_core.attribution.prompts import Prompt, as_chat
 from eqlin_core.dtypes import to_numpy
 from eqlin_core.models.baselines import MEAN, ZERO, with_begin
 from eqlin_core.models.language_model import LanguageModel, checked_model
 from eqlin_core.models.prompts import prompt_ids
 from eqlin_core.progress import Progress, report, shown
+from eqlin_core.runs.chat import Message
 from eqlin_core.runs.convention import PUBLISHED, Convention
 from eqlin_core.runs.faithfulness import (
     AREA,
@@ -70,7 +72,7 @@ def standard_methods() -> list[Method]:
 
 def faithfulness(
     lm: LanguageModel,
-    prompts: Sequence[str | Prompt | Sequence[int]],
+    prompts: Sequence[str | Prompt | Sequence[int] | Sequence[Message]],
     methods: Sequence[Method] | None = None,
     deletion: Deletion = MEAN,
     ks: Sequence[int | float] | None = KS,
@@ -85,8 +87,9 @@ def faithfulness(
     ``deletion``: "mean" (the mean embedding in a token's place), "removal", or a token. ``ks``: how many of the
     highest-scored tokens are deleted or kept, numbers or shares; none of these measures without them. ``curve``: points
     of the curves between which "area" is measured, 0 for none. ``begin`` puts the begin-of-text token before every
-    prompt; it is never deleted and left out of every measure. Prompts are texts, token ids, or those of
-    ``prompt_list``. Raises EqlinError for what cannot be used, and ends as ``progress`` tells it to, as in
+    prompt; it is never deleted and left out of every measure. Prompts are texts, token ids, chats
+    (lists of messages, as `read_chat` gives them, in the model's template, whose tokens are deleted as all others), or
+    those of ``prompt_list``. Raises EqlinError for what cannot be used, and ends as ``progress`` tells it to, as in
     ``LinearMap.jacobian``.
     """
     checked_model(lm)
@@ -104,14 +107,15 @@ def faithfulness(
     )
     begin, curve = arguments.flag("begin", begin), arguments.whole("curve", curve, 0)
     arguments.called("progress", progress, shows=True)
-    kinds, tokens, rows = [], [], []
+    kinds, tokens, chats, rows = [], [], [], []
     with shown(progress) as told:
-        for n, prompt in enumerate(prompts):
+        for n, prompt in enumerate(map(_prompt, prompts)):
             report(told, n / len(prompts), f"Prompt {n + 1} of {len(prompts)}")
             ids = _ids(lm, prompt, begin)
             kinds.append(prompt.kind if isinstance(prompt, Prompt) else "")
             tokens.append(len(ids) - begin)
-            truth = _truth(lm, prompt, ids) if isinstance(prompt, Prompt) else []
+            truth = prompt.known(lm, ids) if isinstance(prompt, Prompt) else []
+            chats.append(isinstance(prompt, Prompt) and prompt.chat)
             rows.append(_measures(Explained(lm, ids), chosen, deletion, ks, int(begin), curve, truth))
         report(told, 1.0, "Faithfulness")
     return Faithfulness(
@@ -122,18 +126,8 @@ def faithfulness(
         kinds=kinds,
         tokens=tokens,
         values={name: np.array([row[name] for row in rows], dtype=float).T for name in rows[0]},
+        chats=chats,
     )
-
-
-def _truth(lm: LanguageModel, prompt: Prompt, ids: Sequence[int]) -> list[int]:
-    """The positions of the tokens of a prompt's known answer; none where there is none, or where it cannot be found."""
-    if not prompt.truth or not getattr(lm.tokenizer, "is_fast", False):
-        return []
-    assert lm.tokenizer is not None
-    spans = lm.tokenizer(prompt.text, return_offsets_mapping=True)["offset_mapping"]
-    stop = prompt.start + len(prompt.truth)
-    before = len(ids) - len(spans)  # a begin-of-text token that was put there
-    return [before + i for i, (a, b) in enumerate(spans) if a < stop and b > prompt.start and b > a]
 
 
 def _how_many(k: object) -> int | float:
@@ -144,9 +138,17 @@ def _how_many(k: object) -> int | float:
     return arguments.number("Each of ks, unless it is a whole number,", k, highest=1, above=0)
 
 
+def _prompt(prompt: Any) -> Any:
+    """Messages of a chat as a Prompt; anything else as it is."""
+    messages = isinstance(prompt, list | tuple) and len(prompt) > 0 and isinstance(prompt[0], Mapping)
+    return as_chat(prompt) if messages else prompt
+
+
 def _ids(lm: LanguageModel, prompt: str | Prompt | Sequence[int], begin: bool) -> list[int]:
-    text = prompt.text if isinstance(prompt, Prompt) else prompt
-    ids = prompt_ids(lm, text if isinstance(text, str) else None, None if isinstance(text, str) else text)
+    if isinstance(prompt, Prompt):
+        ids = prompt.ids(lm)
+    else:
+        ids = list(prompt_ids(lm, prompt) if isinstance(prompt, str) else prompt_ids(lm, None, prompt))
     return with_begin(lm, ids) if begin else ids
 
 

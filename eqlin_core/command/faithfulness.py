@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +25,14 @@ def faithfulness(
     ] = None,
     deletion: Annotated[str, typer.Option(help="How a token is deleted: mean, removal, or a token.")] = "mean",
     begin: Annotated[bool, typer.Option("--begin", help="Put the begin-of-text token before every prompt.")] = False,
+    chat: Annotated[
+        bool,
+        typer.Option(
+            "--chat",
+            help="Every prompt is a chat in the model's template: what the user says, unless a line begins system:, "
+            "user: or assistant:.",
+        ),
+    ] = False,
     ranks_only: Annotated[
         bool, typer.Option("--ranks-only", help="Only the rank agreement with leave-one-out, which is quicker.")
     ] = False,
@@ -50,7 +59,7 @@ def faithfulness(
     for name in lists or ["facts"]:
         whole = prompt_list(name)
         step = max(1, len(whole) // first) if first else 1
-        prompts += whole[::step][:first]
+        prompts += [replace(prompt, chat=chat) for prompt in whole[::step][:first]]
     with waiting() as told:
         lm = load_model(model, dtype, device, progress=told)
         found = study(

@@ -34,6 +34,28 @@ def run(
     token: Annotated[
         str | None, typer.Option(help="Explain the logit of this token; default: the most likely one.")
     ] = None,
+    chat: Annotated[
+        bool,
+        typer.Option(
+            "--chat",
+            help="The prompt is a chat in the model's template: lines that begin system:, user: or assistant: open its "
+            "messages. What the assistant says last is the answer that it has begun.",
+        ),
+    ] = False,
+    answer: Annotated[
+        str | None, typer.Option(help="The answer that follows the prompt: every token of it is explained.")
+    ] = None,
+    generate: Annotated[
+        int | None,
+        typer.Option(min=1, help="Let the model answer with at most so many of its likeliest tokens, after --answer."),
+    ] = None,
+    position: Annotated[
+        int | None,
+        typer.Option(
+            help="After which token of the text, prompt and answer together, the next one is explained; negative from "
+            "the end. Default: the last before the answer."
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")] = False,
     save: Annotated[
         Path | None,
@@ -46,10 +68,14 @@ def run(
 ) -> int:
     """Analyse one prompt: is the map exact, what does each token add to the logit, what does its matrix do.
 
+    With an answer, typed or generated, also what each token of the text adds to the log-probability of each of its
+    tokens; what that takes is said on stderr before.
+
     Exit status: 0 printed and exact, 1 printed and NOT exact, 2 nothing to print, or not saved; 130 interrupted.
     """
     # A help text waits for none of these.
     from eqlin_core.command.analysis import analyse  # noqa: PLC0415
+    from eqlin_core.command.asked import Asked  # noqa: PLC0415
     from eqlin_core.command.json_text import json_text  # noqa: PLC0415
     from eqlin_core.command.tables import print_tables  # noqa: PLC0415
     from eqlin_core.runs.convention import Convention  # noqa: PLC0415
@@ -66,6 +92,7 @@ def run(
         token=token,
         baseline=baseline,
         with_weights=report is not None,
+        asked=Asked(chat, answer, generate, position),
     )
     if json:
         sys.stdout.write(json_text(analysis))
@@ -77,4 +104,4 @@ def run(
         from eqlin_core.reports.report import write_report  # noqa: PLC0415
 
         write_report(report, analysis.run, spectra=analysis.spectra, target=analysis.target, weights=analysis.weights)
-    return 0 if analysis.exactness.exact else 1
+    return 0 if analysis.exact else 1

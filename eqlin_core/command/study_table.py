@@ -26,7 +26,8 @@ def print_study(found: Faithfulness, console: Console | None = None) -> None:
     """Print the study to the console, which is stdout unless given."""
     console = console or Console(highlight=False, emoji=False, markup=False)
     spread = f"{min(found.tokens)} to {max(found.tokens)} tokens"
-    console.print(Text(f"{found.model}, {len(found.tokens)} prompts of {spread}, deletion by {found.deletion}"))
+    what = "chats" if all(found.chats) else "prompts"
+    console.print(Text(f"{found.model}, {len(found.tokens)} {what} of {spread}, deletion by {found.deletion}"))
     console.print(_table(found))
     console.print(
         Text(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from rich import box
 from rich.console import Console
-from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
 from eqlin_core.command.analysis import Analysis
-from eqlin_core.figures.labels import format_error, format_number, visible_token
+from eqlin_core.command.answer_table import answer_tables
+from eqlin_core.command.pieces import FAINT, titled_table, token_text, verdict
+from eqlin_core.figures.labels import format_number, visible_token
+from eqlin_core.reprs import counted
 from eqlin_core.runs.prompt import SpectrumRun
 from eqlin_core.runs.split import baseline_words
 from eqlin_core.runs.values import Row
@@ -17,19 +18,19 @@ from eqlin_core.runs.values import Row
 LIKELY = 5
 READ = 6
 _BAR = 16
-_BAD = Style(color="red", bold=True)
-_FAINT = Style(dim=True)
 
 
 def print_tables(analysis: Analysis, console: Console | None = None) -> None:
     """Print the analysis to the console, which is stdout unless given."""
     console = console or Console(highlight=False, emoji=False, markup=False)
     console.print(_head(analysis))
-    console.print(_verdict(analysis))
+    console.print(verdict(analysis.exactness, analysis.run.bounds))
     console.print(_next_tokens(analysis))
     console.print(_contributions(analysis))
     if analysis.spectra is not None:
         console.print(_triplets(analysis.spectra))
+    for part in () if analysis.answer is None else answer_tables(analysis.answer):
+        console.print(part)
 
 
 def _head(analysis: Analysis) -> Text:
@@ -40,49 +41,40 @@ def _head(analysis: Analysis) -> Text:
         run.device,
         f"map {run.key.convention.words}",
         *([] if run.baseline == "zero" else [f"baseline {baseline_words(run.baseline)}"]),
-        f"{len(run.tokens)} tokens" if len(run.tokens) > 1 else "1 token",
+        _length(len(run.tokens), analysis.length),
         f"{run.n_layers} blocks",
         f"d = {run.width}",
     )
     return Text(", ".join(facts))
 
 
-def _verdict(analysis: Analysis) -> Text:
-    exactness, (reconstruction, forward) = analysis.exactness, analysis.run.bounds
-    text = Text("exact" if exactness.exact else "NOT EXACT", "" if exactness.exact else _BAD)
-    text.append(f" in {exactness.arithmetic}" if exactness.products != "ieee" else "", Style())
-    text.append(
-        f": reconstruction {format_error(exactness.reconstruction)} (bound {reconstruction:.0e}), "
-        f"forward {format_error(exactness.forward)} (bound {forward:.0e})",
-        Style(),
-    )
-    for leak in exactness.leaks:
-        text.append(f"\nleak: {leak}", _BAD)
-    return text
+def _length(tokens: int, whole: int) -> str:
+    """How long the text is, and how much of it the tables explain."""
+    return counted(whole, "token") if tokens == whole else f"the first {tokens} of {whole} tokens"
 
 
 def _next_tokens(analysis: Analysis) -> Table:
-    table = _table("Likely next tokens")
+    table = titled_table("Likely next tokens")
     table.add_column("token", overflow="fold")
     table.add_column("probability", justify="right", no_wrap=True)
     table.add_column("logit", justify="right", no_wrap=True)
     for target in analysis.run.targets[:LIKELY]:
-        table.add_row(_token(target.token), f"{100 * target.probability:.1f} %", format_number(target.logit))
+        table.add_row(token_text(target.token), f"{100 * target.probability:.1f} %", format_number(target.logit))
     return table
 
 
 def _contributions(analysis: Analysis) -> Table:
     """Every token's term of the explained logit, their sum, and the logit."""
     terms, constant = analysis.terms
-    table = _table(f"Contributions to the logit of {visible_token(analysis.target.token)}")
+    table = titled_table(f"Contributions to the logit of {visible_token(analysis.target.token)}")
     table.add_column("token", overflow="fold")
     table.add_column("w · J x", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     largest = max((abs(term) for term in (*terms, constant)), default=0.0) or 1.0
-    rows = [(_token(token), float(term)) for token, term in zip(analysis.run.tokens, terms, strict=True)]
+    rows = [(token_text(token), float(term)) for token, term in zip(analysis.run.tokens, terms, strict=True)]
     if constant:
         of = "biases, w · b" if analysis.run.baseline == "zero" else "biases and baseline"
-        rows.append((Text(of, _FAINT), constant))
+        rows.append((Text(of, FAINT), constant))
     for name, term in rows:
         bar = "█" * round(_BAR * abs(term) / largest)
         table.add_row(name, f"{term:.4f}", Text(bar, "red" if term < 0 else "blue"))
@@ -94,7 +86,7 @@ def _contributions(analysis: Analysis) -> Table:
 
 def _triplets(spectra: SpectrumRun) -> Table:
     """The largest singular triplets of every token's matrix, and what they read as."""
-    table = _table("Singular triplets of every token's matrix")
+    table = titled_table("Singular triplets of every token's matrix")
     table.add_column("token", overflow="fold", max_width=14)
     table.add_column("stable\nrank", justify="right", no_wrap=True)
     table.add_column("#", justify="right", no_wrap=True)
@@ -105,25 +97,16 @@ def _triplets(spectra: SpectrumRun) -> Table:
         for n, sigma in enumerate(spectra.S[i]):
             first = n == 0
             table.add_row(
-                _token(token) if first else "",
+                token_text(token) if first else "",
                 format_number(spectra.stable_rank[i]) if first else "",
                 str(n + 1),
                 format_number(sigma),
                 _reads(spectra.reads_u[i][n]),
                 _reads(spectra.reads_v[i][n]),
             )
-    table.caption = Text("stable rank: ‖J‖²/σ₁²; u through the unembedding, v by cosine with the embeddings", _FAINT)
+    table.caption = Text("stable rank: ‖J‖²/σ₁²; u through the unembedding, v by cosine with the embeddings", FAINT)
     table.caption_justify = "left"
     return table
-
-
-def _table(title: str) -> Table:
-    shown = Text(f"\n{title}", Style(bold=True))
-    return Table(title=shown, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-
-
-def _token(token: str) -> Text:
-    return Text(visible_token(token))
 
 
 def _reads(row: Row) -> Text:

@@ -1,7 +1,9 @@
-"""What a person sees while the command computes: a bar on stderr, gone when it is done; nothing in a pipe."""
+"""What a person sees while the command computes: a bar on stderr, gone when it is done; no bar in a pipe."""
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -31,3 +33,9 @@ def waiting() -> Iterator[Told | None]:
             bar.update(task, total=None if fraction is None else 1.0, completed=fraction or 0.0)
 
         yield tell
+
+
+def say(sentence: str) -> None:
+    """A line on stderr that stays, above the bar where there is one."""
+    with contextlib.suppress(OSError):
+        print(sentence, file=sys.stderr)

@@ -12,13 +12,13 @@ from eqlin_core.dtypes import dtype_name
 from eqlin_core.errors import EqlinError, InvalidValue
 from eqlin_core.maps.frozen_decoder import frozen_decoder
 from eqlin_core.maps.linear_map import LinearMap
-from eqlin_core.models.chat import Message
 from eqlin_core.models.language_model import LanguageModel, checked_model
 from eqlin_core.models.prompts import CheckedIds, prompt_ids, token_tensor
 from eqlin_core.models.sites import SourcePlace, TargetPlace
 from eqlin_core.models.texts import chat_ids
 from eqlin_core.multiplication import MODES, passes
 from eqlin_core.resources import plan
+from eqlin_core.runs.chat import Message
 from eqlin_core.runs.convention import Convention, Share
 
 

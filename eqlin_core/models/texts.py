@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from eqlin_core import arguments
 from eqlin_core.errors import EqlinError, InvalidValue
 from eqlin_core.models.baselines import with_begin
-from eqlin_core.models.chat import Message, chat_tokens, checked_chat
+from eqlin_core.models.chat import chat_tokens
 from eqlin_core.models.language_model import LanguageModel, checked_model
 from eqlin_core.models.prompts import CheckedIds, prompt_ids
 from eqlin_core.reprs import Facts, ShortRepr, counted, excerpt
+from eqlin_core.runs.chat import Message, checked_chat
 from eqlin_core.runs.text import ANSWER, ASSISTANT, PROMPT, TEMPLATE
 
 

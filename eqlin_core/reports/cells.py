@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from eqlin_core.reports.text_cells import Cell, answer_cells, explained_ids
 from eqlin_core.reports.view import View
 from eqlin_core.runs.convention import Convention
 
-# What a cell is about, and its lines.
-Cell = tuple[str, list[str]]
 # As many read-outs as the pages show, of as many lines of a matrix.
 _READ, _LINES = 12, 8
 
@@ -22,6 +21,9 @@ def cells(view: View) -> Iterator[Cell]:
     if view.page == "steering":
         yield from _steering(view)
         return
+    if view.page == "answer":
+        yield from answer_cells(view, _dials(view))
+        return
     yield "The linear map of the prompt, and how exact it is", _map(view)
     pages = {"tokens": _tokens, "spectra": _spectra, "matrix": _matrix, "layers": _layers}
     yield from pages[view.page](view)
@@ -30,7 +32,7 @@ def cells(view: View) -> Iterator[Cell]:
 def _model(view: View) -> list[str]:
     return [
         "import eqlin_core as eq",
-        *([] if view.page == "steering" else ["from eqlin_core import figures"]),
+        *([] if view.page in ("steering", "answer") else ["from eqlin_core import figures"]),
         "",
         _load(view),
         f"prompt = {view.prompt!r}",
@@ -42,22 +44,8 @@ def _load(view: View) -> str:
 
 
 def _map(view: View) -> list[str]:
-    return [
-        *_begin(view),
-        f"lin = eq.linearize(lm, {'token_ids=ids' if view.begin else 'prompt'}{_dials(view)})",
-        "print(lin.exactness())",
-    ]
-
-
-def _begin(view: View) -> list[str]:
-    """The token ids of a prompt behind a begin-of-text token; nothing where there is none."""
-    if not view.begin:
-        return []
-    return [
-        "ids = lm.encode(prompt)",
-        "begin = lm.tokenizer.bos_token_id",
-        "ids = ids if ids[:1] == [begin] else [begin, *ids]",
-    ]
+    given, lines = explained_ids(view)
+    return [*lines, f"lin = eq.linearize(lm, {given}{_dials(view)})", "print(lin.exactness())"]
 
 
 def _dials(view: View, by: Convention | None = None) -> str:
@@ -117,12 +105,12 @@ def _compare(view: View) -> Iterator[Cell]:
 
 def _side(view: View, name: str) -> list[str]:
     """The runs of A or of B: ``run_a`` is split as page Tokens splits it, ``map_a`` and its spectra are of the map."""
-    prompt = "token_ids=ids" if view.begin else "prompt"
-    lines = [f"prompt = {view.prompt!r}", *_begin(view), f"lin = eq.linearize(lm, {prompt}{_dials(view)})"]
+    given, lines = explained_ids(view)
+    lines = [f"prompt = {view.prompt!r}", *lines, f"lin = eq.linearize(lm, {given}{_dials(view)})"]
     if view.heads_by is None:
         lines.append("by = lin")
     else:
-        lines.append(f"by = eq.linearize(lm, {prompt}{_dials(view, view.heads_by)})")
+        lines.append(f"by = eq.linearize(lm, {given}{_dials(view, view.heads_by)})")
     return [
         *lines,
         f"run_{name}, map_{name} = eq.token_run(by, prompt{_baseline(view)}), eq.token_run(lin, prompt)",

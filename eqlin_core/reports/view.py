@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from eqlin_core import arguments
+from eqlin_core.errors import InvalidValue
 from eqlin_core.runs.convention import Convention, Share
 from eqlin_core.runs.split import TARGET_KINDS, Split, TargetKind
 
-PAGES = ("tokens", "spectra", "matrix", "layers", "steering", "compare")
+PAGES = ("tokens", "spectra", "matrix", "layers", "steering", "compare", "answer")
 MODES = ("cumulative", "layerwise")
 FORMS = ("reference", "interpolation")
 RULES = ("attention", "norms", "gates")
@@ -24,8 +25,12 @@ class View:
     rules that page Matrix reconstructs with. ``mode``, ``layer`` and ``part`` ("layer", "attn" or "mlp") are those of
     page Layers, with ``joint`` in place of ``token`` for the cell of all tokens together, ``triplet`` from 0, and
     ``heads_by`` for the map that splits the logit, None for the same one. On page Compare the view is A's, and
-    ``compared`` B's. What follows is page Steering's, ``strengths`` numbers or pairs. Raises EqlinError for a page or a
-    choice that does not exist, and for Compare without ``compared``.
+    ``compared`` B's. What follows is page Steering's, ``strengths`` numbers or pairs.
+
+    With ``chat`` the prompt is a written chat, as `read_chat` reads it (on page Steering what the user says).
+    ``answer`` follows the prompt. Page Answer explains each of its tokens; the other pages the next token at
+    ``position`` of prompt and answer together, from 0, None for the last before the answer. Raises EqlinError for a
+    page or a choice that does not exist, for Compare without ``compared`` and for Answer with neither answer nor chat.
     """
 
     page: str
@@ -61,6 +66,8 @@ class View:
     top_p: float | int = 1.0
     seed: int = 0
     chat: bool = False
+    answer: str = ""
+    position: int | None = None
 
     def __post_init__(self) -> None:
         for name, known in (
@@ -72,13 +79,13 @@ class View:
             ("form", FORMS),
         ):
             arguments.choice(name, getattr(self, name), known)
-        for name in ("prompt", "model", "concept", "second"):
+        for name in ("prompt", "model", "concept", "second", "answer"):
             arguments.text(name, getattr(self, name))
         for name in ("begin", "joint", "final_norm", "chat"):
             object.__setattr__(self, name, arguments.flag(name, getattr(self, name)))
         for name, least in (("token", 0), ("k", 1), ("layer", 0), ("triplet", 0), ("max_new_tokens", 1), ("seed", 0)):
             object.__setattr__(self, name, arguments.whole(name, getattr(self, name), least))
-        for name in ("target", "versus", "layers", "block"):
+        for name in ("target", "versus", "layers", "block", "position"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, arguments.whole(name, getattr(self, name), 0))
         for name in ("temperature", "top_p"):
@@ -90,6 +97,10 @@ class View:
             arguments.instance("heads_by", self.heads_by, Convention, "a Convention")
         if self.compared is not None or self.page == "compare":
             arguments.instance("compared", self.compared, View, "the View of what it is compared with")
+        if self.page == "answer" and not (self.answer or self.chat):
+            raise InvalidValue(
+                "Page Answer explains an answer: give one, or a chat in which the assistant has begun it."
+            )
         dials = Convention(self.gated_path, self.attention)
         object.__setattr__(self, "gated_path", dials.gated_path)
         object.__setattr__(self, "attention", dials.attention)

@@ -20,14 +20,13 @@ def read_chat(written: str) -> list[dict[str, str]]:
     """The messages of a chat that is written as text: a line that begins ``user:``, say, opens one.
 
     The roles are ``system``, ``user`` and ``assistant``. A text without such a line is one message of the user; a
-    backslash before such a word keeps it text. What stands
-    before the first message, unless it is blank, is the user's.
+    backslash before such a word keeps it text. What stands before the first message, unless it is blank, is the user's.
     """
     arguments.text("written", written)
     found = list(_MARKER.finditer(written))
     before = written[: found[0].start()] if found else written
     parts = [("user", before)] if before.strip() else []
-    for marker, after in zip(found, [*found[1:], None], strict=True):
+    for marker, after in zip(found, [*found[1:], None][: len(found)], strict=True):
         parts.append((marker[1].lower(), written[marker.end() : None if after is None else after.start()]))
     last = len(parts) - 1
     # What the assistant has begun may end in a space, which is the beginning of what follows.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 from jaxtyping import Float
@@ -54,7 +54,8 @@ class Faithfulness(ShortRepr):
     the k highest-scored tokens are deleted (comprehensiveness), "keep k" when all others are (sufficiency: less is
     better); "area" the mean of the log-probability with the lowest-scored deleted first less that with the highest.
     "truth first" is whether the highest score is on the word known to decide, "truth rank" one over its rank.
-    ``exact`` [methods]: whether a method's scores sum to its target.
+    ``exact`` [methods]: whether a method's scores sum to its target. ``chats`` [prompts]: whether each was a chat in
+    the model's template; studies that do not say so had none.
     """
 
     model: str
@@ -64,6 +65,11 @@ class Faithfulness(ShortRepr):
     kinds: list[str]
     tokens: list[int]
     values: dict[str, Float[Array, "methods prompts"]]
+    chats: list[bool] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if not self.chats:
+            object.__setattr__(self, "chats", [False] * len(self.tokens))
 
     def _facts(self) -> Facts:
         yield "model", self.model
@@ -119,9 +125,10 @@ class Faithfulness(ShortRepr):
             if not (
                 all(isinstance(word, str) for word in words)
                 and all(type(count) is int for count in counts)
-                and all(type(exact) is bool for exact in study.exact)
+                and all(type(yes) is bool for yes in (*study.exact, *study.chats))
                 and all(value.shape == shape for value in values.values())
                 and (len(study.exact), len(study.kinds)) == shape
+                and len(study.chats) == len(counts)
             ):
                 raise TypeError("fields")
             return study
@@ -141,6 +148,7 @@ class Faithfulness(ShortRepr):
             [self.kinds[i] for i in chosen],
             [self.tokens[i] for i in chosen],
             {name: value[:, chosen] for name, value in self.values.items()},
+            [self.chats[i] for i in chosen],
         )
 
 
@@ -157,6 +165,7 @@ def joined(parts: Sequence[Faithfulness]) -> Faithfulness:
         [k for p in parts for k in p.kinds],
         [t for p in parts for t in p.tokens],
         {name: np.concatenate([p.values[name] for p in parts], 1) for name in first.values},
+        [c for p in parts for c in p.chats],
     )
 
 

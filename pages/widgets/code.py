@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from pages.visit.session import session
 from pages.widgets.downloads import download_link
 
 if TYPE_CHECKING:
@@ -54,6 +56,12 @@ def _view(
     from eqlin_core.reports.view import View  # noqa: PLC0415 - nobody waits for it who does not open it
 
     asked = {"prompt": request.prompt, "model": request.model, "dtype": request.dtype, "begin": request.begin}
+    if page == "answer" or request != replace(request, chat=False, position=None):
+        asked |= {"chat": request.chat, "answer": request.answer, "position": request.position}
+    run, shown = session().tokens, session().shown
+    of_shown = run is not None and shown is not None and request.by(shown.convention) == shown
+    if request.chat and request.position is None and page != "answer" and run is not None and of_shown:
+        asked["position"] = len(run.tokens) - 1  # after what the assistant has begun, if it has
     if compared is not None:
         choices = choices | {"compared": _view("tokens", *compared)}
     return View(page, **{**asked, **request.convention.keywords, **choices})

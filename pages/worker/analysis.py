@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pages.worker.engine import Engine
 from pages.worker.question import question
 from pages.worker.request import Request
-from pages.worker.texts import following, read
+from pages.worker.texts import following, read, written
 from pages.worker.worker import Reporter
 
 if TYPE_CHECKING:
@@ -30,14 +30,14 @@ def tokens(
     """Contributions and exactness; a saved run, unless it is to be fresh. Publishes "preview" of a long prompt."""
     if not fresh and (saved := engine.saved.tokens(request, baseline)) is not None:
         return saved
-    from eqlin_core.analysis.prompt import token_preview, token_run  # noqa: PLC0415 - torch stays off the script thread
+    from eqlin_core.analysis.prompt import seen_ids, token_preview, token_run  # noqa: PLC0415 - torch stays off the script thread
 
     lin = engine.position_of_answer(request, progress) or engine.linear_map(request, progress)
-    also = following(lin.lm, request)
+    also, said = following(lin.lm, request), written(lin.lm, request, seen_ids(lin))
     if lin.position >= PREVIEWED_FROM and not lin.has_contributions:
         progress(None, "The likely next tokens")
-        progress.publish("preview", token_preview(lin, request.prompt, progress, baseline=baseline, also=also))
-    run = token_run(lin, request.prompt, progress, baseline=baseline, also=also)
+        progress.publish("preview", token_preview(lin, said, progress, baseline=baseline, also=also))
+    run = token_run(lin, said, progress, baseline=baseline, also=also)
     engine.saved.keep("tokens", request, run)
     engine.models.begin_check(request)
     return run

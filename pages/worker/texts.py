@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from eqlin_core import arguments
@@ -35,6 +36,18 @@ def explained_ids(model: LanguageModel, request: Request) -> CheckedIds:
         last = arguments.position("position", request.position, len(ids), f"the text has {len(ids)} tokens")
         ids = ids[: last % len(ids) + 1]
     return prompt_ids(model, None, ids)
+
+
+def written(model: LanguageModel, request: Request, ids: Sequence[int]) -> str:
+    """What a run of these ids says of them to people, so that it can be checked: the prompt unless it is more."""
+    if not request.chat and not request.answer and request.position is None:
+        return request.prompt
+    from eqlin_core import read_chat  # noqa: PLC0415
+    from eqlin_core.models.written import written_as  # noqa: PLC0415
+
+    if request.chat:
+        return written_as(model, ids, chat=read_chat(request.prompt))
+    return written_as(model, ids, request.prompt)
 
 
 def following(model: LanguageModel, request: Request) -> list[int]:

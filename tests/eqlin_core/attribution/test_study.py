@@ -80,6 +80,32 @@ def test_a_known_answer_is_looked_for_among_the_tokens_of_its_word() -> None:
     assert found.kinds == ["agreement", ""]
 
 
+def test_a_chat_is_studied_in_the_models_template() -> None:
+    lm = default_model("float32")
+    chat = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Where do the keys lie?"}]
+    at_keys = Method(
+        "keys", False, lambda prompt: torch.tensor([float(t == " keys") for t in lm.token_strings(prompt.token_ids)])
+    )
+    written = Prompt("Where do the keys lie?", "question", "keys", 13, chat=True)
+    found = faithfulness(lm, [chat, written, "Where do the keys lie?"], [at_keys], ks=None, curve=0)
+    assert found.tokens[0] == len(eq.read_text(lm, chat=chat).token_ids)
+    assert found.tokens[1] == len(eq.read_text(lm, chat=chat[1:]).token_ids)
+    assert found.chats == [True, True, False]
+    assert found.kinds == ["", "question", ""]
+    assert found.of(TRUTH_FIRST, "keys").tolist()[1] == 1, "the answer is found behind the template"
+    assert Faithfulness.from_json(found.to_json()).chats == found.chats
+    assert found.only("question").chats == [True]
+
+
+def test_a_chat_that_cannot_be_written_is_refused() -> None:
+    for wrong, sentence in (
+        ({"role": "tool", "content": "x"}, "The role of a message"),
+        ({"role": "user"}, "A message of chat"),
+    ):
+        with pytest.raises(eq.EqlinError, match=sentence):
+            faithfulness(llama(), [[wrong]])
+
+
 def test_removal_leaves_a_token() -> None:
     found = faithfulness(llama(), [list(PROMPT[:4])], [ORACLE], "removal", ks=(9,), curve=3)
     assert np.isfinite(found.of("drop 9", "oracle")).all()

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from eqlin_core.attribution.prompts import Prompt
 from eqlin_core.command.entry import main
 from eqlin_core.command.study_table import print_study
+from eqlin_core.errors import EqlinError
 from eqlin_core.runs.faithfulness import RANK, RANK_REST, Faithfulness
 
 
@@ -72,6 +74,21 @@ def test_what_goes_wrong_is_one_sentence(
     assert shown == ""
     assert warned.startswith(sentence)
     assert len(warned.splitlines()) == 1
+
+
+def test_every_prompt_of_a_list_can_be_a_chat(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def study(lm: object, prompts: list[Prompt], **_: object) -> None:
+        asked.extend(prompts)
+        raise EqlinError("Enough.")
+
+    monkeypatch.setattr("eqlin_core.attribution.study.faithfulness", study)
+    monkeypatch.setattr("eqlin_core.models.loading.load_model", lambda *_, **__: None)
+    for options, chat in ([], False), (["--chat"], True):
+        asked.clear()
+        assert main(["faithfulness", "--first", "2", *options]) == 2
+        assert [prompt.chat for prompt in asked] == [chat, chat]
 
 
 @pytest.mark.slow

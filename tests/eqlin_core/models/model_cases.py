@@ -10,6 +10,12 @@ import torch
 from eqlin_core.errors import EqlinError
 from eqlin_core.models.loading import load_model
 
+# For tokenizers that have none: it needs no token of its own but the end.
+CHAT_TEMPLATE = (
+    "{% for m in messages %}<{{ m.role }}>{{ m.content }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<a>{% endif %}"
+)
+
 
 def tiny_llama(**changes: Any) -> Any:
     from transformers import LlamaConfig, LlamaForCausalLM

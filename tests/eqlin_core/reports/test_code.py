@@ -12,13 +12,16 @@ import numpy as np
 import pytest
 
 import eqlin_core as eq
+from eqlin_core.analysis.answer import answer_run
 from eqlin_core.analysis.layers import heads_run, sweep_run
 from eqlin_core.analysis.matrix import matrix_run, reconstruction
 from eqlin_core.analysis.prompt import spectrum_run, token_run
 from eqlin_core.analysis.ranks import joint_run, rank_run
 from eqlin_core.analysis.steering import read_plan, steered_text
+from eqlin_core.runs.split import TargetKind
 from eqlin_core.runs.steering import SteeringPlan
 from tests.cases import default_model
+from tests.eqlin_core.models.model_cases import CHAT_TEMPLATE
 from tests.eqlin_core.odd_calls import tiny_with_text
 
 PROMPT = "The capital of"
@@ -28,18 +31,31 @@ PROMPT = "The capital of"
 def lm(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> eq.LanguageModel:
     """The model that the code gets where it loads one by its name: one that all tests share."""
     found = tiny() if request.param == "tiny" else default_model("float32")
+    loaded(found, monkeypatch)
+    return found
 
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> eq.LanguageModel:
+    """The tiny model in its place, for what is the same with every model."""
+    loaded(tiny(), monkeypatch)
+    return tiny()
+
+
+def loaded(found: eq.LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     def load_model(name: str, dtype: str) -> eq.LanguageModel:
         assert (name, dtype) == ("smollm2-135m", "float32")
         return found
 
     monkeypatch.setattr("eqlin_core.models.loading.load_model", load_model)
-    return found
 
 
 @functools.cache
 def tiny() -> eq.LanguageModel:
-    return tiny_with_text()
+    found = tiny_with_text()
+    assert found.tokenizer is not None
+    found.tokenizer.chat_template = CHAT_TEMPLATE
+    return found
 
 
 def run(code: str) -> dict[str, Any]:
@@ -154,12 +170,77 @@ def test_compare(lm: eq.LanguageModel) -> None:
     np.testing.assert_allclose(made["maps"].joint.S_b, joint_run(maps[1], 4).S, rtol=1e-5)
 
 
+CHAT = "system: be brief\nuser: the bridge\nassistant: the"
+READ: list[dict[str, Any]] = [
+    {"answer": " caf\u00e9 's"},
+    {"answer": " the", "position": 1},
+    {"answer": " the", "position": 4},
+    {"position": 1},
+    {"chat": True},
+    {"chat": True, "answer": "the bridge", "position": 9},
+]
+
+
+def explained(lm: eq.LanguageModel, view: eq.View) -> list[int]:
+    """The ids of a view's text up to the token whose next one it explains."""
+    chat = eq.read_chat(view.prompt) if view.chat else None
+    text = eq.read_text(lm, None if view.chat else view.prompt, chat=chat, answer=view.answer or None)
+    return text.token_ids[: text.first if view.position is None else view.position + 1]
+
+
+@pytest.mark.parametrize("asked", READ)
+def test_tokens_of_a_chat_of_an_answer_and_at_a_position(asked: dict[str, Any], small: eq.LanguageModel) -> None:
+    view = eq.View("tokens", CHAT if "chat" in asked else PROMPT, gated_path="half", **asked)
+    made = run(eq.page_code(view))
+    ids = explained(small, view)
+    assert made["lin"].token_ids == ids
+    shown = token_run(eq.linearize(small, token_ids=ids, gated_path="half"), view.prompt)
+    np.testing.assert_allclose(made["terms"], shown.split(shown.targets[0].row)[0], rtol=1e-5, atol=1e-5)
+    assert made["run"].prompt == view.prompt
+
+
+@pytest.mark.parametrize("page", ["spectra", "matrix", "layers"])
+def test_every_page_explains_the_same_text(page: str, small: eq.LanguageModel) -> None:
+    view = eq.View(page, CHAT, chat=True, answer=" the bridge", position=6, k=3, token=1)
+    made = run(eq.page_code(view))
+    assert made["lin"].token_ids == explained(small, view)
+    if page == "layers":
+        shown = sweep_run(eq.linearize(small, token_ids=explained(small, view)), "cumulative", 8)
+        np.testing.assert_allclose(made["sweep"].triplets.S.numpy(), shown.S[:, :, :-1], rtol=1e-4)
+
+
+def test_compare_a_chat_with_a_position(small: eq.LanguageModel) -> None:
+    chat = eq.View("tokens", CHAT, chat=True, k=2, answer="the")
+    view = eq.View("compare", PROMPT, answer=" the bridge", position=3, k=2, compared=chat)
+    made = run(eq.page_code(view))
+    sides = [token_run(eq.linearize(small, token_ids=explained(small, side)), side.prompt) for side in (view, chat)]
+    shown = eq.compare_runs(*sides)
+    np.testing.assert_allclose(made["found"].difference, shown.difference, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["logit", "log-probability"])
+@pytest.mark.parametrize("chat", [False, True])
+def test_answer(kind: TargetKind, chat: bool, lm: eq.LanguageModel) -> None:
+    prompt = CHAT if chat else PROMPT
+    view = eq.View("answer", prompt, chat=chat, answer=" the bridge", kind=kind, baseline="mean", attention="half")
+    made = run(eq.page_code(view))
+    given = {"chat": eq.read_chat(prompt)} if chat else {"prompt": prompt}
+    text = eq.read_text(lm, answer=" the bridge", **given)
+    shown = answer_run(eq.linearize(lm, token_ids=text.token_ids, attention="half"), text, kind, "mean")
+    assert made["text"].token_ids == text.token_ids
+    np.testing.assert_allclose(made["split"].terms.numpy(), shown.terms, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(made["split"].values.numpy(), shown.values, rtol=1e-5, atol=1e-5)
+    words = eq.groups_of(shown.text, "word")
+    np.testing.assert_allclose(made["parts"], shown.parts(words), rtol=1e-5, atol=1e-5)
+    assert sum(made["parts"]) + float(made["rest"].sum()) == pytest.approx(shown.total, abs=1e-4)
+
+
 @pytest.mark.parametrize("prompt", ['it\'s "quoted"', "two\nlines\\n", "'''; raise SystemExit #", "日本 \u202e"])
 def test_a_prompt_is_quoted_and_the_text_is_always_the_same(prompt: str) -> None:
-    for page in ("tokens", "spectra", "matrix", "layers", "steering"):
-        view = eq.View(page, prompt, concept=prompt, model=prompt)
+    for page in ("tokens", "spectra", "matrix", "layers", "steering", "answer"):
+        view = eq.View(page, prompt, concept=prompt, model=prompt, answer=prompt)
         code = eq.page_code(view)
-        assert code == eq.page_code(eq.View(page, prompt, concept=prompt, model=prompt))
+        assert code == eq.page_code(eq.View(page, prompt, concept=prompt, model=prompt, answer=prompt))
         both = eq.page_code(eq.View("compare", PROMPT, compared=view))
         assert repr(prompt) in both
         assert compile(both, "compare", "exec")
@@ -170,9 +251,10 @@ def test_a_prompt_is_quoted_and_the_text_is_always_the_same(prompt: str) -> None
         assert names["prompt"] == prompt
 
 
-@pytest.mark.parametrize("page", ["tokens", "spectra", "matrix", "layers", "steering", "compare"])
+@pytest.mark.parametrize("page", ["tokens", "spectra", "matrix", "layers", "steering", "compare", "answer"])
 def test_the_notebook_has_the_same_code_in_cells(page: str) -> None:
-    view = eq.View(page, PROMPT, concept="x", compared=eq.View("tokens", "x") if page == "compare" else None)
+    other = eq.View("tokens", "x") if page == "compare" else None
+    view = eq.View(page, PROMPT, concept="x", answer=" x" if page == "answer" else "", compared=other)
     notebook = json.loads(eq.page_notebook(view))
     assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
     cells = notebook["cells"]
@@ -187,6 +269,14 @@ def test_the_notebook_has_the_same_code_in_cells(page: str) -> None:
 
 def test_choices_that_do_not_exist_are_refused() -> None:
     wrong: dict[str, Any]
-    for wrong in ({"page": "start"}, {"mode": "x"}, {"frozen": ("all",)}, {"baseline": -1}, {"page": "compare"}):
+    for wrong in (
+        {"page": "start"},
+        {"mode": "x"},
+        {"frozen": ("all",)},
+        {"baseline": -1},
+        {"page": "compare"},
+        {"page": "answer"},
+        {"position": -1},
+    ):
         with pytest.raises(eq.EqlinError, match=r"\.$"):
             eq.View(**({"page": "tokens", "prompt": "a"} | wrong))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -58,6 +59,13 @@ def test_a_study_reads_back_and_joins() -> None:
     assert both.kinds == ["x", "y", "x", "y"]
     assert both.only("y").values["rank"].tolist()[1] == [1.0, 1.0]
     assert both.only("y").tokens == [5, 5]
+    assert both.chats == [False] * 4
+
+
+def test_a_study_of_before_there_were_chats_reads_back() -> None:
+    old = json.loads(study(np.zeros((2, 2))).to_json())
+    del old["chats"]
+    assert Faithfulness.from_json(json.dumps(old)).chats == [False, False]
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"values": {}}'])
