@@ -1,5 +1,5 @@
 // The address of what is shown: a step of the browser's history for every analysis, and a button that copies it.
-const ASKED = ["prompt", "model", "dtype", "gated_path", "attention", "begin", "chat", "answer", "position"];
+const ASKED = ["prompt", "model", "dtype", "gated_path", "attention", "begin", "as_chat", "answer", "position"];
 const TOGETHER = 800; // milliseconds in which changes of the address belong to one step
 const RETURNING = 3000; // and after a step back in which the address only follows the page
 const ANSWERING = 30000; // and in which a page that does not know of the step yet must not write where it came from

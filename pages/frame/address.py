@@ -71,7 +71,7 @@ def asked_in(query: str) -> Request | str | None:
         said.get("model", DEFAULT_MODEL),
         dtype,
         begin=begin,
-        chat=said.get("chat", "false") == "true",
+        chat=said.get("as_chat", "false") == "true",
         answer=said.get("answer", ""),
         position=int(place) if place.isdecimal() and place.isascii() else None,
         **dials.keywords,

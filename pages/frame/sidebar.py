@@ -37,7 +37,7 @@ def sidebar() -> Request | None:
             st.text_area("Prompt", key="prompt", bind="query-params", height=110, placeholder="Type a prompt")
             st.toggle(
                 "Chat",
-                key="chat",
+                key="as_chat",
                 bind="query-params",
                 help="Puts the prompt into the model's own chat template, as what the user says. A line that begins "
                 "with `system:`, `user:` or `assistant:` opens another message; what the assistant says last is the "
@@ -107,7 +107,7 @@ def _request() -> Request:
         model=(state["model"] or DEFAULT_MODEL).strip(),
         dtype=state["dtype"] or PRECISIONS[0],
         begin=bool(state["begin"]),
-        chat=bool(state["chat"]),
+        chat=bool(state["as_chat"]),
         answer=state["answer"] or "",
         position=state["position"],
         **Convention(state["gated_path"], state["attention"]).keywords,
@@ -117,14 +117,14 @@ def _request() -> Request:
 def _take_example() -> None:
     state = st.session_state
     if state["example"]:
-        state["prompt"], state["chat"], state["answer"], state["position"] = state["example"], False, "", None
+        state["prompt"], state["as_chat"], state["answer"], state["position"] = state["example"], False, "", None
         state[ASK_AGAIN] = True
 
 
 def _of_another_text() -> None:
     """A new prompt has none of the old one's positions, nor the answer that the model gave to it."""
     state, before = st.session_state, session().whole
-    if before is None or (state["prompt"], bool(state["chat"])) == (before.prompt, before.chat):
+    if before is None or (state["prompt"], bool(state["as_chat"])) == (before.prompt, before.chat):
         return
     if state["answer"] and state["answer"] == state.get(GENERATED):
         state["answer"] = ""

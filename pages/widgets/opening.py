@@ -36,7 +36,7 @@ def ask_for(request: Request) -> None:
     state = st.session_state
     state["prompt"], state["model"], state["dtype"] = request.prompt, request.model, request.dtype
     state["gated_path"], state["attention"] = share_text(request.gated_path), share_text(request.attention)
-    state["begin"], state["chat"] = request.begin, request.chat
+    state["begin"], state["as_chat"] = request.begin, request.chat
     state["answer"], state["position"] = request.answer, request.position
     state[ASK_AGAIN] = True
 
