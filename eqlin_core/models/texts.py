@@ -94,7 +94,7 @@ def _answer_ids(lm: LanguageModel, before: str, ids: list[int], answer: str | Se
 
 def _read_on(lm: LanguageModel, before: str, ids: Sequence[int], text: str) -> list[int]:
     """The ids of a text that goes on after a prompt: those of both together, where they begin with the prompt's."""
-    if not text:
+    if not arguments.text("answer", text):
         return []
     if lm.tokenizer is None:
         raise EqlinError(f"{lm.name} has no tokenizer: give the answer as token ids.")
@@ -103,5 +103,4 @@ def _read_on(lm: LanguageModel, before: str, ids: Sequence[int], text: str) -> l
         own = lm.encode(before)
         if together[: len(own)] == own and list(ids[-len(own) :]) == own:
             return together[len(own) :]
-    arguments.text("answer", text)
     return [int(i) for i in lm.tokenizer(text, add_special_tokens=False)["input_ids"]]
