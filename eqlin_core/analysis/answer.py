@@ -56,6 +56,7 @@ def answer_run(
 
     Raises EqlinError for a map of another text, and for what `answer_split` refuses.
     """
+    arguments.called("progress", progress)
     text = _text_of(lin, text)
     split = answer_split(lin, text.first, kind, baseline, part(progress, 0.0, 0.95))
     likely, ends = _likely(lin, text.first)
@@ -63,7 +64,7 @@ def answer_run(
         key=run_key(lin),
         text=text,
         kind=kind,
-        baseline=baseline,
+        baseline=split.baseline,
         terms=to_numpy(split.terms),
         constants=to_numpy(split.constants),
         normalisers=to_numpy(split.normalisers),

@@ -9,6 +9,7 @@ from typing import Any
 
 from eqlin_core import arguments
 from eqlin_core.errors import EqlinError, InvalidValue
+from eqlin_core.models.checkpoints import quiet
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.runs.text import ASSISTANT
 
@@ -24,11 +25,13 @@ _TO_ESCAPE = re.compile(rf"^(?=\\*({'|'.join(WRITTEN_ROLES)}):)", _AS_WRITTEN)
 class ChatTokens:
     """A chat as tokens, up to where the assistant goes on; of each token its message (-1: the template's own).
 
-    ``begun`` is what the assistant has said of this answer, which is not among them.
+    ``text`` is the filled template that they are read from, ``begun`` what the assistant has said of this answer, which
+    is not in it.
     """
 
     token_ids: list[int]
     messages: list[int]
+    text: str
     begun: str
 
 
@@ -91,10 +94,11 @@ def chat_tokens(lm: LanguageModel, chat: Sequence[Message]) -> ChatTokens:
     if not messages or not any(m["content"].strip() for m in messages):
         raise InvalidValue("The chat is empty: write what the user says, in at least one word.")
     text = _rendered(lm, messages)
-    encoded = lm.tokenizer(text, add_special_tokens=False, return_offsets_mapping=lm.tokenizer.is_fast)
+    with quiet():
+        encoded = lm.tokenizer(text, add_special_tokens=False, return_offsets_mapping=lm.tokenizer.is_fast)
     ids = [int(i) for i in encoded["input_ids"]]
     spans = _spans(lm, messages, text)
-    return ChatTokens(ids, [_owner(place, spans) for place in _places(lm, encoded, ids, text)], begun)
+    return ChatTokens(ids, [_owner(place, spans) for place in _places(lm, encoded, ids, text)], text, begun)
 
 
 def _rendered(lm: LanguageModel, messages: Sequence[Message]) -> str:

@@ -42,6 +42,7 @@ def groups_of(text: RunText, by: str, *, template_together: bool = True) -> list
     """
     arguments.choice("by", by, GROUPINGS)
     arguments.instance("text", text, RunText, "a RunText")
+    template_together = arguments.flag("template_together", template_together)
     breaks = _BREAKS[by]
     members: list[list[int]] = []
     template: list[int] | None = None

@@ -157,27 +157,36 @@ def test_ids_are_gone_on_with_where_there_is_no_tokenizer() -> None:
     assert made.text == "".join(f"<{i}>" for i in made.token_ids)
 
 
-def test_a_tokenizer_that_marks_the_beginning_of_words_reads_its_answers_back(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("begun", ["", " the"])
+@pytest.mark.parametrize("new", [[10, 10], [9, 10]])  # " the the", "the the"
+def test_a_tokenizer_that_marks_the_beginning_of_words_reads_its_answers_back(
+    monkeypatch: pytest.MonkeyPatch, new: list[int], begun: str
+) -> None:
     lm = marking_words()
-    ids = lm.encode("the bridge")
-    forced(monkeypatch, ids)
-    for given in ({"prompt": "the"}, {"chat": [{"role": "user", "content": "the"}]}):
-        made = continue_text(lm, **given, max_new_tokens=9)  # type: ignore[arg-type]
-        assert (list(made.token_ids), made.cut) == (ids, 0)
+    forced(monkeypatch, new)
+    said = [{"role": "assistant", "content": begun}] if begun else []
+    chats: list[dict[str, Any]] = [{"chat": [{"role": "user", "content": "the"}, *said]}]
+    for given in chats if begun else [*chats, {"prompt": "the x"}]:
+        made = continue_text(lm, **given, max_new_tokens=9)
+        assert (list(made.token_ids), made.cut) == (new, 0)
+        text = eq.read_text(lm, **given, answer=made.text)
+        assert text.token_ids == [*eq.read_text(lm, **given).token_ids, *new]
 
 
 def marking_words() -> eq.LanguageModel:
     """A tiny model whose tokenizer puts a mark before every word, the first one of a text as well, as SentencePiece."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from tokenizers import Tokenizer, decoders, models, normalizers
     from transformers import PreTrainedTokenizerFast
 
     lm = tiny_with_text()
-    words = ["<unk>", "▁the", "▁bridge", "▁", "[", "]", "user", "the"]
-    backend = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
-    backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
-    backend.decoder = decoders.Metaspace(prepend_scheme="first")
+    pieces = ["<unk>", "<s>", "</s>", "▁", "e", "h", "t", "x", "th", "the", "▁the"]
+    merges = [("t", "h"), ("th", "e"), ("▁", "the")]
+    vocabulary = {piece: i for i, piece in enumerate(pieces)}
+    backend = Tokenizer(models.BPE(vocabulary, merges, unk_token="<unk>"))
+    backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    backend.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
     lm.tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>")
-    lm.tokenizer.chat_template = "{% for m in messages %}{{ m.content }} {% endfor %}bridge"
+    lm.tokenizer.chat_template = "{% for m in messages %}{{ m.content }} x{% endfor %}"
     return lm
 
 
