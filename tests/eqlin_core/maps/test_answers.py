@@ -19,8 +19,8 @@ from eqlin_core.runs.split import TARGET_KINDS, TargetKind
 from tests.cases import MARIN, PROMPT, default_model, family, llama
 
 N, FIRST = len(PROMPT), 4
-CLOSE = {"rtol": 1e-9, "atol": 1e-11}
-STOCK = {"rtol": 1e-5, "atol": 1e-5}  # whose norms go through float32 in every precision
+CLOSE: dict[str, Any] = {"rtol": 1e-9, "atol": 1e-11}
+STOCK: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-5}  # whose norms go through float32 in every precision
 # A scaled embedding, biases and learned positions, experts, a cap on the logits, a scale of the logits; recurrent ones.
 FAMILIES = ["llama", "gpt2", "gemma3", "mixtral", "gemma2", "cohere2"]
 RECURRENT = ["mamba2", "rwkv"]

@@ -35,7 +35,8 @@ def test_an_answer_that_would_change_the_prompts_tokens_is_read_by_itself(prompt
 
 def test_without_an_answer_the_text_is_the_prompt() -> None:
     lm = default_model("float32")
-    for answer in (None, "", []):
+    nothing: list[Any] = [None, "", []]
+    for answer in nothing:
         text = eq.read_text(lm, MARIN, answer=answer)
         assert (text.token_ids, text.first) == (lm.encode(MARIN), 7)
         assert set(text.roles) == {"prompt"}

@@ -18,6 +18,7 @@ import pytest
 
 from eqlin_core import EqlinError, disk
 from eqlin_core.runs import files
+from eqlin_core.runs.answer import AnswerRun
 from eqlin_core.runs.deletion import LeaveOneOutRun
 from eqlin_core.runs.files import RunStore, load_run, save_run
 from eqlin_core.runs.groups import Group
@@ -39,7 +40,11 @@ from tests.pages.run_cases import LEAKING, D, spectrum_run, token_run
 from tests.pages.sweep.layer_cases import heads_run, sweep_run
 from tests.profiles import passes_alone
 
-OF_A_ROW = ("constants", "normalisers", "values", "log_probabilities", "errors")
+
+def two_rows() -> AnswerRun:
+    """Of an answer of three tokens."""
+    rows: Any = dict.fromkeys(("constants", "normalisers", "values", "log_probabilities", "errors"), np.ones(2))
+    return replace(answer_run(), terms=np.ones((2, 7)), likely=[[]] * 2, **rows)
 
 
 def no_texts() -> list[RunText]:
@@ -113,7 +118,7 @@ def test_what_stands_twice_in_a_run_is_written_once(tmp_path: Path) -> None:
         replace(answer_run(), likely=[]),
         replace(answer_run(), key=token_run().key),
         replace(answer_run(), terms=np.ones((3, 6))),
-        replace(answer_run(), terms=np.ones((2, 7)), likely=[[]] * 2, **dict.fromkeys(OF_A_ROW, np.ones(2))),
+        two_rows(),
         replace(group_deletion_run(), falls=np.ones((3, 2))),
         replace(group_deletion_run(), falls=np.ones((8, 3))),
         *(replace(group_deletion_run(), groups=[*group_deletion_run().groups[:2], g]) for g in no_groups()),
@@ -185,7 +190,7 @@ def test_pickled_objects_are_never_read(tmp_path: Path) -> None:
 
 
 def test_hypothesis_finds_no_file_that_ends_raw() -> None:
-    passes_alone("tests/eqlin_core/runs/reading_properties.py", 11)
+    passes_alone("tests/eqlin_core/runs/reading_properties.py", 13)
 
 
 def npy(header: str, data: bytes = b"") -> bytes:
