@@ -73,7 +73,7 @@ def test_what_the_assistant_has_begun_is_kept_for_the_answer() -> None:
 @pytest.mark.parametrize(
     ("template", "contents", "seen"),
     [
-        (STRIPPING, ["  the bridge \n", " user"], ["the bridge", "user"]),
+        (STRIPPING, [" user", "  the bridge \n"], ["user", "the bridge"]),
         (FIRST_WORD, ["the  bridge", "user"], ["", "user"]),  # what has changed cannot be told from the template
         (UPPER, ["the bridge", "X"], ["", "X"]),
         ("{{ messages[-1].content }}>", ["the", "bridge"], ["", "bridge"]),  # the first is left out
@@ -86,6 +86,17 @@ def test_contents_that_a_template_changes_are_found_where_they_can_be(
     chat = [{"role": "user", "content": content} for content in contents]
     found = chat_tokens(lm, chat)
     assert [words_of(lm, found, i) for i in range(len(chat))] == seen
+    if template == STRIPPING:
+        assert words_of(lm, found, -1) == "[user][/][user][/][assistant]", "not its own words"
+
+
+def test_a_token_over_a_seam_is_of_whoever_wrote_most_of_it() -> None:
+    for before, content, owner in (("th", "e bridge", -1), ("t", "he bridge", 0)):
+        lm = with_template("{{ '" + before + "' }}{{ messages[0].content }}.")
+        found = chat_tokens(lm, [{"role": "user", "content": content}])
+        assert lm.token_strings(found.token_ids)[0] == "the"
+        assert found.messages[0] == owner
+        assert found.messages[-1] == -1
 
 
 def test_a_tokenizer_without_places_is_read_by_its_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
