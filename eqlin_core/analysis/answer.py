@@ -13,6 +13,7 @@ from eqlin_core.analysis.prompt import run_key
 from eqlin_core.attribution.deletion import Deletion
 from eqlin_core.attribution.group_deletion import group_deletion
 from eqlin_core.dtypes import to_numpy, wide
+from eqlin_core.errors import InvalidValue
 from eqlin_core.maps.answers import ROWS, answer_split
 from eqlin_core.maps.linear_map import LinearMap, checked_map
 from eqlin_core.models.baselines import MEAN
@@ -51,16 +52,19 @@ def answer_run(
     baseline: str | int = "zero",
     progress: Progress | None = None,
 ) -> AnswerRun:
-    """Every token of the answer of ``text`` as a sum over the text, whose map ``lin`` is (`answer_split`)."""
-    checked_map(lin)
-    text = text if isinstance(text, RunText) else run_text(text)
+    """Every token of the answer of ``text`` as a sum over the text, whose map ``lin`` is (`answer_split`).
+
+    Raises EqlinError for a map of another text, and for what `answer_split` refuses.
+    """
+    arguments.called("progress", progress)
+    text = _text_of(lin, text)
     split = answer_split(lin, text.first, kind, baseline, part(progress, 0.0, 0.95))
     likely, ends = _likely(lin, text.first)
     return AnswerRun(
         key=run_key(lin),
         text=text,
         kind=kind,
-        baseline=baseline,
+        baseline=split.baseline,
         terms=to_numpy(split.terms),
         constants=to_numpy(split.constants),
         normalisers=to_numpy(split.normalisers),
@@ -81,7 +85,11 @@ def group_deletion_run(
     deletion: Deletion = MEAN,
     progress: Progress | None = None,
 ) -> GroupDeletionRun:
-    """What every answer token loses without each group, in the untouched model: one pass a group."""
+    """What every answer token loses without each group, in the untouched model: one pass a group.
+
+    Raises EqlinError for a map of another text, and for what `group_deletion` refuses.
+    """
+    text = _text_of(lin, text)
     found = group_deletion(lin.lm, lin.token_ids, text.first, [g.members for g in groups], deletion, progress)
     return GroupDeletionRun(run_key(lin), deletion, list(groups), to_numpy(found))
 
@@ -129,13 +137,21 @@ def continue_text(
         generate_rows(lm, ids, 1, settings, progress=progress, on_tokens=told)
     ended = bool(found) and found[-1] in settings.ends(lm)
     own = found[:-1] if ended else found
-    while stop and stop in text_of(lm, ids, own):  # the token that completes the stop text goes, with what it holds
+    before = text_of(lm, ids, own).partition(stop)[0] if stop else None
+    while before is not None and len(text_of(lm, ids, own)) > len(before):  # every token that holds a part of it goes
         own = own[:-1]
     kept = len(own)
     while kept and lm.tokenizer is not None and read(text_of(lm, ids, own[:kept])).token_ids != [*ids, *own[:kept]]:
         kept -= 1
     new = own[:kept]
     return ContinuedText(text_of(lm, ids, new), tuple(new), ended and kept == len(own), len(own) - kept)
+
+
+def _text_of(lin: LinearMap, text: Text | RunText) -> RunText:
+    found = text if isinstance(text, RunText) else run_text(text)
+    if list(found.token_ids) != checked_map(lin).token_ids:
+        raise InvalidValue("The map is of another text: linearize with the token_ids of the text.")
+    return found
 
 
 class _Stopped(Exception):

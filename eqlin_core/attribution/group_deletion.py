@@ -45,10 +45,12 @@ def group_deletion(
     ids = list(prompt_ids(checked_model(lm), None, token_ids))
     first = arguments.whole("first", first, 1, len(ids) - 1, f"the text has {len(ids)} tokens")
     arguments.called("progress", progress)
-    sets = [_checked(group, len(ids), first, deletion) for group in groups]
+    removal = isinstance(deletion, str) and deletion == REMOVAL
+    takes = "a list of groups of positions"
+    sets = [_checked(group, len(ids), first, removal) for group in arguments.several("groups", groups, takes)]
     require_embeddings(lm)
     embeddings = lm.model.get_input_embeddings()(token_tensor(lm, ids))
-    filler = None if deletion == REMOVAL else baseline_embedding(lm, deletion)
+    filler = None if removal else baseline_embedding(lm, deletion)
     found = torch.zeros(len(sets), len(ids) - first, dtype=torch.float64)
     whole = _log_probabilities(lm, embeddings[None], ids, first, [list(range(len(ids)))])[0]
     per_row = 8 * (len(ids) - first) * lm.vocab_size
@@ -74,10 +76,10 @@ def group_deletion(
     return falls
 
 
-def _checked(group: Collection[int], n: int, first: int, deletion: Deletion) -> frozenset[int]:
-    wanted = arguments.several("A group", list(group), "a list of positions", least=1)
+def _checked(group: Collection[int], n: int, first: int, removal: bool) -> frozenset[int]:
+    wanted = arguments.several("A group", group, "a list of positions", least=1)
     found = frozenset(arguments.whole("A position", p, 0, n - 1, f"the text has {n} tokens") for p in wanted)
-    if deletion == REMOVAL and set(range(first)) <= found:
+    if removal and set(range(first)) <= found:
         raise EqlinError(
             "With everything before the answer removed, nothing is left to predict it: delete by the mean."
         )

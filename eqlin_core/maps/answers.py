@@ -77,6 +77,8 @@ def answer_split(
     arguments.called("progress", progress)
     lm, n = checked_map(lin).lm, lin.n_tokens
     arguments.choice("kind", kind, TARGET_KINDS)
+    if not isinstance(baseline, str):
+        baseline = arguments.whole("baseline, unless it is a text,", baseline, 0)
     first = arguments.whole("first", first, 1, n - 1, f"the text has {n} tokens")
     if lin.network.target != "output" or lin.network.source != "embedding":
         raise EqlinError("An answer is split from the embeddings to the output: linearize without another place.")

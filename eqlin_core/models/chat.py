@@ -8,6 +8,7 @@ from typing import Any
 
 from eqlin_core import arguments
 from eqlin_core.errors import EqlinError, InvalidValue
+from eqlin_core.models.checkpoints import quiet
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.runs.chat import Message, checked_chat
 from eqlin_core.runs.text import ASSISTANT
@@ -17,11 +18,13 @@ from eqlin_core.runs.text import ASSISTANT
 class ChatTokens:
     """A chat as tokens, up to where the assistant goes on; of each token its message (-1: the template's own).
 
-    ``begun`` is what the assistant has said of this answer, which is not among them.
+    ``text`` is the filled template that they are read from, ``begun`` what the assistant has said of this answer, which
+    is not in it.
     """
 
     token_ids: list[int]
     messages: list[int]
+    text: str
     begun: str
 
 
@@ -40,10 +43,11 @@ def chat_tokens(lm: LanguageModel, chat: Sequence[Message]) -> ChatTokens:
     if not messages or not any(m["content"].strip() for m in messages):
         raise InvalidValue("The chat is empty: write what the user says, in at least one word.")
     text = _rendered(lm, messages)
-    encoded = lm.tokenizer(text, add_special_tokens=False, return_offsets_mapping=lm.tokenizer.is_fast)
+    with quiet():
+        encoded = lm.tokenizer(text, add_special_tokens=False, return_offsets_mapping=lm.tokenizer.is_fast)
     ids = [int(i) for i in encoded["input_ids"]]
     spans = _spans(lm, messages, text)
-    return ChatTokens(ids, [_owner(place, spans) for place in _places(lm, encoded, ids, text)], begun)
+    return ChatTokens(ids, [_owner(place, spans) for place in _places(lm, encoded, ids, text)], text, begun)
 
 
 def _rendered(lm: LanguageModel, messages: Sequence[Message]) -> str:
@@ -53,8 +57,8 @@ def _rendered(lm: LanguageModel, messages: Sequence[Message]) -> str:
     try:
         return str(lm.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True))
     except (TemplateError, TypeError, ValueError) as error:
-        said = arguments.short(str(error), 200)
-        raise EqlinError(f"The chat template of {lm.name} does not take this chat: {said}") from error
+        said = arguments.short(str(error), 200).rstrip(" .")
+        raise EqlinError(f"The chat template of {lm.name} does not take this chat: {said}.") from error
 
 
 def _spans(lm: LanguageModel, messages: Sequence[Message], text: str) -> list[tuple[int, int]]:

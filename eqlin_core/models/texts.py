@@ -9,6 +9,7 @@ from eqlin_core import arguments
 from eqlin_core.errors import EqlinError, InvalidValue
 from eqlin_core.models.baselines import with_begin
 from eqlin_core.models.chat import chat_tokens
+from eqlin_core.models.checkpoints import quiet
 from eqlin_core.models.language_model import LanguageModel, checked_model
 from eqlin_core.models.prompts import CheckedIds, prompt_ids
 from eqlin_core.reprs import Facts, ShortRepr, counted, excerpt
@@ -61,13 +62,18 @@ def read_text(
         before = prompt or ""
     else:
         found = chat_tokens(lm, chat)
-        ids, messages, begun = list(found.token_ids), list(found.messages), found.begun
+        ids, messages, before, begun = list(found.token_ids), list(found.messages), found.text, found.begun
         names = [m["role"] for m in checked_chat(chat)]
     if arguments.flag("begin", begin):
         longer = with_begin(lm, ids)
         messages = [-1] * (len(longer) - len(ids)) + messages
         ids = longer
-    new = [*_read_on(lm, before, ids, begun), *_answer_ids(lm, before if not begun else "", ids, answer)]
+    new = _read_on(lm, before, ids, begun, chat is not None)
+    if isinstance(answer, str):
+        new += _read_on(lm, before + begun, [*ids, *new], answer, chat is not None)
+    elif answer is not None:
+        several = arguments.several("answer", answer, "a text or a list of token ids")
+        new += [arguments.whole("A token id", i) for i in several]
     roles = [TEMPLATE if m < 0 else names[m] for m in messages]
     whole = prompt_ids(lm, None, [*ids, *new])
     return Text(
@@ -84,25 +90,26 @@ def chat_ids(lm: LanguageModel, chat: Sequence[Message]) -> CheckedIds:
     return prompt_ids(lm, None, read_text(lm, chat=chat).token_ids)
 
 
-def _answer_ids(lm: LanguageModel, before: str, ids: list[int], answer: str | Sequence[int] | None) -> list[int]:
-    if answer is None:
-        return []
-    if isinstance(answer, str):
-        return _read_on(lm, before, ids, answer)
-    found = arguments.several("answer", answer, "a text or a list of token ids")
-    return [arguments.whole("A token id", i) for i in found]
+def _read_on(lm: LanguageModel, before: str, ids: Sequence[int], text: str, template: bool) -> list[int]:
+    """The ids of a text that goes on after others: those of both together, where they begin with what is there.
 
-
-def _read_on(lm: LanguageModel, before: str, ids: Sequence[int], text: str) -> list[int]:
-    """The ids of a text that goes on after a prompt: those of both together, where they begin with the prompt's."""
-    if not text:
+    A tokenizer that marks the beginning of words, or of texts, reads a text by itself as other tokens.
+    """
+    if not arguments.text("answer", text):
         return []
     if lm.tokenizer is None:
         raise EqlinError(f"{lm.name} has no tokenizer: give the answer as token ids.")
     if before:
-        together = lm.encode(before + text)
-        own = lm.encode(before)
-        if together[: len(own)] == own and list(ids[-len(own) :]) == own:
+        own, together = (_encoded(lm, whole, template) for whole in (before, before + text))
+        if own and together[: len(own)] == own and list(ids[-len(own) :]) == own:
             return together[len(own) :]
-    arguments.text("answer", text)
-    return [int(i) for i in lm.tokenizer(text, add_special_tokens=False)["input_ids"]]
+    return _encoded(lm, text, True)
+
+
+def _encoded(lm: LanguageModel, text: str, template: bool) -> list[int]:
+    """The ids of a text, with the special tokens that a tokenizer adds unless its ``template`` has put them there."""
+    if not template:
+        return lm.encode(text)
+    assert lm.tokenizer is not None
+    with quiet():
+        return [int(i) for i in lm.tokenizer(text, add_special_tokens=False)["input_ids"]]

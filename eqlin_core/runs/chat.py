@@ -11,9 +11,10 @@ from eqlin_core.runs.text import ASSISTANT
 
 Message = Mapping[str, str]  # "role" and "content"
 WRITTEN_ROLES = ("system", "user", ASSISTANT)
-_MARKER = re.compile(rf"^({'|'.join(WRITTEN_ROLES)}):[ \t]*", re.IGNORECASE | re.MULTILINE)
-_ESCAPED = re.compile(rf"^\\(?=\\*({'|'.join(WRITTEN_ROLES)}):)", re.IGNORECASE | re.MULTILINE)
-_TO_ESCAPE = re.compile(rf"^(?=\\*({'|'.join(WRITTEN_ROLES)}):)", re.IGNORECASE | re.MULTILINE)
+_AS_WRITTEN = re.ASCII | re.IGNORECASE | re.MULTILINE  # of all letters, a long s would be an s
+_MARKER = re.compile(rf"^({'|'.join(WRITTEN_ROLES)}):[ \t]*", _AS_WRITTEN)
+_ESCAPED = re.compile(rf"^\\(?=\\*({'|'.join(WRITTEN_ROLES)}):)", _AS_WRITTEN)
+_TO_ESCAPE = re.compile(rf"^(?=\\*({'|'.join(WRITTEN_ROLES)}):)", _AS_WRITTEN)
 
 
 def read_chat(written: str) -> list[dict[str, str]]:
@@ -26,8 +27,8 @@ def read_chat(written: str) -> list[dict[str, str]]:
     found = list(_MARKER.finditer(written))
     before = written[: found[0].start()] if found else written
     parts = [("user", before)] if before.strip() else []
-    for marker, after in zip(found, [*found[1:], None][: len(found)], strict=True):
-        parts.append((marker[1].lower(), written[marker.end() : None if after is None else after.start()]))
+    ends = [marker.start() for marker in found[1:]] + [len(written)]
+    parts += [(marker[1].lower(), written[marker.end() : end]) for marker, end in zip(found, ends, strict=False)]
     last = len(parts) - 1
     # What the assistant has begun may end in a space, which is the beginning of what follows.
     return [
@@ -37,8 +38,14 @@ def read_chat(written: str) -> list[dict[str, str]]:
 
 
 def write_chat(chat: Sequence[Message]) -> str:
-    """The text that ``read_chat`` reads as these messages."""
-    return "\n".join(f"{m['role']}: {_TO_ESCAPE.sub(chr(92) * 2, m['content'])}" for m in checked_chat(chat))
+    """The text that ``read_chat`` reads as these messages, without blanks around them.
+
+    Raises EqlinError for a role that it does not read.
+    """
+    messages = checked_chat(chat)
+    for message in messages:
+        arguments.choice("The role of a written message", message["role"], WRITTEN_ROLES)
+    return "\n".join(f"{m['role']}: {_TO_ESCAPE.sub(chr(92) * 2, m['content'])}" for m in messages)
 
 
 def checked_chat(chat: Any) -> list[dict[str, str]]:

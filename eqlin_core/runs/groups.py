@@ -15,8 +15,12 @@ from eqlin_core.runs.values import Array
 
 GROUPINGS = ("token", "word", "sentence", "line", "role")
 _SENTENCE_END = re.compile(r"[.!?…][\"'”’»)\]]*\s*$")
-_SENTENCE_END_WIDE = re.compile(r"[。！？][」』”’）]*\s*$")  # after which no space stands
-_PIECE_OF_A_CHARACTER = re.compile(r"(<0x[0-9A-F]{2}>)+")
+_CLOSING_WIDE = "」』”’）"
+_SENTENCE_END_WIDE = re.compile(rf"[。！？][{_CLOSING_WIDE}]*\s*$")  # after which no space stands
+_PIECE_OF_A_CHARACTER = r"<0x[0-9A-F]{2}>"
+_BEGINS, _ENDS = re.compile(f"^{_PIECE_OF_A_CHARACTER}"), re.compile(f"{_PIECE_OF_A_CHARACTER}$")
+# Tokens that are looked back on: a full stop and what closes after it may each be one.
+_LOOK_BACK = 4
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ def groups_of(text: RunText, by: str, *, template_together: bool = True) -> list
     """
     arguments.choice("by", by, GROUPINGS)
     arguments.instance("text", text, RunText, "a RunText")
+    template_together = arguments.flag("template_together", template_together)
     breaks = _BREAKS[by]
     members: list[list[int]] = []
     template: list[int] | None = None
@@ -48,7 +53,7 @@ def groups_of(text: RunText, by: str, *, template_together: bool = True) -> list
                 template = []
                 members.append(template)
             template.append(i)
-        elif same and not (text.roles[i] != TEMPLATE and breaks(text.tokens[i - 1], token)):
+        elif same and not (text.roles[i] != TEMPLATE and breaks(_end_of(text, members[-1]), token)):
             members[-1].append(i)
         else:
             members.append([i])
@@ -66,22 +71,28 @@ def _group(text: RunText, members: Sequence[int]) -> Group:
     return Group(label, tuple(members), role)
 
 
+def _end_of(text: RunText, members: Sequence[int]) -> str:
+    return "".join(text.tokens[i] for i in members[-_LOOK_BACK:])
+
+
 def _word_begins(before: str, token: str) -> bool:
-    if before[-1:].isspace() or token[:1].isspace():
+    if not before or not token:  # of which nothing is seen
+        return False
+    if before[-1].isspace() or token[0].isspace():
         return True
-    return _kind(before, -1) != _kind(token, 0)
+    return (_of_a_word(before[-1]) or bool(_ENDS.search(before))) != (
+        _of_a_word(token[0]) or bool(_BEGINS.match(token))
+    )
 
 
-def _kind(token: str, end: int) -> bool:
-    """Whether a token begins, or ends, as words do: with a letter, a digit, or a part of a character."""
-    if _PIECE_OF_A_CHARACTER.fullmatch(token):
-        return True
-    c = token[end] if token else " "
-    return c.isalnum() or c in "'’_"
+def _of_a_word(character: str) -> bool:
+    return character.isalnum() or character in "'’_"
 
 
 def _sentence_begins(before: str, token: str) -> bool:
-    if "\n" in before or _SENTENCE_END_WIDE.search(before):
+    if "\n" in before:
+        return True
+    if _SENTENCE_END_WIDE.search(before) and token[:1] not in _CLOSING_WIDE:
         return True
     return bool(_SENTENCE_END.search(before)) and (token[:1].isspace() or before[-1:].isspace())
 

@@ -129,7 +129,9 @@ def _answer(run: AnswerRun) -> Iterator[bool]:
 
 
 def _deleted(run: GroupDeletionRun) -> Iterator[bool]:
-    yield all(group.members for group in run.groups)
+    yield len(run.falls) < len(run.key.token_ids)
+    for group in run.groups:
+        yield group.members != () and 0 <= min(group.members) <= max(group.members) < len(run.key.token_ids)
 
 
 def _curves(run: CurvesRun) -> Iterator[bool]:

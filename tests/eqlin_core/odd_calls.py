@@ -135,6 +135,14 @@ def tiny_with_text() -> eq.LanguageModel:
     return lm
 
 
+def tiny_with_chat() -> eq.LanguageModel:
+    """The same with a chat template."""
+    lm = tiny_with_text()
+    assert lm.tokenizer is not None
+    lm.tokenizer.chat_template = "{% for m in messages %}{{ m.role }}:{{ m.content }}\n{% endfor %}:"
+    return lm
+
+
 def calls(folder: Path) -> list[Call]:
     """All of ``eqlin_core.__all__`` that takes arguments, and the methods of what it returns."""
     lm = tiny_with_text()
@@ -152,6 +160,10 @@ def calls(folder: Path) -> list[Call]:
     study = eq.faithfulness(lm, ["the bridge the"], [], ks=[1])
     partly = eq.partly_frozen(lin, ["norms"])
     steered = {"lm": lm, "prompt": "the", "operator": operator, "max_new_tokens": 2}
+    chatting, chat = tiny_with_chat(), [{"role": "user", "content": "the"}]
+    text = eq.read_text(lm, "the", answer=" bridge")
+    answered = eq.linearize(lm, token_ids=text.token_ids)
+    last = [len(text.token_ids) - 1]
     return [
         Call("load_model", eq.load_model, {"name": folder / "model"}),
         Call("LanguageModel.wrap", eq.LanguageModel.wrap, {"model": lm.model, "tokenizer": lm.tokenizer}),
@@ -164,6 +176,12 @@ def calls(folder: Path) -> list[Call]:
              {"layer": 1, "kind": "mlp"}),
         Call("linearize", eq.linearize, {"lm": lm, "prompt": "the bridge"}),
         Call("linearize ids", eq.linearize, {"lm": lm, "token_ids": [5, 6, 7]}, ("prompt",)),
+        Call("linearize a chat", lambda chat: eq.linearize(chatting, chat=chat), {"chat": chat}),
+        Call("linearize a message",
+             lambda role, content: eq.linearize(chatting, chat=[{"role": role, "content": content}]),
+             {"role": "user", "content": "the"}),
+        Call("lin.positions", lin.positions, {"positions": [0, -1]}),
+        Call("lin.seen_from", lin.seen_from, {"u": w, "positions": [0, -1]}),
         Call("lin.apply", lin.apply, {"v": lin.inputs}),
         Call("lin.adjoint", lin.adjoint, {"u": lin.output}),
         Call("lin.contributions", lambda progress: eq.linearize(lm, "the").contributions(progress), {"progress": None}),
@@ -171,6 +189,24 @@ def calls(folder: Path) -> list[Call]:
         Call("lin.against", lin.against, {"baseline": "mean"}),
         Call("lin.logit_split", lin.logit_split, {"directions": w}),
         Call("lin.baseline", lin.baseline, {"given": "mean"}),
+        Call("read_text", eq.read_text, {"lm": lm, "prompt": "the", "answer": " bridge"}),
+        Call("read_text of a chat", eq.read_text, {"lm": chatting, "chat": chat}, ("prompt", "token_ids")),
+        Call("read_text of ids", eq.read_text, {"lm": lm, "token_ids": [5, 6]}, ("prompt", "chat")),
+        Call("read_chat", eq.read_chat, {"written": "user: the"}),
+        Call("write_chat", eq.write_chat, {"chat": chat}),
+        Call("answer_split", eq.answer_split, {"lin": answered, "first": text.first}),
+        Call("plan_answer", eq.plan_answer, {"lm": lm, "tokens": 5, "rows": 2}),
+        Call("group_deletion", eq.group_deletion,
+             {"lm": lm, "token_ids": text.token_ids, "first": text.first, "groups": [[0], last]}),
+        Call("group_deletion of one",
+             lambda group, deletion: eq.group_deletion(lm, text.token_ids, text.first, [group], deletion),
+             {"group": last, "deletion": "removal"}),
+        Call("answer_run", eq.answer_run, {"lin": answered, "text": text}),
+        Call("continue_text", eq.continue_text, {"lm": lm, "prompt": "the", "max_new_tokens": 2},
+             ("token_ids", "chat")),
+        Call("continue_text of a chat", eq.continue_text, {"lm": chatting, "chat": chat, "max_new_tokens": 2},
+             ("prompt", "token_ids", "temperature", "top_p", "seed")),
+        Call("groups_of", eq.groups_of, {"text": eq.answer_run(answered, text).text, "by": "word"}),
         Call("Convention", eq.Convention),
         Call("direction", eq.direction, {"lin": lin, "token": 5}),
         Call("ordinary_jacobian", eq.ordinary_jacobian, {"lm": lm, "prompt": "the"}),

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import eqlin_core as eq
+from eqlin_core.models.prompts import _whole_numbers
 from tests.cases import MARIN, PROMPT, default_model, llama
 
 
@@ -39,6 +40,22 @@ def test_a_prompt_without_a_tokenizer_is_refused_and_token_ids_are_taken() -> No
     lin = eq.linearize(llama(), token_ids=[5, 6, 7])
     assert lin.tokens == ["<5>", "<6>", "<7>"]
     assert lin.token_ids == [5, 6, 7]
+
+
+def test_a_batch_of_one_is_its_row() -> None:
+    assert _whole_numbers(torch.tensor([[5, 6, 7]])) == [5, 6, 7] == _whole_numbers(torch.tensor([5, 6, 7]))
+    assert _whole_numbers(torch.tensor([[5]])) == [5]
+    with pytest.raises(eq.EqlinError, match="token_ids is a list of token ids, not a tensor of shape"):
+        _whole_numbers(torch.tensor([[5, 6], [7, 8]]))
+
+
+def test_prompts_in_a_list_have_a_map_each() -> None:
+    maps = eq.linearize(default_model("float32"), [MARIN, "Golden"])
+    assert [lin.token_ids for lin in maps] == [default_model("float32").encode(p) for p in (MARIN, "Golden")]
+    alone = eq.linearize(default_model("float32"), "Golden")
+    torch.testing.assert_close(maps[1].contributions(), alone.contributions(), rtol=0, atol=0)
+    with pytest.raises(eq.EqlinError, match="The prompt is empty"):
+        eq.linearize(default_model("float32"), [MARIN, " "])
 
 
 def test_a_matrix_that_fits_nowhere_is_refused_before_it_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:

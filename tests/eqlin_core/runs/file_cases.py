@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from eqlin_core.runs.answer import AnswerRun, GroupDeletionRun
 from eqlin_core.runs.convention import Convention
 from eqlin_core.runs.deletion import ConventionsRun, CurvesRun, HiddenRun, LeaveOneOutRun
 from eqlin_core.runs.files import Run
+from eqlin_core.runs.groups import groups_of
 from eqlin_core.runs.matrix import Line, MatrixRun, MatrixView, Reconstruction
 from eqlin_core.runs.prompt import TokenRuns
 from eqlin_core.runs.ranks import JointRun, RankRun
@@ -25,7 +27,8 @@ from eqlin_core.runs.steering import (
     SteeringPlan,
     Text,
 )
-from tests.pages.run_cases import D, K, spectrum_run, token_run
+from eqlin_core.runs.text import RunText
+from tests.pages.run_cases import EXACT, D, K, spectrum_run, token_run
 from tests.pages.sweep.layer_cases import heads_run, sweep_run
 
 
@@ -79,6 +82,37 @@ def steering_grid() -> SteeringGrid:
     )
 
 
+def answer_run() -> AnswerRun:
+    """Of a chat with an answer of three tokens, whose terms are whole numbers."""
+    roles = ["template", "user", "user", "template", "assistant", "assistant", "assistant"]
+    tokens = ["<s>", "The", " bridge", "</s>", "Gold", "en", "."]
+    text = RunText(tuple(range(10, 17)), tokens, roles, [-1, 0, 0, -1, 1, 1, 1], 4)
+    terms = np.tril(np.arange(1.0, 22.0).reshape(3, 7), 3)
+    constants, normalisers = np.array([1.0, 2.0, 3.0]), np.array([-10.0, -20.0, -30.0])
+    return AnswerRun(
+        key=replace(token_run().key, token_ids=text.token_ids),
+        text=text,
+        kind="log-probability",
+        baseline="mean",
+        terms=terms,
+        constants=constants,
+        normalisers=normalisers,
+        values=terms.sum(1) + constants + normalisers,
+        log_probabilities=np.array([-1.0, -0.5, -0.25]),
+        errors=np.full(3, 1e-7),
+        likely=[[(" Gold", 0.5)], [("en", 0.75), ("\n", 0.125)], []],
+        ends=0.5,
+        exactness=EXACT,
+        made="2026-11-27T10:00:00+00:00",
+    )
+
+
+def group_deletion_run() -> GroupDeletionRun:
+    """Of the same text, by its messages."""
+    run = answer_run()
+    return GroupDeletionRun(run.key, "removal", groups_of(run.text, "role"), np.arange(9.0).reshape(3, 3))
+
+
 def every_run() -> list[Run]:
     """One of every kind."""
     run = token_run()
@@ -111,6 +145,8 @@ def every_run() -> list[Run]:
         ConventionsRun(run.key, run.tokens, [Convention(), Convention("half", 0.3)], terms, terms[0]),
         HiddenRun(run.key, run.tokens, {"exact map": terms[0], "norms": terms[1]}, terms[0]),
         CurvesRun(run.key, run.tokens, [0, 1], {"split": terms[0]}, {"chance": terms[1]}),
+        answer_run(),
+        group_deletion_run(),
         steering_grid(),
         Guide("bay", [row], [-0.5], " bay", [" bay"], [[-0.5]]),
     ]

@@ -20,13 +20,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from eqlin_core.errors import EqlinError
+from eqlin_core.runs.answer import AnswerRun, GroupDeletionRun, answer_groups
 from eqlin_core.runs.files import load_run, save_run
+from eqlin_core.runs.groups import GROUPINGS, groups_of
 from eqlin_core.runs.layers import SweepRun
 from eqlin_core.runs.prompt import SpectrumRun, TokenRun
 from eqlin_core.runs.reading import check_object
 from eqlin_core.runs.steering import SteeringGrid
 from tests import profiles  # noqa: F401 - chosen when it is imported
-from tests.eqlin_core.runs.file_cases import same, steering_grid
+from tests.eqlin_core.runs.file_cases import answer_run, group_deletion_run, same, steering_grid
 from tests.pages.run_cases import D, spectrum_run, token_run
 from tests.pages.sweep.layer_cases import sweep_run
 
@@ -58,6 +60,8 @@ RUNS = {
     "spectra": spectrum_run(token_run()),
     "layers": sweep_run(),
     "steering": steering_grid(),
+    "answer": answer_run(),
+    "groups": group_deletion_run(),
 }
 FILES = {name: file_of(run) for name, run in RUNS.items()}
 MEMBERS = {name: dict(np.load(io.BytesIO(content))) for name, content in FILES.items()}
@@ -79,7 +83,7 @@ def read(content: bytes) -> Any:
     check_object(run)
     repr(run)
     if not isinstance(run, SteeringGrid):
-        assert isinstance(run, TokenRun | SpectrumRun | SweepRun)
+        assert isinstance(run, TokenRun | SpectrumRun | SweepRun | AnswerRun | GroupDeletionRun)
         assert run.key.convention.words
     if isinstance(run, SweepRun):
         assert run.cosines_with_last("layer", 0).shape == run.stable_rank[:, 0].shape
@@ -89,6 +93,16 @@ def read(content: bytes) -> Any:
         repr(run.breaks_down)
     else:
         run._repr_html_()
+    if isinstance(run, AnswerRun):
+        with np.errstate(all="ignore"):
+            for by in GROUPINGS:
+                groups = groups_of(run.text, by)
+                rows = answer_groups(groups, run.text.first)
+                assert run.folded(rows, groups).shape == (len(rows), len(run.parts(groups)))
+                assert len(run.over(rows, run.rest)) == len(rows)
+    if isinstance(run, GroupDeletionRun):
+        with np.errstate(all="ignore"):
+            assert all(isinstance(run.fall_of(i), float) for i in range(len(run.groups)))
     if isinstance(run, TokenRun):
         with np.errstate(all="ignore"):
             assert all(len(run.split(target.row)[0]) == len(run.tokens) for target in run.targets)

@@ -18,17 +18,52 @@ import pytest
 
 from eqlin_core import EqlinError, disk
 from eqlin_core.runs import files
+from eqlin_core.runs.answer import AnswerRun
 from eqlin_core.runs.deletion import LeaveOneOutRun
 from eqlin_core.runs.files import RunStore, load_run, save_run
+from eqlin_core.runs.groups import Group
 from eqlin_core.runs.kinds import ANSWERS
 from eqlin_core.runs.matrix import Line
 from eqlin_core.runs.prompt import TokenRun
 from eqlin_core.runs.ranks import JointRun, RankRun
 from eqlin_core.runs.steering import Guide, Measured
-from tests.eqlin_core.runs.file_cases import every_run, matrix_run, same, steering_grid
+from eqlin_core.runs.text import RunText
+from tests.eqlin_core.runs.file_cases import (
+    answer_run,
+    every_run,
+    group_deletion_run,
+    matrix_run,
+    same,
+    steering_grid,
+)
 from tests.pages.run_cases import LEAKING, D, spectrum_run, token_run
 from tests.pages.sweep.layer_cases import heads_run, sweep_run
 from tests.profiles import passes_alone
+
+
+def two_rows() -> AnswerRun:
+    """Of an answer of three tokens."""
+    rows: Any = dict.fromkeys(("constants", "normalisers", "values", "log_probabilities", "errors"), np.ones(2))
+    return replace(answer_run(), terms=np.ones((2, 7)), likely=[[]] * 2, **rows)
+
+
+def no_texts() -> list[RunText]:
+    """What differs from the text of the answer in a file in one respect."""
+    text = answer_run().text
+    return [
+        replace(text, tokens=text.tokens[1:]),
+        replace(text, roles=text.roles[1:]),
+        replace(text, messages=[*text.messages, 1]),
+        replace(text, token_ids=text.token_ids[1:]),
+        replace(text, token_ids=(*text.token_ids[:-1], 5)),
+        replace(text, first=0),
+        replace(text, first=3),
+        replace(text, first=8),
+    ]
+
+
+def no_groups() -> list[Group]:
+    return [Group("none", (), "user"), Group("later", (7,), "user"), Group("before", (-1,), "user")]
 
 
 @pytest.mark.parametrize("prompt", ["The bridge", "", 'emoji \U0001f30a, a quote " and \n'])
@@ -79,6 +114,14 @@ def test_what_stands_twice_in_a_run_is_written_once(tmp_path: Path) -> None:
         *(replace(run, keeps=D) for run in every_run() if isinstance(run, RankRun)),
         *(replace(run, main=run.main + 1) for run in every_run() if isinstance(run, JointRun)),
         *(replace(run, target_ids=[0]) for run in every_run() if isinstance(run, LeaveOneOutRun)),
+        *(replace(answer_run(), text=text) for text in no_texts()),
+        replace(answer_run(), likely=[]),
+        replace(answer_run(), key=token_run().key),
+        replace(answer_run(), terms=np.ones((3, 6))),
+        two_rows(),
+        replace(group_deletion_run(), falls=np.ones((3, 2))),
+        replace(group_deletion_run(), falls=np.ones((8, 3))),
+        *(replace(group_deletion_run(), groups=[*group_deletion_run().groups[:2], g]) for g in no_groups()),
     ],
 )
 def test_a_result_that_does_not_go_together_is_refused(tmp_path: Path, run: Any) -> None:
@@ -147,7 +190,7 @@ def test_pickled_objects_are_never_read(tmp_path: Path) -> None:
 
 
 def test_hypothesis_finds_no_file_that_ends_raw() -> None:
-    passes_alone("tests/eqlin_core/runs/reading_properties.py", 11)
+    passes_alone("tests/eqlin_core/runs/reading_properties.py", 13)
 
 
 def npy(header: str, data: bytes = b"") -> bytes:
