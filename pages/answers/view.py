@@ -17,6 +17,7 @@ from eqlin_core.runs.groups import Group, groups_of, summed
 from eqlin_core.runs.split import Split
 from eqlin_core.runs.text import TEMPLATE
 from pages.answers.jobs import without_groups
+from pages.contributions.measured import choose_deletion, deletion, deletion_words
 from pages.visit.page_jobs import page_jobs, waiting
 from pages.widgets.charts import clicked, show
 from pages.widgets.facts import fact, number_text, signed, strip_of
@@ -198,7 +199,7 @@ def deleted(request: Request, of: Folded) -> GroupDeletionRun | None:
     asked = st.session_state.get(_MEASURE_ASKED) == (of.run.key.token_ids, of.by)
     if len(of.columns) > UNASKED and not asked:
         return None
-    return page_jobs().want("without-groups", without_groups(request, of.by, of.by != "token", "mean"))
+    return page_jobs().want("without-groups", without_groups(request, of.by, of.by != "token", deletion()))
 
 
 def without(of: Folded, found: GroupDeletionRun | None, row: int | None) -> None:
@@ -229,9 +230,10 @@ def without(of: Folded, found: GroupDeletionRun | None, row: int | None) -> None
             theme=theme(),
         ),
         "without-groups",
-        f"Each group's embeddings replaced by the mean embedding in the untouched model ({of.run.key.dtype}). "
+        f"Each group deleted from the untouched model's text by {deletion_words(found.deletion)} ({of.run.key.dtype}). "
         "Diamonds: the exact terms.",
     )
+    choose_deletion()
     agreed = rank_correlation(terms, falls)
     if math.isnan(agreed):
         st.markdown("Too few groups to compare their order with leave-one-out.")

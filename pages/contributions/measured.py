@@ -45,7 +45,7 @@ def measured_or_asked(request: Request, run: TokenRun, explained: Explained) -> 
     ids = dict.fromkeys([*(t.token_id for t in run.targets), explained.first.token_id])
     if explained.second_id is not None:
         ids[explained.second_id] = None
-    return page_jobs().want("leave-one-out", leave_one_out(request, tuple(ids), _deletion()))
+    return page_jobs().want("leave-one-out", leave_one_out(request, tuple(ids), deletion()))
 
 
 def agreement_words(
@@ -88,16 +88,7 @@ def leave_one_out_bars(run: TokenRun, explained: Explained, loo: LeaveOneOutRun 
     st.header("What the model does without each token")
     with st.container():  # one place, whatever is in it: what follows stays where it is
         _bars(run, explained, loo, apart)
-    st.selectbox(
-        "Deleted by",
-        list(_NAMED),
-        key=_DELETION,
-        bind="query-params",
-        accept_new_options=True,
-        width=220,
-        help="The mean of all input embeddings in the token's place; the token removed, so that all after it move "
-        "up; or type a token that is put in its place.",
-    )
+    choose_deletion()
 
 
 def _bars(run: TokenRun, explained: Explained, loo: LeaveOneOutRun | None, apart: bool) -> None:
@@ -118,8 +109,9 @@ def _bars(run: TokenRun, explained: Explained, loo: LeaveOneOutRun | None, apart
             falls, run.tokens, measure=_measure(explained), unit="nats", terms=terms, apart=apart, theme=theme()
         ),
         "leave-one-out",
-        f"How much the {_measure(explained)} falls when that token alone is deleted, by {_said(loo.deletion)}: "
-        f"measured in the untouched model ({run.key.dtype}). Diamonds: the exact terms above.",
+        f"How much the {_measure(explained)} falls when that token alone is deleted, by "
+        f"{deletion_words(loo.deletion)}: measured in the untouched model ({run.key.dtype}). Diamonds: the exact terms "
+        "above.",
     )
 
 
@@ -179,7 +171,7 @@ def deletion_curves(request: Request, split: Split, explained: Explained) -> Non
     )
     if not st.toggle("Measure the curves", key="curves", bind="query-params"):
         return
-    found = page_jobs().want("curves", curves(request, split, explained.first.token_id, _deletion()))
+    found = page_jobs().want("curves", curves(request, split, explained.first.token_id, deletion()))
     if found is None:
         waiting("curves", "the curves")
         return
@@ -199,12 +191,28 @@ def deletion_curves(request: Request, split: Split, explained: Explained) -> Non
         )
 
 
-def _deletion() -> str:
+def choose_deletion() -> None:
+    """Draw the choice of what deleting a token means."""
+    st.selectbox(
+        "Deleted by",
+        list(_NAMED),
+        key=_DELETION,
+        bind="query-params",
+        accept_new_options=True,
+        width=220,
+        help="The mean of all input embeddings in the token's place; the token removed, so that all after it move "
+        "up; or type a token that is put in its place.",
+    )
+
+
+def deletion() -> str:
+    """How a token is deleted, as it was chosen last."""
     text = st.session_state.get(_DELETION) or st.query_params.get(_DELETION) or "mean embedding"
     return _NAMED.get(text, typed_token(text))
 
 
-def _said(deletion: str | int) -> str:
+def deletion_words(deletion: str | int) -> str:
+    """What a deletion does, in words."""
     named = {"mean": "the mean embedding in its place", "removal": "removing it"}
     return named.get(str(deletion), f"{visible_token(str(deletion))} in its place")
 
