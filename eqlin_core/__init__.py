@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from eqlin_core.reports.view import View
     from eqlin_core.resources.answers import AnswerPlan, plan_answer
     from eqlin_core.resources.plan import Plan, plan_run
+    from eqlin_core.runs.answer import AnswerRun
     from eqlin_core.runs.chat import read_chat, write_chat
     from eqlin_core.runs.compare import RunComparison, compare_runs
     from eqlin_core.runs.convention import Convention
@@ -132,6 +133,7 @@ _HOME = {
     "flip_strength": "steering.flips",
     # runs: results as plain arrays, and their files
     "token_run": "analysis.prompt",
+    "AnswerRun": "runs.answer",
     "answer_run": "analysis.answer",
     "continue_text": "analysis.answer",
     "run_text": "analysis.answer",
