@@ -14,13 +14,14 @@ from eqlin_core.attribution.deletion import Deletion
 from eqlin_core.attribution.group_deletion import group_deletion
 from eqlin_core.dtypes import to_numpy, wide
 from eqlin_core.errors import InvalidValue
-from eqlin_core.maps.answers import ROWS, answer_split
+from eqlin_core.maps.answers import answer_split
 from eqlin_core.maps.linear_map import LinearMap, checked_map
 from eqlin_core.models.baselines import MEAN
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.readout import next_token_logits
 from eqlin_core.models.texts import Text, read_text
 from eqlin_core.progress import Progress, part
+from eqlin_core.resources.answers import ROWS
 from eqlin_core.runs.answer import AnswerRun, ContinuedText, GroupDeletionRun
 from eqlin_core.runs.chat import Message
 from eqlin_core.runs.groups import Group

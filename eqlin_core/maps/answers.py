@@ -15,14 +15,11 @@ from eqlin_core.errors import EqlinError
 from eqlin_core.maps.linear_map import LinearMap, checked_map
 from eqlin_core.models.readout import next_token_logits
 from eqlin_core.multiplication import passes
-from eqlin_core.progress import Progress
+from eqlin_core.progress import Progress, part
 from eqlin_core.reprs import Facts, ShortRepr, counted, error_text
-from eqlin_core.resources.answers import require_room_for_answer
+from eqlin_core.resources.answers import ROWS, require_room_for_answer
 from eqlin_core.runs.exactness import Exactness, bounds_of
 from eqlin_core.runs.split import TARGET_KINDS, TargetKind
-
-# Rows whose distributions over the vocabulary are held at once, in float64.
-ROWS = 32
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -89,8 +86,7 @@ def answer_split(
     products = wide((w * outputs).sum(-1))
     m = lin.baseline(baseline)
     constant = lin.network.replay(m.expand(1, *lin.inputs.shape).contiguous())[0, positions]
-    seen = lin.seen_from(w, positions, progress)  # R, T, d
-    terms = torch.einsum("rtd,td->rt", wide(seen), wide(lin.inputs - m))
+    terms = _terms(lin, w, positions, wide(lin.inputs - m), progress)
     constants = (wide(w) * wide(constant)).sum(-1)
     errors = (terms.sum(-1) + constants - products).abs() / (wide(w).norm(dim=-1) * wide(outputs).norm(dim=-1))
     values = products if kind == "logit" else products + normalisers
@@ -108,6 +104,22 @@ def answer_split(
         errors=errors,
         exactness=_exactness(lin, positions, outputs, float(errors.max())),
     )
+
+
+def _terms(
+    lin: LinearMap,
+    w: Float[Tensor, "rows d"],
+    positions: list[int],
+    inputs: Float[Tensor, "tokens d"],
+    progress: Progress | None,
+) -> Float[Tensor, "rows tokens"]:
+    """w . J_i x_i of every row at its own position; what rows see of the inputs is held for a few of them at a time."""
+    terms = []
+    for start, stop in _parts(len(w)):
+        reports = part(progress, start / len(w), stop / len(w))
+        seen = lin.seen_from(w[start:stop], positions[start:stop], reports)
+        terms.append(torch.einsum("rtd,td->rt", wide(seen), inputs))
+    return torch.cat(terms)
 
 
 def _directions(

@@ -12,13 +12,16 @@ from eqlin_core.reprs import counted
 from eqlin_core.resources import budget, plan
 from eqlin_core.runs.convention import PUBLISHED, Convention
 
+# Rows whose look back on the inputs, and whose distributions over the vocabulary, are held at once, in float64.
+ROWS = 32
+
 
 @dataclass(frozen=True)
 class AnswerPlan:
     """Time and memory of splitting ``rows`` tokens of an answer over a text of ``tokens`` tokens.
 
     ``chunk``: rows whose reverse passes go together. ``bytes``: the peak beside the loaded model, of the recording, or
-    of what it leaves, with one chunk's pass and every row's look back. ``seconds``: from the arithmetic and the speed
+    of what it leaves, with one chunk's pass and what some rows see. ``seconds``: from the arithmetic and the speed
     of a matrix product measured here.
     """
 
@@ -53,8 +56,8 @@ def plan_answer(
     rows = arguments.whole("rows", rows, 1, tokens - 1, f"the text has {tokens} tokens")
     arguments.instance("convention", convention, Convention, "a Convention")
     memory_budget = arguments.budget("memory_budget", memory_budget)
-    plan.require_room(lm, tokens)
     require_room_for_answer(lm, tokens, rows, convention)
+    plan.require_room(lm, tokens)  # of a model on several devices, on each of them
     live = convention.weight_share > 0
     chunk = min(rows, plan.chunk_rows(lm, tokens, lm.device, memory_budget, live=live))
     passes = math.ceil(rows / chunk)
@@ -89,6 +92,6 @@ def require_room_for_answer(lm: LanguageModel, tokens: int, rows: int, conventio
 
 
 def _needed(lm: LanguageModel, tokens: int, rows: int, chunk: int, *, live: bool) -> int:
-    looks_back = rows * tokens * lm.width * (lm.dtype.itemsize + 8)  # and once more in float64
+    looks_back = min(rows, ROWS) * tokens * lm.width * (lm.dtype.itemsize + 8)  # and once more in float64
     working = chunk * plan.row_bytes(lm, tokens, live=live)
     return max(plan.recording_bytes(lm, tokens), plan.recorded_bytes(lm, tokens) + working + looks_back)

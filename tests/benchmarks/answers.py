@@ -14,14 +14,14 @@ import eqlin_core as eq
 from tests.benchmarks.measure import machine, markdown, measure
 from tests.cases import default_model
 
-HEAD = ["text", "one recording", "one run a token", "ratio", "largest error of a row", "terms apart", "plan"]
+HEAD = ["text", "one recording", "one run a token", "ratio", "terms apart", "largest error of a row", "planned"]
 PROMPT = (
     "The Golden Gate Bridge is a famous red bridge in California. Every day thousands of cars drive over it, and many "
     "people walk across it to look at the bay and the city. The bridge connects"
 )
 
 
-def row(dtype: str, before: int, new: int, rounds: int) -> list[str]:
+def row(dtype: str, before: int, new: int, rounds: int, *, compared: bool = True) -> list[str]:
     """One text's line of the table: errors and differences over the size of a row's terms."""
     lm = default_model(dtype)
     ids = (lm.encode(PROMPT) * (before // len(lm.encode(PROMPT)) + 1))[:before]
@@ -38,19 +38,20 @@ def row(dtype: str, before: int, new: int, rounds: int) -> list[str]:
             rows.append(lin.logit_split(eq.direction(lin, text.token_ids[i], "log-probability")[None])[0][0].double())
         return rows
 
-    took = measure({"together": together, "alone": alone}, rounds)
-    split, rows = together(), torch.stack(alone())
-    apart = (split.terms - rows).abs().amax(-1) / split.terms.abs().sum(-1)
-    one, many = took["together"].seconds, took["alone"].seconds
-    return [
-        f"{dtype}, {text.first} + {len(rows)} tokens",
-        f"{one:.2f} s",
-        f"{many:.2f} s",
-        f"{many / one:.1f}",
-        f"{float(split.errors.max()):.0e}",
-        f"{float(apart.max()):.0e}",
-        eq.plan_answer(lm, len(text.token_ids), len(rows)).sentence(),
-    ]
+    ways = {"together": together, "alone": alone} if compared else {"together": together}
+    took = measure(ways, rounds)
+    split = together()
+    one = took["together"].seconds
+    beside = ["", "", ""]
+    if compared:
+        separate = torch.stack(alone())
+        apart = (split.terms - separate).abs().amax(-1) / split.terms.abs().sum(-1)
+        many = took["alone"].seconds
+        beside = [f"{many:.2f} s", f"{many / one:.1f}", f"{float(apart.max()):.0e}"]
+    plan = eq.plan_answer(lm, len(text.token_ids), len(split.terms))
+    planned = f"{plan.seconds:.1f} s, {plan.bytes / 2**20:.0f} MiB"
+    said = f"{dtype}, {text.first} + {len(split.terms)} tokens"
+    return [said, f"{one:.2f} s", *beside, f"{float(split.errors.max()):.0e}", planned]
 
 
 def main() -> None:
@@ -60,7 +61,7 @@ def main() -> None:
     options = parser.parse_args()
     rows = [row(dtype, 40, 12, options.rounds) for dtype in ("float32", "float64")]
     if options.long:
-        rows.append(row("float32", 300, 60, 1))
+        rows.append(row("float32", 300, 60, 1, compared=False))
     print(f"{markdown(HEAD, rows)}\n\n{machine()}")
 
 
