@@ -84,6 +84,8 @@ def parts(request: Request, run: AnswerRun, by: str, choices: Choices) -> None:
         if request.chat and request.answer:
             go_on_button(request)
     row = None if whole == "the whole answer" else of.row
+    if request.chat and st.session_state.get("prompt") != request.prompt:
+        st.info("The sidebar holds a new message of the chat: write it below the others, then Analyse.")
     text(of, row)
     heat_map(of)
     left, right = st.columns(2, gap="medium")

@@ -26,6 +26,7 @@ through_app(__file__)
 def page() -> None:
     """Draw the page, or what to do while there is nothing to draw."""
     state = session()
+    state.want_spectra()
     run, spectra = state.tokens, state.spectra or state.early
     if run is None or spectra is None:
         no_spectra_yet()

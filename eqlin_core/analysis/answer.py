@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 import torch
@@ -109,17 +109,19 @@ def continue_text(
     seed: int = 0,
     stop: str = "",
     progress: Progress | None = None,
+    on_text: Callable[[ContinuedText], object] | None = None,
 ) -> ContinuedText:
     """What the model answers to a prompt, after an ``answer`` that is begun: the likeliest tokens, or drawn ones.
 
     It ends after ``max_new_tokens``, at the model's own end of text, or before the first ``stop`` text. Tokens that
     their text does not read as again are left out at the end, and counted. ``temperature``, ``top_p`` and ``seed`` as
-    in `steer`; ``progress`` is told before every token, and cancels. Raises EqlinError for what `read_text` refuses,
-    and for a text that would be longer than the model reads.
+    in `steer`; ``progress`` is told before every token, and cancels; ``on_text`` gets what is there after each. Raises
+    EqlinError for what `read_text` refuses, and for a text that would be longer than the model reads.
     """
     settings = Settings(max_new_tokens, Sampling(temperature, top_p, seed), keep_logits=False)
     stop, begun = arguments.text("stop", stop), arguments.text("answer", answer)
     arguments.called("progress", progress)
+    arguments.called("on_text", on_text)
 
     def read(added: str = "") -> Text:
         whole = begun + added
@@ -131,8 +133,11 @@ def continue_text(
 
     def told(rows: list[list[int]]) -> None:
         found[:] = rows[0]
-        if stop and stop in text_of(lm, ids, found):
+        text = text_of(lm, ids, found)
+        if stop and stop in text:
             raise _Stopped
+        if on_text is not None:
+            on_text(ContinuedText(text, tuple(found), ended=False))
 
     with contextlib.suppress(_Stopped):
         generate_rows(lm, ids, 1, settings, progress=progress, on_tokens=told)

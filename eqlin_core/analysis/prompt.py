@@ -33,8 +33,8 @@ READ = 12
 
 
 def seen_ids(lin: LinearMap) -> list[int]:
-    """The token ids that the map's position sees: all up to it, or all where the model looks ahead."""
-    return lin.token_ids[: lin.position + 1] if lin.network.causal else lin.token_ids
+    """The token ids that the map's position sees: all up to it, or all where positions read later ones."""
+    return lin.token_ids if lin.network.reads_later else lin.token_ids[: lin.position + 1]
 
 
 def run_key(lin: LinearMap) -> RunKey:

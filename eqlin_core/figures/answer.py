@@ -16,7 +16,7 @@ from .palette import MONO, Theme, diverging_scale, look
 
 ROW, THIN_ROW = 24, 12  # pixels of a row: of up to so many, and of more
 FEW_ROWS = 30
-BELOW = 62  # pixels of the colour bar
+BELOW = 78  # pixels of the colour bar
 LABEL = 14  # characters of a group on an axis
 MOST_POINTS = 12_000  # cells up to which each can be clicked
 CLIP = 99.0  # percentile of the sizes at which the colours end
@@ -65,7 +65,7 @@ def answer_heatmap(
             "xgap": 1 if C <= 100 else 0,
             "ygap": 1,
             "hoverinfo": "skip",
-            "colorbar": _bar_below(theme, f"part of the {measure}{_ends(cells, reach)}"),
+            "colorbar": _bar_below(theme),
         },
         _points(visible, cells, rest, values, row_hover, column_hover, measure),
     ]
@@ -94,6 +94,7 @@ def answer_heatmap(
             zeroline=False,
             ticks="",
         ),
+        "annotations": [_scale_words(cells, reach, measure, theme)],
         "shapes": [
             *([_line(first - 0.5, colours.muted)] if first is not None and 0 < first < C else []),
             *([_frame(chosen, C, colours.text)] if chosen is not None else []),
@@ -156,18 +157,21 @@ def _points(
     }
 
 
-def _ends(cells: np.ndarray, reach: float) -> str:
+def _scale_words(cells: np.ndarray, reach: float, measure: str, theme: Theme) -> dict[str, Any]:
+    """What the colours are of, between the cells and the bar, whose own title Plotly draws over it."""
     largest = float(np.abs(cells[np.isfinite(cells)]).max(initial=0.0))
-    return "" if largest <= reach else f" (to ±{printed(reach)}; largest {printed(largest)})"
+    text = f"part of the {plotly_text(measure)}"
+    if largest > reach:
+        text += f"<br>colours end at ±{printed(reach)}, largest {printed(largest)}"
+    place = {"x": 0.5, "xref": "paper", "xanchor": "center", "y": 0, "yref": "paper", "yanchor": "top", "yshift": -4}
+    return place | {"text": text, "showarrow": False, "font": {"size": 11, "color": look(theme).muted}}
 
 
-def _bar_below(theme: Theme, title: str) -> dict[str, Any]:
+def _bar_below(theme: Theme) -> dict[str, Any]:
     """The colour bar in one line below the cells, which have the whole width."""
-    bar = colour_bar(theme, title)
-    bar["title"]["side"] = "top"
-    across = {"x": 0.5, "xanchor": "center", "xref": "container", "len": 0.9}
+    across = {"x": 0.5, "xanchor": "center", "len": 1.0, "xpad": 0}
     below = {"y": 0, "yanchor": "bottom", "yref": "container", "ypad": 4}
-    return bar | across | below | {"orientation": "h", "thickness": 10}
+    return colour_bar(theme, "") | across | below | {"orientation": "h", "thickness": 10}
 
 
 def _pale(head: str, colour: str) -> str:

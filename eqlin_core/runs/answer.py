@@ -128,7 +128,7 @@ class ContinuedText(ShortRepr):
     def words(self) -> str:
         """How it ended, in a sentence for people; empty where there is nothing to say."""
         if self.cut == 1:
-            return "The last token was left out: its text reads as another."
+            return "The last token was left out: typed as text it would be another."
         if self.cut:
-            return f"The last {self.cut} tokens were left out: their text reads as other tokens."
+            return f"The last {self.cut} tokens were left out: typed as text they would be read as other tokens."
         return "The model ended its answer by itself." if self.ended else ""

@@ -36,8 +36,9 @@ def groups_of(text: RunText, by: str, *, template_together: bool = True) -> list
     """The groups of a text in the order of their first tokens: every token is in one, and none holds two roles.
 
     ``by``: "token", "word" (from a space to the next, punctuation by itself), "sentence" (to a full stop, a question or
-    an exclamation mark that a space or the end follows, or a line's end), "line", or "role" (a message of a chat, the
-    prompt, the answer). The template of a chat is one group wherever it stands, unless ``template_together`` is False.
+    an exclamation mark that a space or the end follows, or a line's end), "line" (with blank ones after it), or "role"
+    (a message of a chat, the prompt, the answer). The template of a chat is one group wherever it stands, unless
+    ``template_together`` is False.
     Words of scripts without spaces are not told apart. Raises EqlinError for another ``by``.
     """
     arguments.choice("by", by, GROUPINGS)
@@ -90,6 +91,8 @@ def _of_a_word(character: str) -> bool:
 
 
 def _sentence_begins(before: str, token: str) -> bool:
+    if _blank_line(token):
+        return False
     if "\n" in before:
         return True
     if _SENTENCE_END_WIDE.search(before) and token[:1] not in _CLOSING_WIDE:
@@ -97,10 +100,15 @@ def _sentence_begins(before: str, token: str) -> bool:
     return bool(_SENTENCE_END.search(before)) and (token[:1].isspace() or before[-1:].isspace())
 
 
+def _blank_line(token: str) -> bool:
+    """Whether a token ends a line in which nothing stands: it belongs to what was before."""
+    return "\n" in token and not token.strip()
+
+
 _BREAKS: dict[str, Callable[[str, str], bool]] = {
     "token": lambda _before, _token: True,
     "word": _word_begins,
     "sentence": _sentence_begins,
-    "line": lambda before, _token: "\n" in before,
+    "line": lambda before, token: "\n" in before and not _blank_line(token),
     "role": lambda _before, _token: False,
 }

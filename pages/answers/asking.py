@@ -54,11 +54,18 @@ def follow_asking() -> None:
         return
     request, asking = asked
     found = page_jobs().want("generated", generated(request, asking))
+    words = "" if found is None else found.words
+    if found is None:
+        snapshot = page_jobs().jobs.snapshots["generated"]
+        found = snapshot.partial.get("so_far") if snapshot.state == "cancelled" else None
+        words = "Cancelled: this is what the model had answered by then."
+        if found is None and snapshot.state == "cancelled":
+            del st.session_state[_ASKED]
+            return
     if found is None:
         waiting("generated", "the answer")
         return
     del st.session_state[_ASKED]
-    words = found.words
     if not found.token_ids:
         words = "The model answers nothing: it ends the text at once. Draw tokens, or type an answer."
     st.session_state[_SAID] = (request.answer + found.text, words)

@@ -54,7 +54,7 @@ def without_groups(
 
 @question("the answer", interactive=True)
 def generated(engine: Engine, progress: Reporter, request: Request, asking: Asking) -> ContinuedText:
-    """What the model answers, after what is there of the answer."""
+    """What the model answers, after what is there of the answer. Publishes "so_far", which a cancelled one leaves."""
     from eqlin_core import continue_text, read_chat  # noqa: PLC0415
 
     return continue_text(
@@ -69,6 +69,7 @@ def generated(engine: Engine, progress: Reporter, request: Request, asking: Aski
         seed=asking.seed,
         stop=asking.stop,
         progress=progress,
+        on_text=lambda so_far: progress.publish("so_far", so_far),
     )
 
 

@@ -20,7 +20,7 @@ from pages.answers.jobs import without_groups
 from pages.contributions.measured import choose_deletion, deletion, deletion_words
 from pages.visit.page_jobs import page_jobs, waiting
 from pages.widgets.charts import clicked, show
-from pages.widgets.facts import fact, number_text, signed, strip_of
+from pages.widgets.facts import fact, number_text, plain, signed, strip_of
 from pages.widgets.text import clickable_text, explain_position
 from pages.widgets.theme import theme
 
@@ -46,7 +46,7 @@ class Folded:
     by: str
     columns: list[Group]
     rows: list[Group]
-    row: int
+    row: int | None  # None where what is explained is not of the answer
 
     @property
     def first(self) -> int:
@@ -57,6 +57,19 @@ class Folded:
     def measure(self) -> str:
         """What is summed, in words."""
         return self.run.kind
+
+    @property
+    def noun(self) -> str:
+        """What one group is called."""
+        return _WORDS[self.by].removesuffix("s")
+
+    def called(self, row: int) -> str:
+        """A row's name in words: a token as it stands, other groups as text in quotes."""
+        label = self.rows[row].label
+        if self.by == "token":
+            return visible_token(label, 24)
+        text = " ".join(label.split())
+        return f"“{plain(text if len(text) <= 32 else text[:31] + '…')}”"
 
     def terms_of(self, row: int | None) -> Array:
         """What each column adds to one row, or to the whole answer."""
@@ -76,7 +89,7 @@ def choose_fold(run: AnswerRun) -> str:
         key="fold",
         bind="query-params",
         help="Terms are summed over the tokens of a group, and stay exact: words, sentences, lines, and in a chat the "
-        "messages. The template's tokens are one group.",
+        "messages. The template of a chat is one group; by token, every stretch of it is one.",
     )
     return str(chosen or "token")
 
@@ -86,7 +99,7 @@ def folded(run: AnswerRun, by: str, position: int) -> Folded:
     columns = groups_of(run.text, by, template_together=by != "token")
     rows = answer_groups(columns, run.text.first)
     token = position + 1
-    row = next((n for n, group in enumerate(rows) if token in group.members), 0)
+    row = next((n for n, group in enumerate(rows) if token in group.members), None)
     return Folded(run, by, columns, rows, row)
 
 
@@ -100,13 +113,13 @@ def numbers(run: AnswerRun, ended: str) -> None:
         fact("split", split.words, "What is summed, against what, and by which of the exact maps."),
         fact("answer", f"{n} token" + ("s" if n > 1 else "")),
         fact("log-probability", f"{number_text(total)} nats", "Of all its tokens, after the prompt."),
-        fact("a token", f"{number_text(math.exp(total / n))}", "The geometric mean of the tokens' probabilities."),
         fact(
             "rows sum to it within",
             f"{format_error(exact.reconstruction)} ({run.key.dtype}, bound {bound:.0e})",
             "The largest |sum of a row − w · y| / (|w| |y|), with y of the frozen network.",
         ),
-        fact("model", f"{format_error(exact.forward)} off", "Frozen and untouched outputs, the largest of all rows."),
+        fact("a token's typical probability", number_text(math.exp(total / n)), "The geometric mean of all tokens'."),
+        fact("frozen model differs by", format_error(exact.forward), "From the untouched one, in the row where most."),
     ]
     if not math.isnan(run.ends):
         cells.append(fact("ends here", f"{run.ends:.1%}", "The probability that the model ends its text now."))
@@ -161,20 +174,24 @@ def text(of: Folded, row: int | None) -> None:
     per_token = np.zeros(len(of.run.text.tokens))
     for group, term in zip(of.columns, terms, strict=True):
         per_token[list(group.members)] = term
-    what = " of the whole answer" if row is None else f" of {visible_token(of.rows[row].label)}"
+    what = " of the whole answer" if row is None else f" of {visible_token(of.rows[row].label, 24)}"
     clickable_text(of.run.text, "answer-text", per_token, what, of.columns)
 
 
 def one_row(of: Folded, apart: bool) -> None:
     """The chosen row's waterfall."""
     run = of.run
+    if of.row is None:
+        st.header("One part of the answer as a sum")
+        st.info("What is explained now is not of the answer: click one of its tokens, or a row of the heat map.")
+        return
     group = of.rows[of.row]
     # what comes after the part's last token cannot add to it
     before = [n for n, column in enumerate(of.columns) if column.members[0] < group.members[-1]]
     value = float(run.over([group], run.values)[0])
     rest = float(run.over([group], run.rest)[0])
     name = f"{of.measure} of {visible_token(group.label, 24)}"
-    st.header(f"How the {name} comes about")
+    st.header(f"How the {of.measure} of {of.called(of.row)} comes about")
     show(
         figures.waterfall(
             rest,
@@ -204,8 +221,8 @@ def deleted(request: Request, of: Folded) -> GroupDeletionRun | None:
 
 def without(of: Folded, found: GroupDeletionRun | None, row: int | None) -> None:
     """Leave-one-out by group beside the exact terms, for the whole answer or its chosen row; and how far they agree."""
-    what = "the answer" if row is None else visible_token(of.rows[row].label, 24)
-    st.header(f"What becomes of {what} without each {_WORDS[of.by].removesuffix('s')}")
+    what = "the answer" if row is None else of.called(row)
+    st.header(f"What becomes of {what} without each {of.noun}")
     if found is None:
         if "without-groups" in page_jobs().jobs.snapshots:
             waiting("without-groups", "leave-one-out")

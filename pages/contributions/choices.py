@@ -46,14 +46,13 @@ def choose_split(*, of_answer: bool = False) -> Choices:
     """
     _seed(session().split)
     kinds, kind_key = (TARGET_KINDS[::-1], _ANSWER_TARGET) if of_answer else (TARGET_KINDS, _TARGET)
-    if of_answer:
-        st.session_state.setdefault(_ANSWER_TARGET, kinds[0])
     run = session().tokens
     rows = run.treatments if run is not None else []
     with st.popover("Target, baseline, map", key="choices", width="stretch"):
         target = st.segmented_control(
             "Target",
             kinds,
+            default=kinds[0] if of_answer else None,
             required=True,
             key=kind_key,
             bind="query-params",

@@ -60,7 +60,7 @@ def exact_now(state: Session) -> Exactness | None:
 def _facts(state: Session, run: TokenRun) -> None:
     count = f"{len(run.tokens)} token" + ("s" if len(run.tokens) != 1 else "")
     facts = [("model", run.key.model), ("precision", run.key.dtype), ("device", run.device), ("map", _map(run))]
-    facts.append(("prompt", count))
+    facts.append(("prompt" if state.plain else "text up to here", count))
     if presents():
         del facts[2]
     elif run.shipped:

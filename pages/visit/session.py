@@ -71,7 +71,8 @@ class Session:
         keeping().whole = self.whole.whole
         if request == self.shown:
             self.shown_whole = self.whole
-        finished = self.shown == request and self.spectra is not None
+        lazy = request.chat or request.position is not None  # a click in the text asks for no spectra
+        finished = self.shown == request and (self.spectra is not None or lazy)
         again = finished and self.saved  # who asks for what is on the screen as a saved run wants it computed
         if request == self.asked and (self.jobs.current is not None or (finished and not again)):
             self.error = ""
@@ -80,14 +81,18 @@ class Session:
         keeping().asked = request
         self.jobs.start("tokens", analysis.tokens(request, again))
         self.jobs.start("split", self._question(request))
-        self.jobs.start("spectra", analysis.spectra(request, again), shipped=not again)
+        if lazy:
+            self.jobs.leave("spectra")
+        else:
+            self.jobs.start("spectra", analysis.spectra(request, again), shipped=not again)
         self.lookups.leave_all()
         self.jobs.take_others_off(self.fetches)
         if self.jobs.wait("tokens"):
             run = self.jobs.snapshots["tokens"].result
             if run is not None and run.saved:
-                self.jobs.wait("split")  # these are in files, too
-                self.jobs.wait("spectra")
+                for name in ("split", "spectra"):  # these are in files, too
+                    if name in self.jobs.snapshots:
+                        self.jobs.wait(name)
 
     def _question(self, request: Request) -> Question[TokenRun]:
         return analysis.tokens(request.by(self.split.convention), self.fresh, self.split.baseline)
@@ -150,10 +155,17 @@ class Session:
         """Whether what is on the screen came with eqlin, which the strip says."""
         return self.tokens is not None and bool(self.tokens.shipped)
 
+    def want_spectra(self) -> None:
+        """Start the spectra of what is shown, which an analysis leaves to the page that shows them; once."""
+        there = self.spectra is not None or "spectra" in self.jobs.snapshots
+        if self.shown is not None and self.shown == self.asked and not (there or self.cancelled):
+            self.jobs.start("spectra", analysis.spectra(self.shown, self.fresh), shipped=not self.fresh)
+
     def resume(self) -> None:
         """Ask again for what was cancelled; what had been finished is not computed again."""
-        if self.asked is not None:
-            self.ask(self.asked)
+        if self.asked is not None and self.whole is not None:
+            self.asked = None  # not what is under way or finished, then: it is asked for as if it were new
+            self.ask(self.whole)
 
     def advance(self) -> bool:
         """Take in what the jobs have finished since the last look. True when the page has something new to show."""
@@ -181,8 +193,8 @@ class Session:
             if self.shown != self.asked:
                 self.spectra = self.early = None
             self.shown, self.shown_whole, self.tokens = self.asked, self.whole, ended.result
-            spectra = self.jobs.snapshots["spectra"]  # those that are shipped have ended before
-            if spectra.state == "done":
+            spectra = self.jobs.snapshots.get("spectra")  # those that are shipped have ended before
+            if spectra is not None and spectra.state == "done":
                 self.spectra, self.early = spectra.result, None
         elif self.shown == self.asked:
             self.spectra, self.early = ended.result, None

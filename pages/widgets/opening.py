@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from eqlin_core.figures import visible_token
+from eqlin_core.runs.chat import read_chat
 from eqlin_core.runs.convention import share_text
 from pages.visit.shelf import keeping, request_of
 from pages.widgets.dials import ASK_AGAIN
@@ -43,10 +44,16 @@ def ask_for(request: Request) -> None:
 
 def title(run: KeptRun, most: int = 60) -> str:
     """What a run is called: its name, or the beginning of its prompt and the token that it predicts."""
-    text = run.name or " ".join(run.prompt.split())
+    text = run.name or " ".join(_last_words(run).split())
     text = text if len(text) <= most else text[: most - 1] + "…"
     follows = " ".join(run.answer.split()) if run.answer and run.position is None else ""
     follows = follows if len(follows) <= most // 2 else follows[: most // 2 - 1] + "…"
     follows = follows or visible_token(run.predicted).lstrip("·") if run.predicted or follows else ""
     at = "" if run.position is None else f" (position {run.position})"
     return text + at if run.name or not follows else f"{text}{at} → {follows}"
+
+
+def _last_words(run: KeptRun) -> str:
+    """What was asked last: the prompt, of a chat the user's last message."""
+    said = [m["content"] for m in read_chat(run.prompt) if m["role"] == "user"] if run.chat else []
+    return said[-1] if said else run.prompt

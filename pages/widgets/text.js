@@ -38,6 +38,6 @@ export default function ({ data, parentElement, setTriggerValue }) {
     root.scrollTop += current.getBoundingClientRect().top - root.getBoundingClientRect().top - root.clientHeight / 3;
   const top = root.getBoundingClientRect().top, lines = chips.map(([chip]) => chip.getBoundingClientRect().top - top);
   const line = Math.min(...lines.filter(y => y >= -2)); // the box begins with a whole line
-  if (root.scrollTop > 0 && Number.isFinite(line)) root.scrollTop += line - 4;
+  if (root.scrollTop > 0 && Number.isFinite(line)) root.scrollTop += line - 2;
   root.dataset.current = current?.dataset.at ?? "";
 }

@@ -84,3 +84,22 @@ def test_positions_that_are_not_there_are_refused(positions: list[int]) -> None:
 
 def test_no_position_is_no_map() -> None:
     assert eq.linearize(tiny_model("llama"), token_ids=PROMPT).positions([]) == []
+
+
+@pytest.mark.parametrize("family", ["llama", "mixtral", "gpt2"])
+@pytest.mark.parametrize("convention", [eq.Convention(), eq.Convention("gate"), eq.Convention("half", "half")])
+def test_a_run_of_a_position_is_that_of_the_text_up_to_it(family: str, convention: eq.Convention) -> None:
+    lm, position = tiny_model(family), 4
+    (shared,) = eq.linearize(lm, token_ids=PROMPT, **convention.keywords).positions([position])
+    alone = eq.linearize(lm, token_ids=PROMPT[: position + 1], **convention.keywords)
+    found, wanted = (eq.token_run(lin, "made up") for lin in (shared, alone))
+    assert found.key == wanted.key
+    assert found.tokens == wanted.tokens
+    assert [t.token_id for t in found.targets] == [t.token_id for t in wanted.targets]
+    for name in ("inputs", "output", "bias", "contributions", "expected"):
+        torch.testing.assert_close(
+            torch.from_numpy(getattr(found, name)), torch.from_numpy(getattr(wanted, name)), rtol=1e-6, atol=1e-9
+        )
+    assert [t.probability for t in found.targets] == pytest.approx([t.probability for t in wanted.targets], rel=1e-6)
+    assert found.exactness is not None
+    assert found.exactness.exact

@@ -66,8 +66,14 @@ def test_the_whole_answers_fall_without_a_group() -> None:
     [
         (ContinuedText("a", (1,), False), ""),
         (ContinuedText("a", (1,), True), "The model ended its answer by itself."),
-        (ContinuedText("a", (1,), False, 1), "The last token was left out: its text reads as another."),
-        (ContinuedText("a", (1,), False, 2), "The last 2 tokens were left out: their text reads as other tokens."),
+        (
+            ContinuedText("a", (1,), False, 1),
+            "The last token was left out: typed as text it would be another.",
+        ),
+        (
+            ContinuedText("a", (1,), False, 2),
+            "The last 2 tokens were left out: typed as text they would be read as other tokens.",
+        ),
     ],
 )
 def test_how_an_answer_ended(made: ContinuedText, words: str) -> None:
