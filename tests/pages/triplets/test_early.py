@@ -36,6 +36,7 @@ def early_page(engine: TinyEngine, *, busy: bool = True, **state: Any) -> AppTes
     session = finished_visit(engine)
     session.spectra = None
     *_, session.early = early_spectra(engine.lin, [4, 1], 3)
+    session.cancelled = not busy
     if busy:
         session.lookups.start("a look-up", look_up())
     app = AppTest.from_file("../../../pages/spectra.py", default_timeout=30)
