@@ -34,7 +34,7 @@ READ = 12
 
 def seen_ids(lin: LinearMap) -> list[int]:
     """The token ids that the map's position sees: all up to it, or all where the model looks ahead."""
-    return lin.token_ids[: lin.position + 1] if lin.network.causal else lin.token_ids
+    return lin.token_ids[: lin.position + 1] if lin.network.ordered else lin.token_ids
 
 
 def run_key(lin: LinearMap) -> RunKey:
