@@ -65,7 +65,7 @@ def answer_heatmap(
             "xgap": 1 if C <= 100 else 0,
             "ygap": 1,
             "hoverinfo": "skip",
-            "colorbar": _bar_below(theme, f"part of the {measure}{_ends(cells, reach)}"),
+            "colorbar": _bar_below(theme, f"part of the {plotly_text(measure)}{_ends(cells, reach)}"),
         },
         _points(visible, cells, rest, values, row_hover, column_hover, measure),
     ]
