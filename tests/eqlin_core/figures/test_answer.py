@@ -22,7 +22,7 @@ def drawn(terms: np.ndarray = TERMS, **options: Any) -> Chart:
     R, C = terms.shape
     given: dict[str, Any] = {"values": terms.sum(1) - 10, "rest": np.full(R, -10.0), "seen": np.tri(R, C, C - R - 1)}
     rows = [" is", " red"] if R == 2 else [f" row {r}" for r in range(R)]
-    columns = COLUMNS if C == len(COLUMNS) else [f" column {c}" for c in range(C)]
+    columns = COLUMNS if len(COLUMNS) == C else [f" column {c}" for c in range(C)]
     return answer_heatmap(terms, rows, columns, **(given | options))
 
 
