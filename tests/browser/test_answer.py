@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -59,7 +60,11 @@ def tokens_of(page: Page) -> list[str]:
 
 
 def answer_box(page: Page) -> Locator:
-    return page.get_by_label("What follows the prompt")
+    return page.get_by_role("textbox", name="What follows the prompt")
+
+
+def position_box(page: Page) -> Locator:
+    return page.locator(".st-key-position input")
 
 
 def answer_facts(page: Page) -> dict[str, str]:
@@ -96,7 +101,7 @@ def test_the_model_answers_and_a_click_on_a_row_explains_it_on_every_page(open_p
     assert rows == text[5:]
     cells = matrix(traces(page, "answer-map")[0])
     assert [len(row) for row in cells] == [len(text)] * len(rows)
-    assert [sum(cell is not None for cell in row) for row in cells] == [5 + r for r in range(len(rows))]
+    assert [sum(not math.isnan(cell) for cell in row) for row in cells] == [5 + r for r in range(len(rows))]
     said = answer_facts(page)
     assert said["answer"] == f"{len(rows)} tokens"
     error, bound = re.findall(r"\de-\d+|\d\.\de-\d+", said["rows sum to it within"])
@@ -180,14 +185,14 @@ def test_an_example_forgets_chat_answer_and_position(open_page: OpenPage) -> Non
 def test_mistakes_get_one_sentence_and_the_answer_stays(open_page: OpenPage) -> None:
     page = open_page(f"/answer?{ANSWERED}")
     before = heat_map(page).evaluate(ROWS)
-    page.get_by_label("Explained position").fill("999")
+    position_box(page).fill("999")
     analyse(page)
     alert = page.locator('[data-testid="stAlertContentError"]')
     expect(alert).to_contain_text("Position 999 does not exist: the text has 11 tokens", timeout=PATIENT)
     expect(alert).to_have_count(1)
     assert heat_map(page).evaluate(ROWS) == before
 
-    page.get_by_label("Explained position").fill("")
+    position_box(page).fill("")
     page.locator(".st-key-as_chat label").first.click()
     ask(page, "user:")
     expect(alert).not_to_contain_text("999", timeout=PATIENT)

@@ -25,6 +25,9 @@ SIZES = """() => {
 }"""
 
 
+SLOW = ("answer", "spectra", "layers", "steering")
+
+
 @pytest.mark.parametrize(("width", "height"), [(1280, 720), (1920, 1080)])
 def test_on_a_stage_every_step_is_one_screen_and_keys_turn_them(
     app: App, chromium: Browser, width: int, height: int
@@ -57,7 +60,7 @@ def test_on_a_stage_every_step_is_one_screen_and_keys_turn_them(
 
 @pytest.mark.parametrize(
     "name",
-    ["matrix", *(pytest.param(name, marks=pytest.mark.slow) for name in ("answer", "spectra", "layers", "steering"))],
+    ["matrix", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)],
 )
 def test_every_page_can_be_presented(name: str, app: App, chromium: Browser) -> None:
     page = visit(
