@@ -4,6 +4,7 @@ from .provenance import Provenance
 
 DRAWN = {
     "agreement": "Agreement between the terms of the exact maps.",
+    "answer-heatmap": "What every part of the text adds to every part of the answer.",
     "compared-spectra": "Singular values of the aligned tokens' matrices in two runs.",
     "compared-terms": "Terms of two runs, and the change of each on the way from one prediction to the other.",
     "deletion-curves": "What is left of the prediction as tokens are deleted.",

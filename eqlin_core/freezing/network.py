@@ -62,7 +62,8 @@ class FrozenNetwork:
     coefficient ("held"), or the same for every input ("constant");
     ``ends``, where the map starts and ends; ``convention``, how gated products and attention are split;
     ``products``, how its passes multiply float32 numbers;
-    ``causal``, whether a replay may begin at any position: none reads a later one, and attention is held throughout;
+    ``ordered``, whether no position reads a later one; ``causal``, whether a replay may begin at any
+    position as well: attention is held throughout, since live weights are affine even without biases;
     ``block_nodes``, the graph's node behind every block's output, which a reverse pass meets one after the other.
     """
 
@@ -191,9 +192,10 @@ class FrozenNetwork:
         self._scoped = {name for name in self._names.values() if self._functions.counts_in(name)}
         self._one_by_one = self._functions.sorts or seen.gathers
         # Where rows are gathered by choice, as experts do, positions cannot be left out.
-        self.causal = self._weights.causal and not (
+        self.ordered = self._weights.ordered and not (
             self._experts or seen.gathers or self._functions.chooses or self._functions.mixes
         )
+        self.causal = self.ordered and not self.convention.weight_share
 
     @passes
     @torch.no_grad()

@@ -46,13 +46,10 @@ class FrozenWeights:
         return self._kept.keys()
 
     @property
-    def causal(self) -> bool:
-        """Whether no position reads a later one, and what earlier ones do can be left out.
-
-        Live weights are affine even without biases: every earlier position adds its own constant.
-        """
+    def ordered(self) -> bool:
+        """Whether no position reads a later one; of keys that are no positions, but sums of them, it is not known."""
         compressed = any(weights.shape[-1] != weights.shape[-2] for kept in self._kept.values() for weights in kept)
-        return not (self._share or compressed or self.reads_later)
+        return not (compressed or self.reads_later)
 
     @property
     def reads_later(self) -> bool:

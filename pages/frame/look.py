@@ -41,7 +41,7 @@ def apply() -> None:
         .eq-modules .eq-leak td {{ font-weight: 600; }}
         .st-key-strip {{ border-bottom: 1px solid {colours.grid}; padding-bottom: 0.5rem; }}
         [data-testid="stLayoutWrapper"]:has(> [data-testid="stVerticalBlock"]:empty) {{ display: none; }}
-        .st-key-theme_watch, .st-key-present_keys {{ position: absolute; }}
+        .st-key-theme_watch, .st-key-present_keys {{ position: absolute; width: 1px !important; overflow: hidden; }}
         [data-testid="stLayoutWrapper"]:has(> .st-key-{KEY}) {{ position: absolute; width: 1px; height: 1px;
                                                                overflow: hidden; clip-path: inset(50%); }}
         [data-testid="stCaptionContainer"] {{ color: {colours.muted}; opacity: 1; }}

@@ -30,39 +30,43 @@ class Jobs:
         self._open: set[Hashable] = set()  # names of jobs whose end has not been taken in
         self._shipped: set[Hashable] = set()  # names of jobs whose answer was not computed here
 
-    def start(self, name: Hashable, question: Question[Any], *, shipped: bool = False) -> None:
+    def start(self, name: Hashable, question: Question[Any], *, shipped: bool = False) -> Job:
         """Ask anew; what was asked under this name before is given up."""
         kept = keeping().answer(question)
         if kept is not None:
-            self._stand(name, question, engine().worker.ended(question.key, kept, question.label, self.visitor))
-        elif not (shipped and self.take_shipped(name, question)):
-            self._stand(name, question, engine().submit(question, self.visitor))
+            return self._stand(name, question, engine().worker.ended(question.key, kept, question.label, self.visitor))
+        found = self.take_shipped(name, question) if shipped else None
+        return found or self._stand(name, question, engine().submit(question, self.visitor))
 
-    def _stand(self, name: Hashable, question: Question[Any], job: Job) -> None:
+    def _stand(self, name: Hashable, question: Question[Any], job: Job) -> Job:
         self.leave(name)
         self._jobs[name], self._questions[name] = job, question
         self._open.add(name)
+        return job
 
-    def take_shipped(self, name: Hashable, question: Question[Any]) -> bool:
-        """Let the answer that is shipped stand under this name. False, and nothing is done, where none is."""
+    def take_shipped(self, name: Hashable, question: Question[Any]) -> Job | None:
+        """Let the answer that is shipped stand under this name. None, and nothing is done, where none is."""
         found = engine().shipped(question, self.visitor)
         if found is not None:
             self._stand(name, question, found)
             self._shipped.add(name)
-        return found is not None
+        return found
 
     def is_shipped(self, name: Hashable) -> bool:
         """Whether what stands under this name is an answer that is shipped."""
         return name in self._shipped
 
     def look(self, name: Hashable, question: Question[Any], *, shipped: bool = False) -> Snapshot:
-        """How this question stands; it is asked, and waited for a moment, unless it stands under this name already."""
-        stands = name in self._jobs and self._jobs[name].key == question.key
-        if not stands or (self.is_shipped(name) and not shipped):
-            self.start(name, question, shipped=shipped)
-            self.wait(name)
-        snapshot = self._jobs[name].snapshot(self.visitor)
-        if snapshot.finished and name in self._open:
+        """How this question stands; it is asked, and waited for a moment, unless it stands under this name already.
+
+        Meanwhile the visitor may press a button, whose run of the script gives the name up while this one ends.
+        """
+        job = self._jobs.get(name)
+        if job is None or job.key != question.key or (self.is_shipped(name) and not shipped):
+            job = self.start(name, question, shipped=shipped)
+            job.wait(WAIT_BEFORE_DRAWING)
+        snapshot = job.snapshot(self.visitor)
+        if snapshot.finished and name in self._open and self._jobs.get(name) is job:
             self._open.discard(name)
             self._keep(name, snapshot)
         return snapshot

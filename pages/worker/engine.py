@@ -82,7 +82,8 @@ class Engine:
     def position_of_answer(self, request: Request, progress: Reporter) -> LinearMap | None:
         """The map of a position within an answer, one of those that share the recording and replays of the whole text.
 
-        None for any other request, and for a text whose contributions at all positions would not be kept.
+        None for any other request, for a text whose contributions at all positions would not be kept, and for a model
+        whose positions may read later ones.
         """
         if request.position is None or not request.answer:
             return None
@@ -94,7 +95,10 @@ class Engine:
         if not text.first <= request.position + 1 <= n or size > POSITION_BYTES:
             return None
         if whole not in kept:
-            kept[whole] = self.linear_map(whole, progress).positions(range(text.first - 1, n))
+            lin = self.linear_map(whole, progress)
+            if not lin.network.ordered:
+                return None
+            kept[whole] = lin.positions(range(text.first - 1, n))
         kept.move_to_end(whole)
         while len(kept) > MOST_TEXTS:
             kept.popitem(last=False)

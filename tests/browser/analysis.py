@@ -30,7 +30,10 @@ SPECTRA_TABS = {
 }
 TOKEN_CHARTS = tuple(key for keys in TOKEN_TABS.values() for key in keys)
 SPECTRA_CHARTS = tuple(key for keys in SPECTRA_TABS.values() for key in keys)
-CHIPS = '[data-testid="stHtml"] [role="listitem"]'
+# The tokens of page Tokens; behind them stands a place for what follows.
+CHIPS = ".st-key-box-chips .eq-token:not(:last-child)"
+# What the address of page Answer says so that it has something to show, of the first prompt.
+ANSWERED = "answer=+Golden+Gate+Bridge."
 
 # The traces of a chart as plain numbers; Plotly keeps what came in binary as a typed array beside the original.
 DATA = """chart => {
@@ -104,6 +107,16 @@ def axis_type(page: Page, key: str, axis: str = "yaxis") -> str:
 def chips(page: Page) -> list[str]:
     """The prompt's tokens, as the chips above the charts show them."""
     return page.locator(CHIPS).all_inner_texts()
+
+
+def text_token(page: Page, key: str, words: str) -> Locator:
+    """A token of the text that can be clicked, by what it shows: the last that shows this."""
+    return part(page, f"box-{key}", ".eq-token").filter(has_text=re.compile(f"^{re.escape(words)}$")).last
+
+
+def explained_token(page: Page, key: str) -> Locator:
+    """The token of the text that is explained."""
+    return part(page, f"box-{key}", ".eq-token[aria-current]")
 
 
 def facts(page: Page) -> dict[str, str]:

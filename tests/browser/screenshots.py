@@ -13,7 +13,7 @@ from typing import get_args
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.browser.analysis import open_tab, published
+from tests.browser.analysis import ANSWERED, open_tab, published
 from tests.browser.chromium import launch
 from tests.browser.server import REPOSITORY, running_app
 from tests.browser.visit import Theme, visit, wait_finished, wait_idle
@@ -38,7 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
     with running_app() as app, sync_playwright() as playwright:
         browser = launch(playwright)
         for name, path in pages_of_the_app(browser, app.url).items():
-            url = f"{app.url}{path}" + (f"?{options.query}" if options.query else "")
+            query = options.query or (ANSWERED if name == "answer" else "")
+            url = f"{app.url}{path}" + (f"?{query}" if query else "")
             for theme in get_args(Theme):
                 for width in WIDTHS:
                     picture = options.out / f"{name}-{theme}-{width}.png"

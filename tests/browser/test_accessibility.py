@@ -8,11 +8,11 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from tests.browser.analysis import PATIENT
+from tests.browser.analysis import ANSWERED, PATIENT, chart
 from tests.browser.conftest import OpenPage
 from tests.browser.visit import Theme
 
-PAGES = ("start", "tokens", "spectra", "matrix", "layers", "steering", "compare", "runs", "models")
+PAGES = ("start", "tokens", "answer", "spectra", "matrix", "layers", "steering", "compare", "runs", "models")
 TRIES = 20
 
 
@@ -35,10 +35,18 @@ def test_axe_finds_nothing_serious(theme: Theme, open_page: OpenPage) -> None:
         page.wait_for_url(f"**/{name}*" if name != "start" else "**")
         expect(page.locator('[data-stale="true"]')).to_have_count(0, timeout=PATIENT)
         expect(page.get_by_role("heading", level=1)).to_have_count(1, timeout=PATIENT)
+        check(page, name)
+    answered = open_page(f"/answer?{ANSWERED}", theme=theme)
+    chart(answered, "without-groups")
+    check(answered, "an answer")
+
+
+def check(page: Page, name: str) -> None:
+    """Nothing serious is found, once what is fading out is gone."""
+    found = violations(page)
+    for _ in range(TRIES):  # as a progress line that has ended, which has no contrast for a moment
+        if not found:
+            break
+        page.wait_for_timeout(1000)
         found = violations(page)
-        for _ in range(TRIES):  # what is fading out, as a progress line that has ended, has no contrast for a moment
-            if not found:
-                break
-            page.wait_for_timeout(1000)
-            found = violations(page)
-        assert not found, f"{name}: {found}"
+    assert not found, f"{name}: {found}"

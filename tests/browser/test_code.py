@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.analysis import MARIN, PATIENT, part, tracebacks
+from tests.browser.analysis import ANSWERED, MARIN, PATIENT, part, tracebacks
 from tests.browser.conftest import OpenPage
 
 PAGES = {
     "tokens": "terms, bias, total = run.split(w)",
+    "answer": "split = eq.answer_split(lin, text.first",
     "spectra": "spectra = eq.spectrum_run(lin, k=24)",
     "matrix": "matrix = lin.jacobian()[token]",
     "layers": "sweep = eq.layer_sweep(lm, token_ids=lin.token_ids",
@@ -26,7 +27,7 @@ PAGES = {
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "tokens")) for name in PAGES])
 def test_every_page_hands_out_its_code(name: str, open_page: OpenPage, tmp_path: Path) -> None:
-    page = open_page(f"/{name}")
+    page = open_page(f"/{name}?{ANSWERED}" if name == "answer" else f"/{name}")
     if name == "compare":
         page.locator(".st-key-pin-here button").click(timeout=PATIENT)
     part(page, "code", "button:visible").click(timeout=PATIENT)

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from pages.story.steps import NAMES
-from tests.browser.analysis import PATIENT, tracebacks
+from tests.browser.analysis import ANSWERED, PATIENT, tracebacks
 from tests.browser.server import App
 from tests.browser.visit import visit, wait_finished
 
@@ -23,6 +23,9 @@ SIZES = """() => {
     return {text: size('[data-testid="stMarkdownContainer"] > p'), ticks: size('.xtick text'),
             wider: main.scrollWidth > main.clientWidth};
 }"""
+
+
+SLOW = ("answer", "spectra", "layers", "steering")
 
 
 @pytest.mark.parametrize(("width", "height"), [(1280, 720), (1920, 1080)])
@@ -56,10 +59,16 @@ def test_on_a_stage_every_step_is_one_screen_and_keys_turn_them(
 
 
 @pytest.mark.parametrize(
-    "name", ["matrix", *(pytest.param(name, marks=pytest.mark.slow) for name in ("spectra", "layers", "steering"))]
+    "name",
+    ["matrix", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)],
 )
 def test_every_page_can_be_presented(name: str, app: App, chromium: Browser) -> None:
-    page = visit(chromium, f"{app.url}/{name}?present=true", width=1280, height=720)
+    page = visit(
+        chromium,
+        f"{app.url}/{name}?present=true" + (f"&{ANSWERED}" if name == "answer" else ""),
+        width=1280,
+        height=720,
+    )
     expect(page.locator(CHARTS).first).to_be_visible(timeout=PATIENT)
     wait_finished(page, quiet=0.5)
     check(page, 1280, charts=True)

@@ -7,7 +7,7 @@ from itertools import combinations
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.analysis import CHIPS, PATIENT, badge, chart, tracebacks
+from tests.browser.analysis import ANSWERED, CHIPS, PATIENT, badge, chart, tracebacks
 from tests.browser.conftest import OpenPage
 from tests.browser.server import App
 from tests.browser.visit import wait_finished
@@ -15,6 +15,7 @@ from tests.browser.visit import wait_finished
 # What a page's own answer is, which a laptop shows without scrolling.
 ANSWERS = {
     "tokens": CHIPS,
+    "answer": ".st-key-answer-map .js-plotly-plot",
     "spectra": "text=is the smallest that keeps the top token",
     "matrix": ".st-key-freezing",
     "layers": ".st-key-heads-table .js-plotly-plot",
@@ -85,7 +86,7 @@ def test_at_150_percent_the_badge_keeps_its_number(open_page: OpenPage) -> None:
     "name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "tokens")) for name in ANSWERS]
 )
 def test_a_laptop_shows_each_page_s_answer_without_scrolling(open_page: OpenPage, name: str) -> None:
-    page = open_page(f"/{name}", height=800)
+    page = open_page(f"/{name}" + (f"?{ANSWERED}" if name == "answer" else ""), height=800)
     answer = page.locator(ANSWERS[name]).locator("visible=true").first
     expect(answer).to_be_visible(timeout=PATIENT)
     wait_finished(page)

@@ -15,7 +15,7 @@ SIZES = [1, 7, 21, 60]
 NAMES = list(charts(1))
 OVER_TOKENS = ["heatmap", "norms", "stable_ranks", "leave_one_out", "hidden_effects", "agreement"]
 SHOW_THE_PROMPT = ["waterfall", "waterfall_apart", "leave_one_out_apart", "singular_values", "joint", *OVER_TOKENS]
-SHOW_THE_PROMPT += ["compared_terms", "compared_spectra"]
+SHOW_THE_PROMPT += ["compared_terms", "compared_spectra", "answer_heatmap"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -50,7 +50,7 @@ def test_every_figure_is_opaque_titled_hoverable_and_keeps_its_zoom(T, theme, na
     axes = {key: axis for key, axis in layout.items() if re.fullmatch(r"[xy]axis\d?", key)}
     untitled = [key for key, axis in axes.items() if not axis["title"]["text"]]
     said_by_tokens = {"readout": ["yaxis", "yaxis2"], "target_effects": ["yaxis"], "top_tokens": ["yaxis"]}
-    said_by_tokens["compared_terms"] = ["yaxis", "yaxis2"]
+    said_by_tokens |= {"compared_terms": ["yaxis", "yaxis2"], "answer_heatmap": ["xaxis", "yaxis"]}
     assert untitled == said_by_tokens.get(name, [])
     json.loads(charts(T, theme)[name].figure.to_json())
 
@@ -95,6 +95,7 @@ def test_no_token_is_read_as_markup(name):
     assert tags <= {"<br>", "<b>", "</b>", "<i>", "</i>", "<extra>", "</extra>"}
     meant = text.count("<b>·Golden</b>") + text.count("<b>published</b>")
     meant += text.count("<b>A</b>") + text.count("<b>B</b>")
+    meant += text.count("<b>··  −1.00</b>")  # the chosen row
     assert text.count("<b>") == text.count("</b>") == meant
     assert "%{x}" not in text.replace("k = %{x}<br>", "")
     assert "$x$" not in text

@@ -27,6 +27,14 @@ from tests.eqlin_core.runs.test_shelf import kept
         ("?dtype=float8", None),
         ("?gated_path=sideways", None),
         ("", Request(EXAMPLES[0])),
+        ("?prompt=x&answer=+y%0Az&position=2", Request("x", answer=" y\nz", position=2)),
+        ("?as_chat=true&prompt=user%3A+x", Request("user: x", chat=True)),
+        ("?as_chat=false&prompt=x&answer=", Request("x")),
+        ("?prompt=x&position=0", Request("x", position=0)),
+        ("?prompt=x&position=", Request("x")),
+        ("?prompt=x&position=-1", Request("x")),
+        ("?prompt=x&position=%C2%B2", Request("x")),
+        ("?prompt=x&position=2.5", Request("x")),
     ],
 )
 def test_an_address_asks_for_a_request_or_a_run(query: str, wanted: Request | str | None) -> None:

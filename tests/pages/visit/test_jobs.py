@@ -177,3 +177,18 @@ def test_but_not_what_it_is_told_to_leave(jobs: Jobs, held: Gate) -> None:
     held.open.set()
     ended(fetches, "model")
     assert fetches.advance()["model"].state == "done"
+
+
+def test_a_name_that_is_given_up_while_it_is_waited_for_is_no_error(
+    jobs: Jobs, held: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited = Job.wait
+
+    def pressed_meanwhile(job: Job, timeout: float | None = None) -> bool:
+        jobs.leave("it")
+        return waited(job, timeout)
+
+    monkeypatch.setattr(Job, "wait", pressed_meanwhile)
+    assert jobs.look("it", asking("a", held)).state in ("cancelled", "running", "queued")
+    assert not jobs.snapshots
+    assert not jobs.busy

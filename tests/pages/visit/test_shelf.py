@@ -11,12 +11,15 @@ import pytest
 
 from eqlin_core.runs.convention import Convention
 from eqlin_core.runs.shelf import Shelf
+from eqlin_core.runs.split import Split
+from pages.answers import jobs
 from pages.visit import shelf
 from pages.visit.session import Session
 from pages.visit.shelf import InMemory, Keeping, name_of, request_of, written
 from pages.worker import analysis
 from pages.worker.question import Question
 from pages.worker.request import Request
+from tests.eqlin_core.runs.file_cases import answer_run, same
 from tests.pages.run_cases import token_run
 from tests.pages.tiny_cases import REQUEST, TinyEngine, finished_visit, tiny_engine
 
@@ -149,3 +152,21 @@ def test_runs_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
     keeping.asked = REQUEST
     keeping.note(analysis.tokens(REQUEST), token_run())
     assert keeping.answer(analysis.tokens(REQUEST)) is None
+
+
+def test_an_answer_is_kept_under_all_that_was_asked_and_opens_from_there(
+    keeping: Keeping, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = replace(REQUEST, answer=" is red")
+    keeping.asked, keeping.whole = whole.explained, whole
+    split = Split("log-probability", "mean", REQUEST.convention)
+    keeping.note(jobs.answer(whole, split), answer_run())
+    keeping.note(analysis.tokens(REQUEST), token_run())
+    written()
+    runs = {request_of(entry.run): entry.id for entry in keeping.place.entries()}  # type: ignore[union-attr]
+    assert set(runs) == {whole, REQUEST}, "the analysis of the prompt is not the answer's"
+    keeping.opened = keeping.place.get(runs[whole])  # type: ignore[union-attr]
+    assert same(keeping.answer(jobs.answer(whole, split)), answer_run())
+    assert keeping.answer(jobs.answer(replace(whole, answer=" is blue"), split)) is None
+    assert keeping.answer(jobs.answer(whole, replace(split, target="logit"))) is None
+    assert keeping.link_of(whole) == runs[whole] != keeping.link_of(REQUEST)

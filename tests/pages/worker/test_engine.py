@@ -6,24 +6,32 @@ import gc
 import weakref
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 import eqlin_core
 from eqlin_core import EqlinError
+from eqlin_core.analysis.prompt import token_run
+from eqlin_core.freezing.weights import FrozenWeights
 from eqlin_core.models import weights
 from eqlin_core.models.checkpoints import NoRoomError
 from eqlin_core.resources.plan import plan_run
+from pages.worker import analysis
+from pages.worker import engine as engine_module
 from pages.worker import models as models_module
 from pages.worker.engine import Engine
 from pages.worker.models import Loaded, Models
 from pages.worker.question import question
 from pages.worker.request import Request
+from pages.worker.texts import read
 from pages.worker.worker import Reporter
 from tests.cases import PROMPT, llama
+from tests.eqlin_core.odd_calls import tiny_with_chat
 from tests.pages.worker.worker_cases import Gate
 
 
@@ -197,3 +205,60 @@ def test_long_work_on_one_prompt_is_done_one_by_one_for_everybody(engine: Engine
     assert second.entered.wait(5)
     second.open.set()
     assert all(job.wait(5) for job in jobs)
+
+
+@pytest.fixture
+def answering() -> Iterator[Engine]:
+    """An engine with a tiny model that reads every text and chat."""
+    made = Engine()
+    made.models.loaded["tiny", "float64"] = Loaded(tiny_with_chat())
+    yield made
+    assert made.worker.shutdown()
+
+
+ANSWERED = Request("the bridge", "tiny", "float64", answer=" is red", position=4)  # of 2 tokens and 7
+
+
+@pytest.mark.parametrize("dials", [{}, {"gated_path": "half", "attention": "half"}])
+def test_a_position_of_an_answer_has_the_numbers_of_a_map_of_its_own(answering: Engine, dials: dict[str, Any]) -> None:
+    request, quiet = replace(ANSWERED, **dials), Quiet()
+    own = token_run(answering.linear_map(request, quiet), "own")  # type: ignore[arg-type]
+    shared = analysis.tokens(request).work(answering, quiet)  # type: ignore[arg-type]
+    assert shared.key == own.key, "what comes after the position is not part of it"
+    assert shared.tokens == own.tokens
+    for name in ("contributions", "bias", "output", "expected"):
+        np.testing.assert_allclose(getattr(shared, name), getattr(own, name), rtol=1e-9, atol=1e-12)
+    follows = read(answering.load(request, quiet), request).token_ids[5]  # type: ignore[arg-type]
+    assert follows in [target.token_id for target in shared.targets]
+    likely = {target.token_id: target.probability for target in shared.targets}
+    assert {t.token_id: likely[t.token_id] for t in own.targets} == {
+        t.token_id: pytest.approx(t.probability, rel=1e-9) for t in own.targets
+    }
+
+
+def test_all_positions_of_an_answer_share_one_recording(answering: Engine) -> None:
+    quiet = Quiet()
+    for position in (1, 4, 2, 8):
+        found = answering.position_of_answer(replace(ANSWERED, position=position), quiet)  # type: ignore[arg-type]
+        assert found is not None
+        assert found.position == position
+    assert quiet.said.count("Recording the frozen network") == 1
+
+
+@pytest.mark.parametrize("changes", [{"position": None}, {"answer": ""}, {"position": 0}, {"position": 9}])
+def test_what_is_no_position_of_an_answer_gets_a_map_of_its_own(answering: Engine, changes: dict[str, Any]) -> None:
+    assert answering.position_of_answer(replace(ANSWERED, **changes), Quiet()) is None  # type: ignore[arg-type]
+
+
+def test_a_model_whose_positions_may_read_later_ones_gets_a_map_for_each(
+    answering: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FrozenWeights, "ordered", False)
+    assert answering.position_of_answer(ANSWERED, Quiet()) is None  # type: ignore[arg-type]
+
+
+def test_texts_that_are_too_long_are_not_kept_at_all_positions(
+    answering: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "POSITION_BYTES", 1)
+    assert answering.position_of_answer(ANSWERED, Quiet()) is None  # type: ignore[arg-type]
