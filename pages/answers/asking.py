@@ -56,7 +56,9 @@ def follow_asking() -> None:
     found = page_jobs().want("generated", generated(request, asking))
     words = "" if found is None else found.words
     if found is None:
-        snapshot = page_jobs().jobs.snapshots["generated"]
+        snapshot = page_jobs().jobs.snapshots.get("generated")
+        if snapshot is None:  # another run of the script has asked for something else meanwhile
+            return
         found = snapshot.partial.get("so_far") if snapshot.state == "cancelled" else None
         words = "Cancelled: this is what the model had answered by then."
         if found is None and snapshot.state == "cancelled":
