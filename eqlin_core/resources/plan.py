@@ -295,8 +295,8 @@ def _spread_sentence(spread: tuple[Share, ...]) -> str:
     said = " and ".join(
         f"{share.blocks} block{'s run' if share.blocks > 1 else ' runs'} on {share.device}" for share in spread
     )
-    kept = f"; {size_text(brought)} of weights come from main memory or the disk for every pass" if brought else ""
-    return f" {said[0].upper()}{said[1:]}{kept}."
+    kept = f"; {size_text(brought)} of weights are brought from main memory or the disk for every pass"
+    return f" {said[0].upper()}{said[1:]}{kept if brought else ''}."
 
 
 def _refusal(lm: LanguageModel, tokens: int, needed: int, free: int, device: torch.device, part: float) -> str:

@@ -3,6 +3,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector(".eq-text");
   const focused = root.querySelector(":focus")?.dataset.at, scrolled = root.scrollTop, first = !root.childElementCount;
   root.setAttribute("aria-label", data.label);
+  root.style.setProperty("--eq-muted", data.muted);
   root.replaceChildren();
   const chips = [];
   for (const token of data.tokens) {

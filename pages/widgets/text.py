@@ -12,7 +12,7 @@ import streamlit as st
 
 from eqlin_core.figures import diverging_colour, visible_token
 from eqlin_core.figures.labels import printed
-from eqlin_core.figures.palette import MONO
+from eqlin_core.figures.palette import MONO, look
 from eqlin_core.runs.text import ANSWER, TEMPLATE, RunText
 from pages.visit.session import session
 from pages.widgets.dials import ASK_AGAIN
@@ -32,12 +32,12 @@ _STYLE = f"""
              border: 1px solid var(--st-border-color); background: none; color: inherit; white-space: pre-wrap; }}
 button.eq-token {{ cursor: pointer; }}
 .eq-joined {{ margin-left: -2px; border-left-style: dashed; border-top-left-radius: 0; border-bottom-left-radius: 0; }}
-.eq-muted {{ opacity: 0.55; font-size: 0.8rem; padding: 0 3px; margin: 0 1px; }}
+.eq-muted {{ color: var(--eq-muted); font-size: 0.8rem; padding: 0 3px; margin: 0 1px; }}
 .eq-later {{ border-style: dotted; }}
 .eq-token:hover, .eq-lit {{ border-color: var(--st-primary-color); }}
 .eq-token:focus-visible {{ outline: 2px solid var(--st-primary-color); outline-offset: 2px; }}
 .eq-token[aria-current] {{ outline: 2px solid var(--st-primary-color); outline-offset: 1px; font-weight: 600; }}
-.eq-role {{ font-family: var(--st-font); font-size: 0.75rem; opacity: 0.7; margin: 0 0.35rem 0 0.6rem; }}
+.eq-role {{ font-family: var(--st-font); font-size: 0.75rem; color: var(--eq-muted); margin: 0 0.35rem 0 0.6rem; }}
 """
 _component = st.components.v2.component(
     "eqlin_text",
@@ -109,7 +109,7 @@ def clickable_text(
     )
     with st.container(key=f"box-{key}"):
         _component(
-            data={"tokens": tokens, "label": "The text: a click on a token explains it"},
+            data={"tokens": tokens, "label": "The text: a click on a token explains it", "muted": look(theme()).muted},
             key=key,
             on_went_change=partial(_went, key, _default(text)),
             height="content",
