@@ -146,6 +146,7 @@ def test_a_word_of_the_answer_is_explained_on_every_page(open_page: OpenPage) ->
     assert errors(page) == []
 
 
+@pytest.mark.slow
 def test_a_click_in_a_prompt_moves_its_end_and_a_new_prompt_forgets_that(open_page: OpenPage) -> None:
     page = open_page("/tokens")
     expect(page.locator(CHIPS)).to_have_count(MARINS, timeout=PATIENT)
