@@ -125,6 +125,7 @@ def test_the_model_answers_and_a_click_on_a_row_explains_it_on_every_page(open_p
     assert errors(page) == []
 
 
+@pytest.mark.slow
 def test_a_word_of_the_answer_is_explained_on_every_page(open_page: OpenPage) -> None:
     page = open_page(f"/answer?{ANSWERED}")
     heat_map(page)
@@ -171,6 +172,7 @@ def test_a_click_in_a_prompt_moves_its_end_and_a_new_prompt_forgets_that(open_pa
     assert errors(page) == []
 
 
+@pytest.mark.slow
 def test_an_example_forgets_chat_answer_and_position(open_page: OpenPage) -> None:
     page = open_page(f"/tokens?as_chat=true&prompt=user:+Hi&position=2&{ANSWERED}")
     expect(explained_token(page, "chips")).to_have_count(1, timeout=PATIENT)
@@ -183,6 +185,7 @@ def test_an_example_forgets_chat_answer_and_position(open_page: OpenPage) -> Non
     assert errors(page) == []
 
 
+@pytest.mark.slow
 def test_mistakes_get_one_sentence_and_the_answer_stays(open_page: OpenPage) -> None:
     page = open_page(f"/answer?{ANSWERED}")
     before = heat_map(page).evaluate(ROWS)
@@ -213,6 +216,7 @@ def test_mistakes_get_one_sentence_and_the_answer_stays(open_page: OpenPage) -> 
     assert tracebacks(page) == 0
 
 
+@pytest.mark.slow
 def test_generating_three_times_gives_one_answer_and_a_reload_on_the_way_leaves_the_page_well(
     open_page: OpenPage,
 ) -> None:
