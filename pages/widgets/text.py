@@ -32,7 +32,7 @@ _STYLE = f"""
              border: 1px solid var(--st-border-color); background: none; color: inherit; white-space: pre-wrap; }}
 button.eq-token {{ cursor: pointer; }}
 .eq-joined {{ margin-left: -2px; border-left-style: dashed; border-top-left-radius: 0; border-bottom-left-radius: 0; }}
-.eq-muted {{ opacity: 0.55; font-size: 0.8rem; padding: 0 3px; margin: 0 1px; }}
+.eq-muted {{ opacity: 0.75; font-size: 0.8rem; padding: 0 3px; margin: 0 1px; }}
 .eq-later {{ border-style: dotted; }}
 .eq-token:hover, .eq-lit {{ border-color: var(--st-primary-color); }}
 .eq-token:focus-visible {{ outline: 2px solid var(--st-primary-color); outline-offset: 2px; }}
