@@ -19,7 +19,6 @@ from tests.browser.analysis import (
     ask,
     cancel,
     chart,
-    chips,
     choose,
     errors,
     explained_token,
@@ -165,7 +164,7 @@ def test_a_click_in_a_prompt_moves_its_end_and_a_new_prompt_forgets_that(open_pa
         "·Marin", timeout=PATIENT
     )
     expect(page.locator(".eq-strip")).to_contain_text(re.compile(r"prompt\s*4 tokens"), timeout=PATIENT)
-    assert len(chips(page)) == MARINS, "the whole text stays"
+    expect(page.locator(CHIPS)).to_have_count(MARINS, timeout=PATIENT)  # the whole text stays
 
     page.go_back()
     is_at(page, "chips", "next", None)
