@@ -141,6 +141,7 @@ def _find(name: str, by_name: dict[str, Target]) -> Target | None:
 def _forget_old_choice(run: TokenRun, default: str, names: Collection[str]) -> None:
     """A new prompt is explained by its own most likely token; the choice made for the last one is dropped.
 
+    The token that follows in the text may be known later, or change with the answer: where nobody chose, it is taken.
     A browser that was busy may send the last prompt's choice once more, just after the change: that is no new choice.
     """
     state = st.session_state
@@ -148,6 +149,11 @@ def _forget_old_choice(run: TokenRun, default: str, names: Collection[str]) -> N
     if state.get("explained_for", key) != key:
         state["explained_before"] = state.get("explain"), state.get("versus"), time.monotonic()
         state["explain"], state["versus"] = default, NONE
+        state["explained_default"] = default
+    elif "explain" not in state and "explain" not in st.query_params:
+        state["explained_default"] = default
+    elif state.get("explain") == state.get("explained_default") != default:
+        state["explain"] = state["explained_default"] = default
     state["explained_for"] = key
     before = state.get("explained_before")
     if before is not None and time.monotonic() - before[2] < ECHO_SECONDS:

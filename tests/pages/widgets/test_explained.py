@@ -140,3 +140,58 @@ def test_a_new_prompt_is_explained_by_its_own_likeliest_token(engine: MadeUpEngi
     other = page("The tower", **kept)
     assert other.session_state["answer"][0] == "logit of ·Golden"
     assert other.selectbox(key="versus").value == "nothing"
+
+
+def draw_followed(run):
+    import streamlit as st
+
+    from pages.visit.session import Session
+    from pages.widgets.explained import choose
+    from pages.worker.request import Request
+
+    class Followed(Session):
+        """A visit whose text goes on with a token that is said."""
+
+        @property
+        def followed_by(self):
+            return st.session_state["followed_by"]
+
+    request = Request(run.prompt)
+    st.session_state["eqlin"] = Followed(asked=request, shown=request, tokens=run)
+    st.session_state["answer"] = choose(run).text
+
+
+def followed(followed_by: str | None, **state: Any) -> AppTest:
+    app = AppTest.from_function(draw_followed, kwargs={"run": token_run()})
+    for name, value in {"followed_by": followed_by, **state}.items():
+        app.session_state[name] = value
+    app.run(timeout=30)
+    assert not app.exception
+    return app
+
+
+def test_the_token_that_follows_in_the_text_is_explained_as_soon_as_it_is_known(engine: MadeUpEngine) -> None:
+    assert followed(" Bay").session_state["answer"] == "logit of ·Bay"
+    app = followed(None)
+    assert app.session_state["answer"] == "logit of ·Golden"
+    for token, name in ((" Bay", "·Bay"), (" red", "·red")):  # the text was read; another answer was typed
+        app.session_state["followed_by"] = token
+        app.run()
+        assert app.session_state["answer"] == f"logit of {name}"
+        assert app.selectbox(key="explain").value == name
+
+
+def test_a_token_that_was_chosen_stays_when_the_text_is_read(engine: MadeUpEngine) -> None:
+    app = followed(None)
+    app.selectbox(key="explain").set_value("·red").run()
+    app.session_state["followed_by"] = " Bay"
+    app.run()
+    assert app.session_state["answer"] == "logit of ·red"
+
+
+def test_a_position_whose_text_is_read_late_is_explained_by_what_follows_it(engine: MadeUpEngine) -> None:
+    app = followed(None, explain="·red", explained_for=("made-up", (1,)))
+    assert app.session_state["answer"] == "logit of ·Golden", "of another prompt"
+    app.session_state["followed_by"] = " Bay"
+    app.run()
+    assert app.session_state["answer"] == "logit of ·Bay"
