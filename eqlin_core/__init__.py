@@ -10,7 +10,7 @@ from eqlin_core.errors import Cancelled, EqlinError
 from eqlin_core.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from eqlin_core.analysis.answer import answer_run, continue_text, run_text
+    from eqlin_core.analysis.answer import answer_run, continue_text
     from eqlin_core.analysis.prompt import spectrum_run, token_run
     from eqlin_core.analysis.ranks import joint_run
     from eqlin_core.analysis.verification import verify_run
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from eqlin_core.models.loading import load_model
     from eqlin_core.models.readout import read_input, read_output
     from eqlin_core.models.sites import Site
-    from eqlin_core.models.texts import Text, read_text
+    from eqlin_core.models.texts import read_text
     from eqlin_core.models.weights import weights_of
     from eqlin_core.reports.code import page_code, page_notebook
     from eqlin_core.reports.contents import Report
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from eqlin_core.runs.groups import Group, groups_of
     from eqlin_core.runs.split import Split
     from eqlin_core.runs.subspaces import principal_angles
+    from eqlin_core.runs.text import RunText
     from eqlin_core.spectra.result import RefinedSpectrum, Spectrum
     from eqlin_core.spectra.spectrum import spectrum
     from eqlin_core.spectra.triplets import top_triplets
@@ -76,7 +77,7 @@ _HOME = {
     "load_model": "models.loading",
     "read_input": "models.readout",
     "read_output": "models.readout",
-    "Text": "models.texts",
+    "RunText": "runs.text",
     "read_text": "models.texts",
     "read_chat": "runs.chat",
     "write_chat": "runs.chat",
@@ -136,7 +137,6 @@ _HOME = {
     "AnswerRun": "runs.answer",
     "answer_run": "analysis.answer",
     "continue_text": "analysis.answer",
-    "run_text": "analysis.answer",
     "Group": "runs.groups",
     "groups_of": "runs.groups",
     "spectrum_run": "analysis.prompt",

@@ -19,7 +19,7 @@ from eqlin_core.maps.linear_map import LinearMap, checked_map
 from eqlin_core.models.baselines import MEAN
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.readout import next_token_logits
-from eqlin_core.models.texts import Text, read_text
+from eqlin_core.models.texts import read_text
 from eqlin_core.progress import Progress, part
 from eqlin_core.resources.answers import ROWS
 from eqlin_core.runs.answer import AnswerRun, ContinuedText, GroupDeletionRun
@@ -40,15 +40,9 @@ from eqlin_core.steering.generation import (
 LIKELY = 3
 
 
-def run_text(text: Text) -> RunText:
-    """A text as runs hold it."""
-    arguments.instance("text", text, Text, "a Text, as read_text gives one")
-    return RunText(tuple(text.token_ids), list(text.tokens), list(text.roles), list(text.messages), text.first)
-
-
 def answer_run(
     lin: LinearMap,
-    text: Text | RunText,
+    text: RunText,
     kind: TargetKind = "log-probability",
     baseline: str | int = "zero",
     progress: Progress | None = None,
@@ -123,7 +117,7 @@ def continue_text(
     arguments.called("progress", progress)
     arguments.called("on_text", on_text)
 
-    def read(added: str = "") -> Text:
+    def read(added: str = "") -> RunText:
         whole = begun + added
         return read_text(lm, prompt, token_ids=token_ids, chat=chat, answer=whole or None, begin=begin)
 
@@ -153,11 +147,11 @@ def continue_text(
     return ContinuedText(text_of(lm, ids, new), tuple(new), ended and kept == len(own), len(own) - kept)
 
 
-def _text_of(lin: LinearMap, text: Text | RunText) -> RunText:
-    found = text if isinstance(text, RunText) else run_text(text)
-    if list(found.token_ids) != checked_map(lin).token_ids:
+def _text_of(lin: LinearMap, text: RunText) -> RunText:
+    arguments.instance("text", text, RunText, "a text, as read_text gives one")
+    if text.token_ids != checked_map(lin).token_ids:
         raise InvalidValue("The map is of another text: linearize with the token_ids of the text.")
-    return found
+    return text
 
 
 class _Stopped(Exception):

@@ -13,7 +13,7 @@ from eqlin_core.reprs import counted
 
 if TYPE_CHECKING:
     from eqlin_core.models.language_model import LanguageModel
-    from eqlin_core.models.texts import Text
+    from eqlin_core.runs.text import RunText
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ PLAIN = Asked()
 
 def read_asked(
     lm: LanguageModel, prompt: str, asked: Asked, progress: Progress | None = None
-) -> tuple[Text, int, list[dict[str, str]] | None]:
+) -> tuple[RunText, int, list[dict[str, str]] | None]:
     """(the text with its answer, the position in it whose next token is explained, the messages of a chat).
 
     What the model is to answer is generated, and how that ended said on stderr. Raises EqlinError for what

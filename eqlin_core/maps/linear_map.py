@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,6 +16,7 @@ from eqlin_core.dtypes import dtype_name, to_numpy, wide
 from eqlin_core.freezing.hidden_leaks import find_hidden_leaks
 from eqlin_core.freezing.network import FrozenNetwork, usable
 from eqlin_core.freezing.streams import stock_value
+from eqlin_core.maps.passes import blocks_passed, each_alone
 from eqlin_core.maps.relative_error import relative_error
 from eqlin_core.models.baselines import ZERO, baseline_embedding, token_id
 from eqlin_core.models.experts import eager_experts
@@ -193,7 +192,7 @@ class LinearMap(ShortRepr):
         out = self.inputs.new_empty(len(flat), *self.inputs.shape)
 
         def part(start: int, stop: int) -> None:
-            with self._blocks_passed(progress, start / len(flat), stop / len(flat), "Terms"):
+            with blocks_passed(self.network.block_nodes, progress, start / len(flat), stop / len(flat), "Terms"):
                 out[start:stop] = self._reverse(flat[start:stop], positions and positions[start:stop])
                 wait(out.device)
 
@@ -241,32 +240,10 @@ class LinearMap(ShortRepr):
         self, values: Float[Tensor, "tokens d"], maps: Sequence[LinearMap], progress: Progress | None
     ) -> list[Float[Tensor, "tokens d_out"]]:
         """J_i v_i of every token, for each of these maps of other positions; what comes after a position is zero."""
-        found = [values.new_zeros(self.n_tokens, len(self.output)) for _ in maps]
-        report(progress, 0.0, "Contributions")
-        causal = self.network.causal
-
-        def part(start: int, stop: int) -> None:
-            first = start if causal else 0  # what stands before a token cannot see it
-            token = torch.arange(start, stop, device=values.device)
-            constant_too = any(one._needs_constant(first) for one in maps)
-            # the last row, without any token, is what biases add
-            alone = values.new_zeros(len(token) + constant_too, *values.shape)[:, first:]
-            alone[torch.arange(len(token)), token - first] = values[token]
-            out = self.network.replay(alone, first)
-            for one, contributions in zip(maps, found, strict=True):
-                seen = min(stop, one.position + 1) if causal else stop
-                if seen <= start:
-                    continue
-                here = out[:, one.position - first]
-                constant = here[-1] if constant_too else one.bias
-                if not first:
-                    one._bias = constant
-                contributions[start:seen] = here[: seen - start] - constant
-            wait(values.device)
-            report(progress, stop / self.n_tokens, "Contributions")
-
-        last = max(one.position for one in maps) + 1 if causal else self.n_tokens
-        budget.in_chunks(last, self._pass_rows(), part)
+        positions, known = [one.position for one in maps], [one._bias for one in maps]
+        found, biases = each_alone(self.network, values, positions, known, self._pass_rows(), progress)
+        for one, bias in zip(maps, biases, strict=True):
+            one._bias = bias
         return found
 
     @passes
@@ -379,10 +356,6 @@ class LinearMap(ShortRepr):
         """The tokens' vectors summed with b, or with another ``constant``, in float64: what should be y."""
         return wide(contributions).sum(0) + wide(self.bias if constant is None else constant)
 
-    def _needs_constant(self, first: int) -> bool:
-        """Whether a replay from a position on needs a row of its own for the biases: they are not known, or in part."""
-        return self._bias is None or (first > 0 and bool(self._bias.any()))
-
     def _matrix(self, progress: Progress | None) -> Tensor:
         rows = self.output.shape[0]
         matrix = self._room_for_the_matrix(rows)
@@ -390,7 +363,7 @@ class LinearMap(ShortRepr):
         report(progress, 0.0, "Matrix")
 
         def part(start: int, stop: int) -> None:
-            with self._blocks_passed(progress, start / rows, stop / rows):
+            with blocks_passed(self.network.block_nodes, progress, start / rows, stop / rows):
                 matrix[:, start:stop] = self._reverse(identity[start:stop]).transpose(0, 1).to(matrix.device)
                 wait(self.inputs.device)
             report(progress, stop / rows, "Matrix")
@@ -414,29 +387,6 @@ class LinearMap(ShortRepr):
             u = places
         (rows,) = torch.autograd.grad(value, self.network.leaf, u, retain_graph=True, is_grads_batched=True)
         return rows[:, 0]
-
-    @contextmanager
-    def _blocks_passed(
-        self, progress: Progress | None, start: float, stop: float, message: str = "Matrix"
-    ) -> Iterator[None]:
-        """Within the context a reverse pass reports, and can be cancelled, at every block that it passes on a CPU.
-
-        Autograd passes them on a thread of its own where they are on another device, and long before that is done.
-        """
-        nodes = self.network.block_nodes if progress is not None else []
-        passed = iter(range(1, len(nodes) + 1))
-        caller = threading.get_ident()
-
-        def at_block(_: Any) -> None:
-            if threading.get_ident() == caller:
-                report(progress, start + (stop - start) * next(passed, len(nodes)) / (len(nodes) + 1), message)
-
-        handles = [node.register_prehook(at_block) for node in nodes]
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
 
     def _pass_rows(self) -> int:
         """Rows of one forward replay."""

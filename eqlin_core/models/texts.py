@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from eqlin_core import arguments
 from eqlin_core.errors import EqlinError, InvalidValue
@@ -12,29 +11,8 @@ from eqlin_core.models.chat import chat_tokens
 from eqlin_core.models.checkpoints import quiet
 from eqlin_core.models.language_model import LanguageModel, checked_model
 from eqlin_core.models.prompts import CheckedIds, prompt_ids
-from eqlin_core.reprs import Facts, ShortRepr, counted, excerpt
 from eqlin_core.runs.chat import Message, checked_chat
-from eqlin_core.runs.text import ANSWER, ASSISTANT, PROMPT, TEMPLATE
-
-
-@dataclass(frozen=True, repr=False)
-class Text(ShortRepr):
-    """Token ids with the answer from ``first`` on; of every token its text, its role, and which message it is of.
-
-    Roles are "prompt" and "answer", in a chat "template", "system", "user" and "assistant"; the message is -1 for
-    tokens of the template and 0 of a prompt, and an answer is the message after the last.
-    """
-
-    token_ids: list[int]
-    tokens: list[str]
-    roles: list[str]
-    messages: list[int]
-    first: int
-
-    def _facts(self) -> Facts:
-        yield "text", excerpt("".join(self.tokens))
-        yield "tokens", counted(self.first, "token")
-        yield "answer", f"answer of {counted(len(self.token_ids) - self.first, 'token')}"
+from eqlin_core.runs.text import ANSWER, ASSISTANT, PROMPT, TEMPLATE, RunText
 
 
 def read_text(
@@ -45,7 +23,7 @@ def read_text(
     chat: Sequence[Message] | None = None,
     answer: str | Sequence[int] | None = None,
     begin: bool = False,
-) -> Text:
+) -> RunText:
     """The text that a prompt, its token ids or a ``chat`` make with an ``answer`` (a text, or token ids) after it.
 
     A chat stands in the model's own template; what its last message says as the assistant is the answer's beginning.
@@ -76,8 +54,8 @@ def read_text(
         new += [arguments.whole("A token id", i) for i in several]
     roles = [TEMPLATE if m < 0 else names[m] for m in messages]
     whole = prompt_ids(lm, None, [*ids, *new])
-    return Text(
-        token_ids=whole,
+    return RunText(
+        token_ids=list(whole),
         tokens=lm.token_strings(whole),
         roles=roles + [ANSWER if chat is None else ASSISTANT] * len(new),
         messages=messages + [max(messages, default=0) + 1] * len(new),

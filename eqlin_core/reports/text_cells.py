@@ -46,7 +46,7 @@ def answer_cells(view: View, dials: str) -> Iterator[Cell]:
     yield (
         "What each word adds to the whole answer",
         [
-            'words = eq.groups_of(eq.run_text(text), "word")',
+            'words = eq.groups_of(text, "word")',
             "parts = [float(split.terms[:, list(word.members)].sum()) for word in words]",
             "for word, part in zip(words, parts):",
             '    print(repr(word.label), word.role, f"{part:+.4g}")',

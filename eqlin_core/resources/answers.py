@@ -20,9 +20,9 @@ ROWS = 32
 class AnswerPlan:
     """Time and memory of splitting ``rows`` tokens of an answer over a text of ``tokens`` tokens.
 
-    ``chunk``: rows whose reverse passes go together. ``bytes``: the peak beside the loaded model, of the recording, or
-    of what it leaves, with one chunk's pass and what some rows see. ``seconds``: from the arithmetic and the speed
-    of a matrix product measured here.
+    ``chunk``: rows whose reverse passes go together. ``bytes``: at most so many beside the loaded model, for the
+    recording, what it leaves, one chunk's pass and what some rows see, as if nothing that was let go were used again.
+    ``seconds``: from the arithmetic and the speed of a matrix product measured here.
     """
 
     tokens: int
@@ -94,4 +94,4 @@ def require_room_for_answer(lm: LanguageModel, tokens: int, rows: int, conventio
 def _needed(lm: LanguageModel, tokens: int, rows: int, chunk: int, *, live: bool) -> int:
     looks_back = min(rows, ROWS) * tokens * lm.width * (lm.dtype.itemsize + 8)  # and once more in float64
     working = chunk * plan.row_bytes(lm, tokens, live=live)
-    return max(plan.recording_bytes(lm, tokens), plan.recorded_bytes(lm, tokens) + working + looks_back)
+    return plan.recording_bytes(lm, tokens) + plan.recorded_bytes(lm, tokens) + working + looks_back

@@ -125,7 +125,7 @@ def _answer(run: AnswerRun) -> Iterator[bool]:
     rows, tokens = run.terms.shape
     yield tokens == len(run.text.tokens)
     yield rows == run.text.answer_tokens == len(run.likely)
-    yield run.key.token_ids == run.text.token_ids
+    yield list(run.key.token_ids) == run.text.token_ids
 
 
 def _deleted(run: GroupDeletionRun) -> Iterator[bool]:

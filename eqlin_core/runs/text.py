@@ -11,9 +11,13 @@ PROMPT, ANSWER, TEMPLATE, ASSISTANT = "prompt", "answer", "template", "assistant
 
 @dataclass(frozen=True, repr=False)
 class RunText(ShortRepr):
-    """Tokens with the answer from ``first`` on; roles and messages as ``read_text`` says."""
+    """Token ids with the answer from ``first`` on; of every token its text, its role, and which message it is of.
 
-    token_ids: tuple[int, ...]
+    Roles are "prompt" and "answer", in a chat "template", "system", "user" and "assistant"; the message is -1 for
+    tokens of the template and 0 of a prompt, and an answer is the message after the last.
+    """
+
+    token_ids: list[int]
     tokens: list[str]
     roles: list[str]
     messages: list[int]

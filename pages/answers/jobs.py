@@ -31,10 +31,10 @@ class Asking:
 @question("the answer's split", interactive=True)
 def answer(engine: Engine, progress: Reporter, request: Request, split: Split) -> AnswerRun:
     """Every token of the answer as a sum. Publishes "plan" before it starts, and refuses what cannot fit."""
-    from eqlin_core.analysis.answer import answer_run, run_text  # noqa: PLC0415 - torch stays off the script thread
+    from eqlin_core.analysis.answer import answer_run  # noqa: PLC0415 - torch stays off the script thread
 
     request = request.by(split.convention)
-    text = run_text(read(engine.load(request, progress), request))
+    text = read(engine.load(request, progress), request)
     lin = _whole(engine, progress, request)
     return answer_run(lin, text, split.target, split.baseline, progress)
 
@@ -44,10 +44,10 @@ def without_groups(
     engine: Engine, progress: Reporter, request: Request, by: str, together: bool, deletion: str | int
 ) -> GroupDeletionRun:
     """What every answer token loses without each group of tokens, measured in the untouched model."""
-    from eqlin_core.analysis.answer import group_deletion_run, run_text  # noqa: PLC0415
+    from eqlin_core.analysis.answer import group_deletion_run  # noqa: PLC0415
     from eqlin_core.runs.groups import groups_of  # noqa: PLC0415
 
-    text = run_text(read(engine.load(request, progress), request))
+    text = read(engine.load(request, progress), request)
     groups = groups_of(text, by, template_together=together)
     return group_deletion_run(_whole(engine, progress, request), text, groups, deletion, progress)
 

@@ -243,7 +243,7 @@ class Session:
         tokens = self.tokens
         if self.plain:
             n = len(tokens.tokens)
-            return RunText(tokens.key.token_ids, list(tokens.tokens), [PROMPT] * n, [0] * n, n)
+            return RunText(list(tokens.key.token_ids), list(tokens.tokens), [PROMPT] * n, [0] * n, n)
         request = (self.shown_whole or self.shown).whole
         if request not in self._texts:
             found = self._looked_up(

@@ -87,9 +87,7 @@ def checksums(engine: Engine, progress: Reporter, request: Request) -> dict[str,
 @question("the text", interactive=True)
 def text(engine: Engine, progress: Reporter, request: Request) -> RunText:
     """Prompt and answer as tokens, and whose words they are."""
-    from eqlin_core.analysis.answer import run_text  # noqa: PLC0415
-
-    return run_text(read(engine.load(request, progress), request))
+    return read(engine.load(request, progress), request)
 
 
 @question("the typed token", interactive=True)

@@ -11,10 +11,10 @@ from pages.worker.request import Request
 if TYPE_CHECKING:
     from eqlin_core import LanguageModel
     from eqlin_core.models.prompts import CheckedIds
-    from eqlin_core.models.texts import Text
+    from eqlin_core.runs.text import RunText
 
 
-def read(model: LanguageModel, request: Request) -> Text:
+def read(model: LanguageModel, request: Request) -> RunText:
     """Prompt or chat, with the answer. Raises EqlinError for what the model cannot read."""
     from eqlin_core import read_chat, read_text  # noqa: PLC0415 - torch stays off the script thread
 

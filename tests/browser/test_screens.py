@@ -22,13 +22,24 @@ ANSWERS = {
     "steering": ".eq-texts",
 }
 # The parts of a page that must not lie over one another, where they are seen.
-PARTS = """() => [...document.querySelectorAll(
-        '.stMain :is(h1, h2, button, .eq-fact, [role="listitem"], [data-baseweb="select"], .js-plotly-plot)')]
+# Tokens lie in a component's own tree, in a box that scrolls.
+PARTS = """() => {
+    const tokens = [...document.querySelectorAll('.stMain *')].filter(one => one.shadowRoot)
+        .flatMap(host => [...host.shadowRoot.querySelectorAll('.eq-text')]).flatMap(box => {
+            const {top, bottom} = box.getBoundingClientRect();
+            return [...box.querySelectorAll('.eq-token')].filter(token => {
+                const place = token.getBoundingClientRect();
+                return place.top >= top && place.bottom <= bottom;
+            });
+        });
+    const parts = document.querySelectorAll(
+        '.stMain :is(h1, h2, button, .eq-fact, [data-baseweb="select"], .js-plotly-plot)');
+    return [...parts, ...tokens]
     .filter(one => one.checkVisibility() && !one.closest('[data-stale="true"], [data-retained], .modebar'))
     .filter(one => !one.parentElement.closest('button, [data-baseweb="select"], .js-plotly-plot'))
     .map(one => [one.innerText?.slice(0, 40) || one.className, one.getBoundingClientRect()])
     .filter(([, box]) => box.width > 0 && box.height > 0)
-    .map(([name, {left, right, top, bottom}]) => [name, left, right, top, bottom])"""
+    .map(([name, {left, right, top, bottom}]) => [name, left, right, top, bottom]); }"""
 
 
 def overlaps(page: Page) -> list[str]:

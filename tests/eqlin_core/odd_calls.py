@@ -248,7 +248,6 @@ def calls(folder: Path) -> list[Call]:
         Call("flip_strength", eq.flip_strength,
              {"lm": lm, "prompt": "the", "operator": operator, "token": 5, "tolerance": 0.1}),
         Call("token_run", eq.token_run, {"lin": lin, "prompt": "the bridge"}),
-        Call("run_text", eq.run_text, {"text": eq.read_text(lm, "the bridge")}),
         Call("spectrum_run", eq.spectrum_run, {"lin": lin, "k": 2}),
         Call("joint_run", eq.joint_run, {"lin": lin, "k": 2}),
         Call("run.split", run.split, {"direction": run.output}),

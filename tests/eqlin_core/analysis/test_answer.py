@@ -10,7 +10,7 @@ import torch
 
 import eqlin_core as eq
 from eqlin_core.analysis import answer as module
-from eqlin_core.analysis.answer import continue_text, group_deletion_run, run_text
+from eqlin_core.analysis.answer import continue_text, group_deletion_run
 from eqlin_core.attribution.group_deletion import group_deletion
 from eqlin_core.errors import Cancelled
 from eqlin_core.runs.groups import groups_of
@@ -199,7 +199,7 @@ def test_a_run_of_an_answer_is_its_split_with_what_was_likely() -> None:
     text = eq.read_text(lm, chat=CHAT, answer="4")
     lin = eq.linearize(lm, token_ids=text.token_ids)
     run, split = eq.answer_run(lin, text, baseline="mean"), eq.answer_split(lin, text.first, baseline="mean")
-    assert run.text == run_text(text)
+    assert run.text == text
     for name in ("terms", "constants", "normalisers", "values", "log_probabilities", "errors"):
         assert getattr(run, name).tolist() == getattr(split, name).tolist()
     assert run.exactness.exact
@@ -228,7 +228,7 @@ def test_parts_of_the_rows_change_nothing_of_what_was_likely(monkeypatch: pytest
 
 def test_a_run_of_groups_deleted_is_what_the_model_loses() -> None:
     lm = tiny_with_text()
-    text = run_text(eq.read_text(lm, "the bridge", answer=" is red"))
+    text = eq.read_text(lm, "the bridge", answer=" is red")
     groups = groups_of(text, "word")
     run = group_deletion_run(eq.linearize(lm, token_ids=text.token_ids), text, groups, "removal")
     expected = group_deletion(lm, text.token_ids, text.first, [g.members for g in groups], "removal")
@@ -240,7 +240,7 @@ def test_a_map_of_another_text_and_an_answer_that_is_none_are_refused() -> None:
     lm = tiny_with_text()
     text = eq.read_text(lm, "the", answer=" bridge")
     other = eq.linearize(lm, "the bridges")
-    for call in (lambda: eq.answer_run(other, text), lambda: group_deletion_run(other, run_text(text), [])):
+    for call in (lambda: eq.answer_run(other, text), lambda: group_deletion_run(other, text, [])):
         with pytest.raises(eq.EqlinError, match="The map is of another text"):
             call()
     alone = eq.read_text(lm, "the bridge")

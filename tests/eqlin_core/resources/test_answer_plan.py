@@ -38,7 +38,8 @@ def test_it_grows_with_the_rows_and_with_the_tokens(monkeypatch: pytest.MonkeyPa
     assert tokens.bytes > base.bytes == rows.bytes, "rows are looked back from a few at a time"
     for more in (rows, tokens):
         assert more.seconds > base.seconds
-    assert plan_answer(lm, 300, 1, memory_budget=MIB).bytes == plan.recording_bytes(lm, 300), "the recording's peak"
+    least = plan.recording_bytes(lm, 300) + plan.recorded_bytes(lm, 300)
+    assert least < plan_answer(lm, 300, 1, memory_budget=MIB).bytes < 1.1 * least, "the recording and what it leaves"
     live = plan_answer(lm, 300, 250, Convention("up", "half"), memory_budget=MIB)
     assert live.seconds > base.seconds
     alike = [answers._needed(lm, 300, 250, 64, live=live) for live in (False, True)]

@@ -86,11 +86,11 @@ def answer_run() -> AnswerRun:
     """Of a chat with an answer of three tokens, whose terms are whole numbers."""
     roles = ["template", "user", "user", "template", "assistant", "assistant", "assistant"]
     tokens = ["<s>", "The", " bridge", "</s>", "Gold", "en", "."]
-    text = RunText(tuple(range(10, 17)), tokens, roles, [-1, 0, 0, -1, 1, 1, 1], 4)
+    text = RunText(list(range(10, 17)), tokens, roles, [-1, 0, 0, -1, 1, 1, 1], 4)
     terms = np.tril(np.arange(1.0, 22.0).reshape(3, 7), 3)
     constants, normalisers = np.array([1.0, 2.0, 3.0]), np.array([-10.0, -20.0, -30.0])
     return AnswerRun(
-        key=replace(token_run().key, token_ids=text.token_ids),
+        key=replace(token_run().key, token_ids=tuple(text.token_ids)),
         text=text,
         kind="log-probability",
         baseline="mean",

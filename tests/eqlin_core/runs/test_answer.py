@@ -81,11 +81,11 @@ def test_how_an_answer_ended(made: ContinuedText, words: str) -> None:
 
 
 def test_an_analysed_answer_is_the_same_after_reading(tmp_path: Path) -> None:
-    from eqlin_core.analysis.answer import group_deletion_run, run_text
+    from eqlin_core.analysis.answer import group_deletion_run
     from tests.cases import PROMPT, llama
 
     lm = llama()
-    text = run_text(eq.read_text(lm, token_ids=PROMPT[:6], answer=PROMPT[6:]))
+    text = eq.read_text(lm, token_ids=PROMPT[:6], answer=PROMPT[6:])
     lin = eq.linearize(lm, token_ids=text.token_ids)
     run = eq.answer_run(lin, text, "logit", 7)
     deleted = group_deletion_run(lin, text, groups_of(text, "token"), "mean")

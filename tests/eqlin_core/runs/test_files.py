@@ -55,7 +55,7 @@ def no_texts() -> list[RunText]:
         replace(text, roles=text.roles[1:]),
         replace(text, messages=[*text.messages, 1]),
         replace(text, token_ids=text.token_ids[1:]),
-        replace(text, token_ids=(*text.token_ids[:-1], 5)),
+        replace(text, token_ids=[*text.token_ids[:-1], 5]),
         replace(text, first=0),
         replace(text, first=3),
         replace(text, first=8),

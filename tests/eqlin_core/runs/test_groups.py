@@ -15,7 +15,7 @@ from tests import profiles  # noqa: F401 - chosen when it is imported
 
 def text_of(*tokens: str, roles: list[str] | None = None, messages: list[int] | None = None) -> RunText:
     n = len(tokens)
-    return RunText(tuple(range(n)), list(tokens), roles or ["prompt"] * n, messages or [0] * n, n)
+    return RunText(list(range(n)), list(tokens), roles or ["prompt"] * n, messages or [0] * n, n)
 
 
 def labels(by: str, *tokens: str) -> list[str]:
