@@ -62,7 +62,9 @@ def _stop(child: subprocess.Popen[bytes]) -> None:
         files = psutil.Process(child.pid).open_files()
         unfinished = [Path(file.path) for file in files if file.path.endswith(".incomplete")]
     with contextlib.suppress(psutil.Error):
-        for member in psutil.Process(child.pid).children(recursive=True):
+        guard = psutil.Process(child.pid)
+        guard.suspend()  # else it might start the program between the listing and its own end
+        for member in guard.children(recursive=True):
             member.kill()
     child.kill()
     child.wait()

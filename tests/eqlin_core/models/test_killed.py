@@ -152,6 +152,29 @@ def test_a_child_that_is_stopped_ends_with_everything_below_it(tmp_path: Path, m
     wait_until(lambda: not sleepers(), 5)
 
 
+def test_a_child_that_is_stopped_while_it_starts_starts_nothing_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child_process, "_TOLD", False)
+    listed = psutil.Process.children
+
+    def slowly(process: psutil.Process, recursive: bool = False) -> list[psutil.Process]:
+        found = listed(process, recursive)
+        time.sleep(1)  # in which a guard that goes on starts its program
+        return found
+
+    monkeypatch.setattr(psutil.Process, "children", slowly)
+
+    def at_once() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        child_process.run_child(
+            [sys.executable, "-c", "import time; time.sleep(60)", "a-sleeping-child"], tmp_path / "log", at_once
+        )
+    wait_until(lambda: not sleepers(), 5)
+
+
 def test_a_start_that_is_killed_while_it_converts_leaves_nothing_that_a_later_one_trusts(
     quick_conversion: None, cache: Path
 ) -> None:
