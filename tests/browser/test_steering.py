@@ -71,7 +71,9 @@ def prompt(page: Page, text: str) -> None:
         page.get_by_role("textbox", name="New prompt").press("Enter")
         with suppress(TimeoutError):
             page.get_by_text("press Steer.", exact=False).wait_for(timeout=20_000)
-            break
+            wait_idle(page)
+            if page.get_by_role("textbox", name="New prompt").input_value() == text:
+                break
     page.get_by_role("button", name="Steer", exact=True).click()
 
 
