@@ -47,8 +47,10 @@ def test_every_page_hands_out_its_code(name: str, open_page: OpenPage, tmp_path:
         assert sum_and_logit is not None
         page.keyboard.press("Escape")
         caption = page.get_by_text("Bias and tokens sum to").inner_text()
-        for number in sum_and_logit.groups():
-            assert f"{float(number):.5g}" in caption
+        on_the_page = re.search(r"sum to ([\d.]+), the logit is ([\d.]+)", caption)
+        assert on_the_page is not None, caption
+        for printed, drawn in zip(sum_and_logit.groups(), on_the_page.groups(), strict=True):
+            assert float(printed) == pytest.approx(float(drawn), rel=1e-5)
     assert name == "steering" or f"prompt = {MARIN!r}" in script
     cells = json.loads((tmp_path / "code.ipynb").read_text(encoding="utf-8"))["cells"]
     assert [cell["cell_type"] for cell in cells][:2] == ["markdown", "code"]
