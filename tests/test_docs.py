@@ -63,6 +63,11 @@ def test_its_example_runs_and_prints_what_it_says() -> None:
     assert names["heads"].shape == (1, 30, 9, 7)
 
 
+def rounded(text: str) -> str:
+    """A text without the digits of errors, which are those of one processor's arithmetic; their size stays."""
+    return re.sub(r"\d\.\d+e(-\d+)", lambda found: f"e{int(found[1]) // 2}", text)
+
+
 # ---- code in docs/ -------------------------------------------------------------------------------------------------
 
 
@@ -74,7 +79,7 @@ def test_every_example_runs_or_says_why_not() -> None:
         assert all(NOT_RUN.fullmatch(mark) for mark in marks), f"{name}: {marks}"
         _, shown = run(name)
         for line in re.findall(r"^# (.+)$", "".join(code for mark, code in blocks if not mark), re.MULTILINE):
-            assert line in shown, f"{name} says that this is printed: {line}"
+            assert rounded(line) in rounded(shown), f"{name} says that this is printed: {line}"
 
 
 def test_the_notebook_of_figures_runs_from_its_first_cell_to_its_last() -> None:

@@ -64,7 +64,7 @@ def heads_run(
 ) -> HeadsRun:
     """The logits of these vocabulary tokens, and the mean logit, split over embedding, heads and MLPs."""
     rows = lin.lm.unembedding[list(ids)].to(lin.output)
-    expected = mean_row(lin, wide(next_logits(lin.lm, lin.token_ids)).softmax(-1))
+    expected = mean_row(lin, wide(next_logits(lin.lm, lin.token_ids)).softmax(-1)).to(rows)
     parts = direct_contributions(lin, torch.cat([rows, expected[None]]), progress, baseline)
 
     def array(tensor: Tensor) -> np.ndarray:

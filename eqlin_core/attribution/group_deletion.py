@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Collection, Sequence
 
 import torch
@@ -103,5 +104,5 @@ def _log_probabilities(
 
 
 def _before(stays: Sequence[int], i: int) -> int:
-    """Where the last kept token before position ``i`` stands among those that stay."""
-    return sum(1 for s in stays if s < i) - 1
+    """Where the last kept token before position ``i`` stands among those that stay, which are in order."""
+    return bisect_left(stays, i) - 1

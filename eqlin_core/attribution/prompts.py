@@ -6,10 +6,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from itertools import accumulate, pairwise
 
 from eqlin_core import arguments
 from eqlin_core.errors import InvalidValue
+from eqlin_core.models.chat import spelled
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.prompts import prompt_ids
 from eqlin_core.models.texts import read_text
@@ -42,7 +42,7 @@ class Prompt:
         if not self.truth:
             return []
         if self.chat:
-            spans, begins = _spelled(lm, ids), _place_in(self.text, "".join(lm.token_strings(ids)))
+            spans, begins = spelled(lm.token_strings(ids)), _place_in(self.text, "".join(lm.token_strings(ids)))
         elif getattr(lm.tokenizer, "is_fast", False):
             assert lm.tokenizer is not None
             spans, begins = lm.tokenizer(self.text, return_offsets_mapping=True)["offset_mapping"], 0
@@ -75,12 +75,6 @@ def _prompt(entry: dict[str, object]) -> Prompt:
     assert isinstance(truth, dict)
     known = truth.get("predecessor", truth)
     return Prompt(str(entry["text"]), str(entry["kind"]), known.get("word", ""), known.get("start", -1))
-
-
-def _spelled(lm: LanguageModel, ids: Sequence[int]) -> list[tuple[int, int]]:
-    """(first character, after the last) of every token in the text of all."""
-    ends = list(accumulate(map(len, lm.token_strings(ids))))
-    return list(pairwise([0, *ends]))
 
 
 def _place_in(text: str, whole: str) -> int | None:

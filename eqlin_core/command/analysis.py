@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -89,7 +90,8 @@ def analyse(
         target = None if token is None else typed_target(lin, token)
         run = token_run(lin, written_as(lm, ids, None if asked.chat else prompt, chat), told, baseline=baseline)
         spectra = spectrum_run(lin, k, progress=told) if k else None
-        del lin  # its recording makes room for the answer's
+        del lin
+        gc.collect()  # its recording, which refers to itself, makes room for the answer's
         answer = None
         if whole > text.first:
             lin = linearize(lm, token_ids=text.token_ids, **convention.keywords)

@@ -13,11 +13,11 @@ from eqlin_core import arguments
 from eqlin_core.dtypes import dtype_name, wide
 from eqlin_core.errors import EqlinError
 from eqlin_core.maps.linear_map import LinearMap, checked_map
-from eqlin_core.models.readout import next_token_logits
+from eqlin_core.models.readout import mean_rows, next_token_logits
 from eqlin_core.multiplication import passes
 from eqlin_core.progress import Progress, part
 from eqlin_core.reprs import Facts, ShortRepr, counted, error_text
-from eqlin_core.resources.answers import ROWS, require_room_for_answer
+from eqlin_core.resources.answers import ROWS, require_room_for_rows
 from eqlin_core.runs.exactness import Exactness, bounds_of
 from eqlin_core.runs.split import TARGET_KINDS, TargetKind
 
@@ -79,17 +79,18 @@ def answer_split(
     first = arguments.whole("first", first, 1, n - 1, f"the text has {n} tokens")
     if lin.network.target != "output" or lin.network.source != "embedding":
         raise EqlinError("An answer is split from the embeddings to the output: linearize without another place.")
-    require_room_for_answer(lm, n, n - first, lin.convention)
+    require_room_for_rows(lm, n, n - first, lin.convention)
     ids, positions = lin.token_ids[first:], list(range(first - 1, n - 1))
     outputs = lin.network.values.detach()[positions]
-    w, normalisers, log_p = _directions(lin, outputs, ids, kind)
-    products = wide((w * outputs).sum(-1))
+    w, log_p = _directions(lin, outputs, ids, kind)
+    products = (wide(w) * wide(outputs)).sum(-1)
     m = lin.baseline(baseline)
     constant = lin.network.replay(m.expand(1, *lin.inputs.shape).contiguous())[0, positions]
     terms = _terms(lin, w, positions, wide(lin.inputs - m), progress)
     constants = (wide(w) * wide(constant)).sum(-1)
-    errors = (terms.sum(-1) + constants - products).abs() / (wide(w).norm(dim=-1) * wide(outputs).norm(dim=-1))
-    values = products if kind == "logit" else products + normalisers
+    sizes = (wide(w).norm(dim=-1) * wide(outputs).norm(dim=-1)).clamp_min(torch.finfo(torch.float64).tiny)
+    errors = (terms.sum(-1) + constants - products).abs() / sizes  # of a token that is certain both may be zero
+    values = products if kind == "logit" else log_p
     return AnswerSplit(
         first=first,
         token_ids=list(ids),
@@ -98,7 +99,7 @@ def answer_split(
         baseline=baseline,
         terms=terms,
         constants=constants,
-        normalisers=torch.zeros_like(values) if kind == "logit" else normalisers,
+        normalisers=values - products,
         values=values,
         log_probabilities=log_p,
         errors=errors,
@@ -124,19 +125,17 @@ def _terms(
 
 def _directions(
     lin: LinearMap, outputs: Float[Tensor, "rows d"], ids: list[int], kind: TargetKind
-) -> tuple[Float[Tensor, "rows d"], Float[Tensor, " rows"], Float[Tensor, " rows"]]:
-    """(w, log p - w . y, log p) of every row."""
-    table = lin.lm.unembedding
-    rows = table[ids].to(outputs)
-    w, log_p = rows.clone(), []
+) -> tuple[Float[Tensor, "rows d"], Float[Tensor, " rows"]]:
+    """(w, log p) of every row."""
+    w, log_p = lin.lm.unembedding[ids].to(outputs), []
     for start, stop in _parts(len(ids)):
         logs = wide(next_token_logits(lin.lm, outputs[start:stop])).log_softmax(-1)
         chosen = torch.tensor(ids[start:stop], device=logs.device)
         log_p.append(logs.gather(-1, chosen[:, None])[:, 0])
         if kind == "log-probability":
-            w[start:stop] -= (logs.exp()[:, : len(table)].to(table) @ table).to(w)
-    found = torch.cat(log_p).to(outputs.device)
-    return w, found - wide((w * outputs).sum(-1)), found
+            own = wide(lin.lm.unembedding[ids[start:stop]])
+            w[start:stop] = (own - mean_rows(lin.lm, logs.exp()).to(own)).to(w)
+    return w, torch.cat(log_p).to(outputs.device)
 
 
 def _parts(count: int) -> Iterator[tuple[int, int]]:

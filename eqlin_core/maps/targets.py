@@ -13,8 +13,7 @@ from eqlin_core.dtypes import wide
 from eqlin_core.errors import EqlinError
 from eqlin_core.maps.linear_map import LinearMap, checked_map
 from eqlin_core.models.baselines import token_id
-from eqlin_core.models.readout import next_token_logits
-from eqlin_core.multiplication import passes
+from eqlin_core.models.readout import mean_rows, next_token_logits
 from eqlin_core.runs.split import TARGET_KINDS, TargetKind
 
 Token = str | int
@@ -38,18 +37,18 @@ def direction(
         arguments.several("token", token, "a token or a list of at least one token", least=1) if several else [token]
     )
     ids = [token_id(lm, t) for t in tokens]
-    rows = lm.unembedding[ids].to(lin.output)
+    rows = wide(lm.unembedding[ids].to(lin.output.device))  # what is left of a difference may be small
     p = probabilities(lin) if kind == "log-probability" or several else None
     w = rows[0]
     if several:
         assert p is not None
         w = (p[ids] / p[ids].sum()).to(rows) @ rows
     if versus is not None:
-        return w - lm.unembedding[token_id(lm, versus)].to(w)
-    if kind == "log-probability":
+        w = w - wide(lm.unembedding[token_id(lm, versus)]).to(w)
+    elif kind == "log-probability":
         assert p is not None
-        w = w - mean_row(lin, p)
-    return w
+        w = w - mean_row(lin, p).to(w)
+    return w.to(lin.output)
 
 
 def probabilities(lin: LinearMap) -> Float[Tensor, " vocab"]:
@@ -59,8 +58,6 @@ def probabilities(lin: LinearMap) -> Float[Tensor, " vocab"]:
     return wide(next_token_logits(lin.lm, lin.output[None])[0]).softmax(-1)
 
 
-@passes
 def mean_row(lin: LinearMap, p: Float[Tensor, " vocab"]) -> Float[Tensor, " d"]:
-    """sum_v p_v W_v [d]: along it y gives the mean of all logits under p."""
-    table = lin.lm.unembedding
-    return (p[: len(table)].to(table) @ table).to(lin.output)
+    """sum_v p_v W_v [d] in float64: along it y gives the mean of all logits under p."""
+    return mean_rows(lin.lm, p[None])[0]

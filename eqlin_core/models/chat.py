@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any
 
 from eqlin_core import arguments
@@ -71,15 +72,14 @@ def _spans(lm: LanguageModel, messages: Sequence[Message], text: str) -> list[tu
         marked = _rendered(lm, [{**m, "content": mark} for m, mark in zip(messages, marks, strict=True)])
     except EqlinError:
         marked = ""
+    places = [marked.find(mark) for mark in marks]
     for contents in ([m["content"] for m in messages], [m["content"].strip() for m in messages]):
-        spans, filled = [], marked
-        for mark, content in zip(marks, contents, strict=True):
-            start = filled.find(mark)
-            if start < 0:
-                break
-            filled = filled[:start] + content + filled[start + len(mark) :]
-            spans.append((start, start + len(content)))
-        if filled == text and len(spans) == len(messages):
+        spans, filled, after = [(0, 0)] * len(messages), "", 0
+        for i in sorted(range(len(messages)), key=places.__getitem__):  # a template may put the first message elsewhere
+            filled += marked[after : places[i]]
+            spans[i] = (len(filled), len(filled) + len(contents[i]))
+            filled, after = filled + contents[i], places[i] + len(marks[i])
+        if filled + marked[after:] == text and min(places) >= 0:
             return spans
     return list(_found_in_order(text, [m["content"].strip() for m in messages]))
 
@@ -99,8 +99,12 @@ def _places(lm: LanguageModel, encoded: Any, ids: Sequence[int], text: str) -> l
     pieces = lm.token_strings(ids)
     if "".join(pieces) != text:
         return [(0, 0)] * len(ids)
-    ends = [sum(map(len, pieces[: i + 1])) for i in range(len(pieces))]
-    return [(end - len(piece), end) for piece, end in zip(pieces, ends, strict=True)]
+    return spelled(pieces)
+
+
+def spelled(pieces: Sequence[str]) -> list[tuple[int, int]]:
+    """(first character, after the last) of every piece in the text of all."""
+    return list(pairwise([0, *accumulate(map(len, pieces))]))
 
 
 def _owner(place: tuple[int, int], spans: Sequence[tuple[int, int]]) -> int:

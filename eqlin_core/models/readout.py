@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from eqlin_core import arguments
+from eqlin_core.dtypes import wide
 from eqlin_core.models.experts import eager_experts
 from eqlin_core.models.language_model import LanguageModel, checked_model
 from eqlin_core.multiplication import passes
@@ -16,6 +17,8 @@ from eqlin_core.runs.values import Row
 
 # Vocabulary rows scored at a time: bounds memory at a few hundred MB for a 260,000-token vocabulary in float32.
 _BLOCK = 32768
+# The same where they are in float64.
+_WIDE_BLOCK = 4096
 
 
 @passes
@@ -51,6 +54,18 @@ def next_token_logits(lm: LanguageModel, outputs: Float[Tensor, "m d"]) -> Float
             return lm.model(input_ids=one, attention_mask=one, use_cache=False).logits[0]
     finally:
         handle.remove()
+
+
+@passes
+@torch.no_grad()
+def mean_rows(lm: LanguageModel, p: Float[Tensor, "m vocab"]) -> Float[Tensor, "m d"]:
+    """sum_v p_v W_v of each of m distributions, in float64: a row of W less it may be far smaller than either."""
+    table = lm.unembedding
+    found = torch.zeros(len(p), table.shape[1], dtype=torch.float64, device=table.device)
+    for start in range(0, len(table), _WIDE_BLOCK):
+        block = table[start : start + _WIDE_BLOCK]
+        found += wide(p[:, start : start + len(block)]).to(found) @ wide(block)
+    return found
 
 
 @passes

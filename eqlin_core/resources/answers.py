@@ -84,14 +84,28 @@ def require_room_for_answer(lm: LanguageModel, tokens: int, rows: int, conventio
         middle = (low + high + 1) // 2
         fits = _needed(lm, tokens - rows + middle, middle, 1, live=live) <= free
         low, high = (middle, high) if fits else (low, middle - 1)
-    said = (
-        f"An answer of {rows} tokens to {tokens - rows} tokens needs {plan.size_text(needed)} and "
-        f"{plan.size_text(free)} are free on {lm.device}"
-    )
+    said = f"An answer of {rows} tokens to {tokens - rows} tokens needs {_and_has(lm, needed, free)}"
     raise EqlinError(f"{said}; its first {low} tokens fit." if low else f"{said}; shorten the prompt.")
 
 
+def require_room_for_rows(lm: LanguageModel, tokens: int, rows: int, convention: Convention) -> None:
+    """Raise EqlinError when the passes of an answer's rows do not fit in free memory beside the recording, that is there."""
+    needed = _for_rows(lm, tokens, rows, 1, live=convention.weight_share > 0)
+    free = budget.free_bytes(lm.device)
+    if needed > free:
+        raise EqlinError(f"The rows of an answer to {tokens - rows} tokens need {_and_has(lm, needed, free)}.")
+
+
+def _and_has(lm: LanguageModel, needed: int, free: int) -> str:
+    return f"{plan.size_text(needed)} and {plan.size_text(free)} are free on {lm.device}"
+
+
 def _needed(lm: LanguageModel, tokens: int, rows: int, chunk: int, *, live: bool) -> int:
+    recording = plan.recording_bytes(lm, tokens) + plan.recorded_bytes(lm, tokens)
+    return recording + _for_rows(lm, tokens, rows, chunk, live=live)
+
+
+def _for_rows(lm: LanguageModel, tokens: int, rows: int, chunk: int, *, live: bool) -> int:
     looks_back = min(rows, ROWS) * tokens * lm.width * (lm.dtype.itemsize + 8)  # and once more in float64
-    working = chunk * plan.row_bytes(lm, tokens, live=live)
-    return plan.recording_bytes(lm, tokens) + plan.recorded_bytes(lm, tokens) + working + looks_back
+    distributions = min(rows, ROWS) * lm.vocab_size * (lm.dtype.itemsize + 3 * 8)
+    return chunk * plan.row_bytes(lm, tokens, live=live) + looks_back + distributions

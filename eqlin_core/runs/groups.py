@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from unicodedata import category
 
 import numpy as np
 from jaxtyping import Float
@@ -87,7 +88,7 @@ def _word_begins(before: str, token: str) -> bool:
 
 
 def _of_a_word(character: str) -> bool:
-    return character.isalnum() or character in "'’_"
+    return character.isalnum() or character in "'’_" or category(character).startswith("M")  # marks stand on letters
 
 
 def _sentence_begins(before: str, token: str) -> bool:

@@ -124,12 +124,14 @@ def _text(text: RunText) -> Iterator[bool]:
 def _answer(run: AnswerRun) -> Iterator[bool]:
     rows, tokens = run.terms.shape
     yield tokens == len(run.text.tokens)
-    yield rows == run.text.answer_tokens == len(run.likely)
+    yield 0 < rows == run.text.answer_tokens == len(run.likely)
     yield list(run.key.token_ids) == run.text.token_ids
 
 
 def _deleted(run: GroupDeletionRun) -> Iterator[bool]:
-    yield len(run.falls) < len(run.key.token_ids)
+    rows, groups = run.falls.shape
+    yield 0 < rows < len(run.key.token_ids)
+    yield groups == len(run.groups)
     for group in run.groups:
         yield group.members != () and 0 <= min(group.members) <= max(group.members) < len(run.key.token_ids)
 

@@ -11,10 +11,13 @@ import torch
 import eqlin_core as eq
 from eqlin_core.audit.architectures import tiny_architecture
 from eqlin_core.audit.families import tiny_model
+from eqlin_core.dtypes import wide
 from eqlin_core.errors import Cancelled
 from eqlin_core.freezing.network import FrozenNetwork
 from eqlin_core.maps import answers, linear_map
 from eqlin_core.maps.answers import AnswerSplit, answer_split
+from eqlin_core.resources import plan
+from eqlin_core.resources.answers import plan_answer
 from eqlin_core.runs.split import TARGET_KINDS, TargetKind
 from tests.cases import MARIN, PROMPT, default_model, family, llama
 
@@ -178,8 +181,40 @@ def test_what_does_not_fit_is_refused_before_any_pass(monkeypatch: pytest.Monkey
     lin = eq.linearize(llama(), token_ids=PROMPT)
     monkeypatch.setattr("eqlin_core.resources.budget.free_bytes", lambda device: 1000)
     monkeypatch.setattr(linear_map.LinearMap, "seen_from", lambda *_: pytest.fail("computed"))
-    with pytest.raises(eq.EqlinError, match=r"An answer of 7 tokens to 4 tokens needs .* are free on cpu"):
+    with pytest.raises(eq.EqlinError, match=r"The rows of an answer to 4 tokens need .* are free on cpu"):
         answer_split(lin, FIRST)
+
+
+def test_what_is_recorded_needs_no_room_a_second_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = default_model("float32")
+    lin = eq.linearize(lm, MARIN)
+    recorded = plan.recording_bytes(lm, lin.n_tokens) + plan.recorded_bytes(lm, lin.n_tokens)
+    needed = plan_answer(lm, lin.n_tokens, 3).bytes - recorded
+    monkeypatch.setattr("eqlin_core.resources.budget.free_bytes", lambda device: needed)
+    assert answer_split(lin, lin.n_tokens - 3).exactness.exact
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+@pytest.mark.parametrize("kind", TARGET_KINDS)
+def test_a_token_that_is_nearly_certain_is_split_in_every_precision(dtype: torch.dtype, kind: TargetKind) -> None:
+    lm = tiny_model("llama", dtype)
+    with torch.no_grad():  # its logits a few hundred apart
+        lm.model.lm_head.weight.mul_(2000)
+        y = lm.decoder(input_ids=torch.tensor([PROMPT]), use_cache=False).last_hidden_state[0]
+        sure = int((lm.unembedding @ y[FIRST - 1]).argmax())
+    ids = [*PROMPT[:FIRST], sure]
+    split = answer_split(eq.linearize(lm, token_ids=ids), FIRST, kind)
+    assert split.exactness.exact
+    assert torch.isfinite(split.errors).all()
+    (logits,) = (wide(lm.unembedding @ y[FIRST - 1])[None],)
+    if kind == "log-probability":
+        assert abs(float(split.values[0])) < 0.1
+        p = logits.softmax(-1)
+        entropy = -(p * logits.log_softmax(-1)).nan_to_num(0.0).sum()
+        torch.testing.assert_close(-split.normalisers[0], entropy, rtol=0.05, atol=0.02)
+    total = (split.terms.sum(-1) + split.constants + split.normalisers)[0]
+    size = float(wide(lm.unembedding[sure]).norm() * wide(y[FIRST - 1]).norm())
+    assert abs(float(total - split.values[0])) <= 0.02 * size
 
 
 # ---- seen_from -------------------------------------------------------------------------------------------------------

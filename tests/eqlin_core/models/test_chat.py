@@ -33,6 +33,12 @@ CHATS: dict[str, list[dict[str, str]]] = {
 STRIPPING = "{% for m in messages %}[{{ m.role }}]{{ m.content | trim }}[/]{% endfor %}[assistant]"
 UPPER = "{% for m in messages %}[{{ m.role }}]{{ m.content | upper }}[/]{% endfor %}[assistant]"
 FIRST_WORD = "{% for m in messages %}[{{ m.role }}]{{ 'user' }}:{{ m.content | replace('  ', ' ') }}[/]{% endfor %}>"
+# The system message stands at the beginning of what the user said last, as in Mistral's templates.
+LATE_SYSTEM = (
+    "{% if messages[0].role == 'system' %}{% set system = messages[0].content + '|' %}{% set rest = messages[1:] %}"
+    "{% else %}{% set system = '' %}{% set rest = messages %}{% endif %}{% for m in rest %}[{{ m.role }}]"
+    "{{ system if loop.last }}{{ m.content }}[/]{% endfor %}>"
+)
 NO_SYSTEM = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}a"
 
 
@@ -98,6 +104,19 @@ def test_a_token_over_a_seam_is_of_whoever_wrote_most_of_it() -> None:
         assert lm.token_strings(found.token_ids)[0] == "the"
         assert found.messages[0] == owner
         assert found.messages[-1] == -1
+
+
+def test_a_template_may_put_a_message_behind_others() -> None:
+    chat = [
+        {"role": "system", "content": "the bridge"},
+        {"role": "user", "content": "of the"},
+        {"role": "assistant", "content": "user"},
+        {"role": "user", "content": "bridge of"},
+    ]
+    lm = with_template(LATE_SYSTEM)
+    found = chat_tokens(lm, chat)
+    assert "[user]the bridge|bridge of[/]" in found.text
+    assert [words_of(lm, found, i).strip() for i in range(4)] == [m["content"] for m in chat]
 
 
 def test_a_tokenizer_without_places_is_read_by_its_tokens(monkeypatch: pytest.MonkeyPatch) -> None:

