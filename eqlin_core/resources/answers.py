@@ -89,7 +89,7 @@ def require_room_for_answer(lm: LanguageModel, tokens: int, rows: int, conventio
 
 
 def require_room_for_rows(lm: LanguageModel, tokens: int, rows: int, convention: Convention) -> None:
-    """Raise EqlinError when the passes of an answer's rows do not fit in free memory beside the recording, that is there."""
+    """Raise EqlinError when the passes of an answer's rows do not fit in what its recording has left of the memory."""
     needed = _for_rows(lm, tokens, rows, 1, live=convention.weight_share > 0)
     free = budget.free_bytes(lm.device)
     if needed > free:

@@ -33,7 +33,7 @@ def labels(by: str, *tokens: str) -> list[str]:
         (["<0xE2>", "<0x82><0xAC>", " a"], ["<0xE2><0x82><0xAC>", " a"]),
         (["a", " <0xF0><0x9F>", "<0x8C>", "<0x89>", " b"], ["a", " <0xF0><0x9F><0x8C><0x89>", " b"]),
         (["caf", "<0xC3>", "<0xA9>", "s", "!"], ["caf<0xC3><0xA9>s", "!"]),
-        (["हि", "न्", "दी", " cafe", "\u0301", "s"], ["हिन्दी", " cafe\u0301s"]),  # vowel signs and accents stand on letters
+        (["हि", "न्", "दी", " cafe", "\u0301", "s"], ["हिन्दी", " cafe\u0301s"]),  # vowel signs, accents
         (["two ", "words", "", "one"], ["two ", "wordsone"]),  # a token without a text ends no word
     ],
 )  # fmt: skip
