@@ -17,8 +17,8 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[1]
 ENVIRONMENT = REPOSITORY / ".venv-test"
 OLDEST_PYTHON = (3, 11)
-# Of the suites that run at once: which rooms of the engine the first has, the second all others, and which browser tests
-# follow in these two; the third has the rest of those. All of them take about as long.
+# Of the suites that run at once: which rooms of the engine the first has (the second has all others), and which browser
+# tests follow in these two; the third has the rest of those. All of them take about as long.
 FIRST = ("analysis", "attribution", "audit", "command", "figures", "freezing", "layers", "linalg", "maps")
 AFTER_FIRST = ("faithfulness", "accessibility", "present")
 AFTER_SECOND = ("second_start", "installed", "story")
