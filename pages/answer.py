@@ -39,7 +39,7 @@ def page() -> None:
         "Summed over words or messages the parts stay exact; what the model does without them is measured beside it.",
     )
     watch()
-    follow_asking()
+    follow_asking(request)
     read = state.text()
     if isinstance(read, str):
         st.caption(read)

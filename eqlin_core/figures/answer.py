@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 
 from .chart import Chart, in_any_theme
 from .labels import plotly_text, printed, token_label
@@ -42,7 +42,8 @@ def answer_heatmap(
     ``seen`` is zero where a row cannot see a column, which stays empty. ``muted`` columns have paler heads (a chat's
     template); a line stands before column ``first``, where the answer begins. ``chosen`` is the row that is marked. The
     colours end at the largest size in all columns but the one with the largest term, at most at the 99th percentile:
-    the first position's terms often dwarf all others. Every point's customdata begin with its row. Raises ValueError
+    the first position's terms often dwarf all others. Every point's customdata begin with its row; where there are too
+    many cells for a point on each (`every_cell_told`), a row has one, on the last cell that it sees. Raises ValueError
     where the sizes disagree.
     """
     cells = np.asarray(terms, dtype=np.float64)
@@ -113,6 +114,11 @@ def answer_heatmap(
     return Chart("answer-heatmap", go.Figure(data=data, layout=layout), table)
 
 
+def every_cell_told(seen: Shaped[np.ndarray, "rows columns"]) -> bool:
+    """Whether each cell that a row sees can be clicked and has its number at the pointer; else one cell of each row."""
+    return bool(np.count_nonzero(seen) <= MOST_POINTS)
+
+
 def colour_reach(cells: Float[np.ndarray, "rows columns"]) -> float:
     """Where the colours end: the 99th percentile of the sizes outside the column of the largest one."""
     sizes = np.abs(np.where(np.isfinite(cells), cells, 0.0))
@@ -131,19 +137,25 @@ def _points(
     columns: Sequence[str],
     measure: str,
 ) -> dict[str, Any]:
-    """Points that nobody sees, one on every cell, for the pointer: Plotly tells of clicks on points alone."""
-    R, C = cells.shape
-    where = np.argwhere(np.isfinite(visible))
-    if len(where) > MOST_POINTS:
-        where = np.array([[r, C - 1] for r in range(R)])
-    said = [
-        [
-            int(r),
-            f"{rows[r]} by {columns[c]}<br>{plotly_text(measure)} {printed(cells[r, c], signed=True)}<br>of the "
-            f"row's {printed(values[r])}; {printed(rest[r], signed=True)} is carried by no token",
-        ]
-        for r, c in where
-    ]
+    """Points that nobody sees, one on every cell, for the pointer: Plotly tells of clicks on points alone.
+
+    Where that are too many, one on the last cell that a row sees, which tells of the row.
+    """
+    there = np.isfinite(visible)
+    each = every_cell_told(there)
+    if each:
+        where = np.argwhere(there)
+    else:
+        where = np.array([[r, np.flatnonzero(row)[-1]] for r, row in enumerate(there) if row.any()])
+    kind, said = plotly_text(measure), []
+    for r, c in where:
+        carried = f"{printed(rest[r], signed=True)} is carried by no token"
+        if each:
+            term = f"{rows[r]} by {columns[c]}<br>{kind} {printed(cells[r, c], signed=True)}"
+            words = f"{term}<br>of the row's {printed(values[r])}; {carried}"
+        else:
+            words = f"{rows[r]}<br>{kind} {printed(values[r])}<br>{carried}"
+        said.append([int(r), words])
     return {
         "type": "scatter",
         "mode": "markers",

@@ -11,6 +11,7 @@ import streamlit as st
 
 from eqlin_core import figures
 from eqlin_core.figures import format_error, visible_token
+from eqlin_core.figures.answer import every_cell_told
 from eqlin_core.runs.answer import answer_groups
 from eqlin_core.runs.faithfulness import rank_correlation
 from eqlin_core.runs.groups import Group, groups_of, summed
@@ -140,6 +141,7 @@ def heat_map(of: Folded) -> None:
         of.columns,
     )
     seen = np.stack([seen[[i - run.text.first for i in group.members]].sum(0) for group in of.rows])
+    where = "a cell" if every_cell_told(seen > 0) else "the last cell of a row"
     show(
         figures.answer_heatmap(
             run.folded(of.rows, of.columns),
@@ -156,8 +158,8 @@ def heat_map(of: Folded) -> None:
         ),
         "answer-map",
         f"Beside each row its {of.measure}: the row's cells and what no token carries sum to it exactly "
-        f"({run.key.dtype}). Right of the line, what the answer's own earlier {_WORDS[of.by]} give. Click a cell to "
-        "explain its row on every page; drag to zoom.",
+        f"({run.key.dtype}). Right of the line, what the answer's own earlier {_WORDS[of.by]} give. Click "
+        f"{where} to explain its row on every page; drag to zoom.",
         on_click=lambda: _explain_clicked(of),
     )
 
@@ -213,18 +215,26 @@ def one_row(of: Folded, apart: bool) -> None:
 
 def deleted(request: Request, of: Folded) -> GroupDeletionRun | None:
     """What the model does without each group, asked for by itself where they are few, else by a button."""
-    asked = st.session_state.get(_MEASURE_ASKED) == (of.run.key.token_ids, of.by)
-    if len(of.columns) > UNASKED and not asked:
+    if not _measured(of):
         return None
     return page_jobs().want("without-groups", without_groups(request, of.by, of.by != "token", deletion()))
+
+
+def _measured(of: Folded) -> bool:
+    """Whether the model is run without each group, or a button has to be pressed first."""
+    return len(of.columns) <= UNASKED or st.session_state.get(_MEASURE_ASKED) == (of.run.key.token_ids, of.by)
 
 
 def without(of: Folded, found: GroupDeletionRun | None, row: int | None) -> None:
     """Leave-one-out by group beside the exact terms, for the whole answer or its chosen row; and how far they agree."""
     what = "the answer" if row is None else of.called(row)
     st.header(f"What becomes of {what} without each {of.noun}")
-    if found is None:
-        if "without-groups" in page_jobs().jobs.snapshots:
+    bars = st.container()  # one place, whatever is in it: the choice below stays, also where it cannot be carried out
+    choose_deletion()
+    with bars:
+        if found is not None:
+            agreed = _bars(of, found, row, what)
+        elif _measured(of):
             waiting("without-groups", "leave-one-out")
         else:
             st.button(
@@ -232,7 +242,17 @@ def without(of: Folded, found: GroupDeletionRun | None, row: int | None) -> None
                 key="measure-groups",
                 on_click=lambda: st.session_state.update({_MEASURE_ASKED: (of.run.key.token_ids, of.by)}),
             )
+    if found is None:
         return
+    if math.isnan(agreed):
+        st.markdown("Too few groups to compare their order with leave-one-out.")
+    else:
+        low = " **Here the terms are bookkeeping, not importance:** trust the bars." if agreed < AGREES else ""
+        st.markdown(f"Rank agreement of the terms with leave-one-out here: **{signed(agreed)}**.{low}")
+
+
+def _bars(of: Folded, found: GroupDeletionRun, row: int | None, what: str) -> float:
+    """The bars of leave-one-out with the terms; gives the rank agreement of the two."""
     wanted = slice(None) if row is None else [i - of.run.text.first for i in of.rows[row].members]
     last = of.rows[-1 if row is None else row].members[-1]
     before = [n for n, column in enumerate(of.columns) if column.members[0] < last]
@@ -250,10 +270,4 @@ def without(of: Folded, found: GroupDeletionRun | None, row: int | None) -> None
         f"Each group deleted from the untouched model's text by {deletion_words(found.deletion)} ({of.run.key.dtype}). "
         "Diamonds: the exact terms.",
     )
-    choose_deletion()
-    agreed = rank_correlation(terms, falls)
-    if math.isnan(agreed):
-        st.markdown("Too few groups to compare their order with leave-one-out.")
-    else:
-        low = " **Here the terms are bookkeeping, not importance:** trust the bars." if agreed < AGREES else ""
-        st.markdown(f"Rank agreement of the terms with leave-one-out here: **{signed(agreed)}**.{low}")
+    return rank_correlation(terms, falls)

@@ -10,7 +10,7 @@ import pytest
 
 from eqlin_core.figures import Chart, answer_heatmap
 from eqlin_core.figures import answer as module
-from eqlin_core.figures.answer import CLIP, FEW_ROWS, colour_reach
+from eqlin_core.figures.answer import CLIP, FEW_ROWS, colour_reach, every_cell_told
 from eqlin_core.figures.labels import printed
 from eqlin_core.figures.palette import LOOKS
 
@@ -54,10 +54,23 @@ def test_what_a_row_cannot_see_is_empty_and_cannot_be_clicked() -> None:
     assert not np.isnan(hidden).any()
 
 
-def test_of_too_many_cells_each_row_can_still_be_clicked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_too_many_cells_each_row_is_told_of_and_clicked_at_the_last_one_that_it_sees(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert every_cell_told(np.tri(2, 5, 2))
     monkeypatch.setattr(module, "MOST_POINTS", 6)
-    points = drawn().figure.data[1]
-    assert [said[0] for said in points.customdata] == [0, 1]
+    assert not every_cell_told(np.tri(2, 5, 2))
+    heat, points = drawn().figure.data
+    assert [said[0] for said in points.customdata] == list(points.y) == [0, 1]
+    assert list(points.x) == [2, 3]
+    assert np.isfinite([heat.z[r, c] for r, c in zip(points.y, points.x, strict=True)]).all()
+    assert [said[1].split("<br>")[0] for said in points.customdata] == ["·is", "·red"], "of the row, not of a cell"
+    assert [said[1].split("<br>")[1] for said in points.customdata] == [
+        f"log-probability {printed(value)}" for value in TERMS.sum(1) - 10
+    ]
+    monkeypatch.setattr(module, "MOST_POINTS", 4)
+    seen = np.array([[0.0] * 5, [1.0] * 5])
+    assert [said[0] for said in drawn(seen=seen).figure.data[1].customdata] == [1], "a row that sees nothing has none"
 
 
 def test_the_chosen_row_is_framed_and_a_line_stands_where_the_answer_begins() -> None:
