@@ -12,7 +12,7 @@ from eqlin_core import arguments
 from eqlin_core.analysis.prompt import run_key
 from eqlin_core.attribution.deletion import Deletion
 from eqlin_core.attribution.group_deletion import group_deletion
-from eqlin_core.dtypes import to_numpy, wide
+from eqlin_core.dtypes import dtype_name, to_numpy, wide
 from eqlin_core.errors import InvalidValue
 from eqlin_core.maps.answers import answer_split
 from eqlin_core.maps.linear_map import LinearMap, checked_map
@@ -24,7 +24,9 @@ from eqlin_core.progress import Progress, part
 from eqlin_core.resources.answers import ROWS
 from eqlin_core.runs.answer import AnswerRun, ContinuedText, GroupDeletionRun
 from eqlin_core.runs.chat import Message
+from eqlin_core.runs.convention import PUBLISHED, Convention
 from eqlin_core.runs.groups import Group
+from eqlin_core.runs.prompt import RunKey
 from eqlin_core.runs.split import TargetKind
 from eqlin_core.runs.text import RunText
 from eqlin_core.runs.values import Row
@@ -84,9 +86,33 @@ def group_deletion_run(
 
     Raises EqlinError for a map of another text, and for what `group_deletion` refuses.
     """
-    text = _text_of(lin, text)
-    found = group_deletion(lin.lm, lin.token_ids, text.first, [g.members for g in groups], deletion, progress)
-    return GroupDeletionRun(run_key(lin), deletion, list(groups), to_numpy(found))
+    return _deleted(lin.lm, run_key(lin), _text_of(lin, text), groups, deletion, progress)
+
+
+def text_deletion_run(
+    lm: LanguageModel,
+    text: RunText,
+    groups: Sequence[Group],
+    deletion: Deletion = MEAN,
+    convention: Convention = PUBLISHED,
+    progress: Progress | None = None,
+) -> GroupDeletionRun:
+    """``group_deletion_run`` without a map, of which only the key says anything: beside which one the numbers stand."""
+    ids = tuple(text.token_ids)
+    key = RunKey(lm.name, lm.revision, dtype_name(lm.dtype), ids, convention.gated_path, convention.attention)
+    return _deleted(lm, key, text, groups, deletion, progress)
+
+
+def _deleted(
+    lm: LanguageModel,
+    key: RunKey,
+    text: RunText,
+    groups: Sequence[Group],
+    deletion: Deletion,
+    progress: Progress | None,
+) -> GroupDeletionRun:
+    found = group_deletion(lm, text.token_ids, text.first, [g.members for g in groups], deletion, progress)
+    return GroupDeletionRun(key, deletion, list(groups), to_numpy(found))
 
 
 def continue_text(

@@ -58,11 +58,11 @@ class Engine:
         answer = self.saved.shipped(question)
         return None if answer is None else self.worker.ended(question.key, answer, question.label, visitor)
 
-    def linear_map(self, request: Request, progress: Reporter) -> LinearMap:
+    def linear_map(self, request: Request, progress: Reporter, said: str = "") -> LinearMap:
         """The map of the request: one of the last made, or a new one, of which only the network is recorded.
 
-        Publishes "plan", how the run will use time and memory. Raises EqlinError for what cannot be loaded or will
-        not fit, and ``Cancelled`` from ``progress``.
+        Publishes "plan", how the run will use time and memory, unless the plan of the work that asks was ``said``.
+        Raises EqlinError for what cannot be loaded or will not fit, and ``Cancelled`` from ``progress``.
         """
         from eqlin_core import linearize, plan_run  # noqa: PLC0415 - torch stays off the script thread
 
@@ -71,12 +71,12 @@ class Engine:
         if found is None:
             ids = explained_ids(model, request)
             plan = plan_run(model, len(ids), request.convention)  # what cannot fit is refused here, before it starts
-            progress.publish("plan", plan.sentence())
+            progress.publish("plan", said or plan.sentence())
             progress(None, "Recording the frozen network")
             self.models.make_room_for(plan)
             lin = linearize(model, token_ids=ids, **request.convention.keywords)
             found = self.models.keep_map(request, lin, plan)
-        progress.publish("plan", found.plan.sentence())
+        progress.publish("plan", said or found.plan.sentence())
         return found.lin
 
     def position_of_answer(self, request: Request, progress: Reporter) -> LinearMap | None:

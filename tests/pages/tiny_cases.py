@@ -30,7 +30,7 @@ class TinyEngine(Engine):
         self.lin = eq.linearize(llama("grouped", torch.float32), token_ids=PROMPT[:5])
         self.of = {self.lin.convention: self.lin}
 
-    def linear_map(self, request: Request, progress: Any) -> Any:
+    def linear_map(self, request: Request, progress: Any, said: str = "") -> Any:
         progress(None, "Recording the frozen network")
         wanted = request.convention
         if wanted not in self.of:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,24 @@ class Answering:
         while not self.open.wait(0.005):
             progress(0.5, "Token 2 of 2")
         return said(self.whole, True)
+
+
+class Published:
+    """What a job reports to: ``published`` holds what it published, ``order`` the names of that among its messages."""
+
+    def __init__(self) -> None:
+        self.published: list[tuple[str, Any]] = []
+        self.order: list[str] = []
+
+    def __call__(self, fraction: float | None = None, message: str = "") -> None:
+        self.order.append(message)
+
+    def publish(self, name: str, value: Any) -> None:
+        self.published.append((name, value))
+        self.order.append(name)
+
+    def alone_with(self, thing: Any) -> Any:
+        return nullcontext()
 
 
 def app_of_one_page() -> None:

@@ -90,3 +90,35 @@ def test_why_there_is_no_answer_is_said_until_something_else_is_asked(engine: En
     app.number_input(key="ask_most").set_value(2)
     press(app, "ask")
     until(app, lambda: not app.error)
+
+
+def test_an_answer_to_what_is_shown_does_not_go_under_what_was_typed_and_refused(
+    engine: Engine, answering: Answering
+) -> None:
+    app = settled(analyse(page(), "long " * 40))
+    assert "reads at most 64" in app.error[0].value
+    assert shown(app).prompt == "the bridge"
+    press(app, "ask_first")
+    answering.open.set()
+    until(app, lambda: shown(app).answer == " is red")
+    assert shown(settled(app)).prompt == app.text_area(key="prompt").value == "the bridge"
+    assert not app.error
+
+
+def test_what_the_model_had_answered_when_it_was_cancelled_is_taken(engine: Engine, answering: Answering) -> None:
+    app = press(page(), "ask_first")
+    assert answering.entered.wait(SOON)
+    press(app, "page_cancel")
+    until(app, lambda: shown(app).answer == " is")
+    assert "Cancelled: this is what the model had answered by then." in [c.value for c in settled(app).caption]
+
+
+def test_an_answer_that_is_cancelled_before_its_first_whole_character_is_none(
+    engine: Engine, answering: Answering
+) -> None:
+    answering.so_far = ""
+    app = press(page(), "ask_first")
+    assert answering.entered.wait(SOON)
+    settled(press(app, "page_cancel"))
+    assert "There is no answer yet" in app.info[0].value
+    assert shown(app).answer == ""
