@@ -17,9 +17,9 @@ from pages.worker.worker import Job, Reporter, Worker
 if TYPE_CHECKING:
     from eqlin_core import LanguageModel, LinearMap
 
-MODELS, POSITIONS = "the models", "the positions of answers"
-# Texts whose maps of every position are kept, by as many of the exact maps, and the bytes of one's contributions.
-MOST_TEXTS, POSITION_BYTES = 4, 256 << 20
+MODELS = "the models"
+# The bytes that the contributions of one text at every position of its answer may take.
+POSITION_BYTES = 256 << 20
 
 
 class Engine:
@@ -89,21 +89,14 @@ class Engine:
             return None
         model = self.load(request, progress)
         text, whole = read(model, request), request.whole
-        kept = self.models.kept(request, POSITIONS)
         n = len(text.token_ids)
-        size = (n - text.first) * n * model.width * model.dtype.itemsize
+        size = (n - text.first + 1) * n * model.width * model.dtype.itemsize
         if not text.first <= request.position + 1 <= n or size > POSITION_BYTES:
             return None
-        if whole not in kept:
-            lin = self.linear_map(whole, progress)
-            if not lin.network.ordered:
-                return None
-            kept[whole] = lin.positions(range(text.first - 1, n))
-        kept.move_to_end(whole)
-        while len(kept) > MOST_TEXTS:
-            kept.popitem(last=False)
-        found: LinearMap = kept[whole][request.position + 1 - text.first]
-        return found
+        lin = self.linear_map(whole, progress)
+        if not lin.network.ordered:
+            return None
+        return self.models.positions(whole, lin, range(text.first - 1, n), size)[request.position + 1 - text.first]
 
     def load(self, request: Request, progress: Reporter) -> LanguageModel:
         """The model of the request in its precision. Raises EqlinError where the name leads nowhere."""

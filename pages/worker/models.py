@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,15 +25,17 @@ MOST_MAPS, MAP_BYTES = 64, 1 << 30
 
 @dataclass
 class KeptMap:
-    """A map, and the plan of its run."""
+    """A map, the plan of its run, and its ``positions``: the maps of others that share its recording."""
 
     lin: LinearMap
     plan: Plan
+    positions: list[LinearMap] = field(default_factory=list)
+    position_bytes: int = 0  # of their contributions
 
     @property
     def nbytes(self) -> int:
-        """What the recorded network and the matrix take in memory."""
-        return self.plan.recorded_bytes + (0 if self.plan.place == "scratch file" else self.plan.matrix_bytes)
+        """What the recorded network, the matrix and the contributions of other positions take in memory."""
+        return _bytes_of(self.plan) + self.position_bytes
 
 
 @dataclass
@@ -120,15 +123,21 @@ class Models:
 
     def make_room_for(self, plan: Plan) -> None:
         """Let the oldest maps go that a run of this plan leaves no room for."""
-        needed = plan.recorded_bytes + (0 if plan.place == "scratch file" else plan.matrix_bytes)
+        self._make_room(_bytes_of(plan), MOST_MAPS - 1)
+
+    def _make_room(self, needed: int, most: int, but: Request | None = None) -> None:
+        """Let the oldest maps go until ``most`` are left, and room for so many bytes more; ``but`` this one."""
         gone = 0
         every = [(maps.maps, request) for maps in self.loaded.values() for request in maps.maps]
         total = needed + sum(maps[request].nbytes for maps, request in every)
-        for n, (maps, request) in enumerate(every):
-            if total <= MAP_BYTES and len(every) - n < MOST_MAPS:
+        left = len(every)
+        for maps, request in every:
+            if total <= MAP_BYTES and left <= most:
                 break
+            if request == but:
+                continue
             size = maps.pop(request).nbytes
-            gone, total = gone + size, total - size
+            gone, total, left = gone + size, total - size, left - 1
         if gone:
             gc.collect()  # a recorded network refers to itself
 
@@ -138,6 +147,20 @@ class Models:
         if _key(request) in self.loaded:
             self.loaded[_key(request)].maps[request] = made
         return made
+
+    def positions(self, request: Request, lin: LinearMap, positions: Sequence[int], nbytes: int) -> list[LinearMap]:
+        """The maps of these positions, whose contributions take so much, of the request's map ``lin``; kept beside it.
+
+        They go with it. Always the same positions of one request.
+        """
+        loaded = self.loaded.get(_key(request))
+        kept = None if loaded is None else loaded.maps.get(request)
+        if kept is None or kept.lin is not lin:  # it has gone meanwhile
+            return lin.positions(positions)
+        if not kept.positions:
+            self._make_room(nbytes, MOST_MAPS, but=request)
+            kept.positions, kept.position_bytes = lin.positions(positions), nbytes
+        return kept.positions
 
     def kept(self, request: Request, name: str) -> OrderedDict[Any, Any]:
         """What work keeps beside the request's model under this name; goes with the model."""
@@ -244,6 +267,11 @@ class Models:
 
             torch.cuda.empty_cache()
         return True
+
+
+def _bytes_of(plan: Plan) -> int:
+    """What the recorded network and the matrix of a run take in memory."""
+    return plan.recorded_bytes + (0 if plan.place == "scratch file" else plan.matrix_bytes)
 
 
 def _weight_bytes(model: LanguageModel) -> int:

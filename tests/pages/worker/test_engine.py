@@ -245,6 +245,46 @@ def test_all_positions_of_an_answer_share_one_recording(answering: Engine) -> No
     assert quiet.said.count("Recording the frozen network") == 1
 
 
+def test_the_positions_of_an_answer_go_with_the_map_of_its_text_and_their_memory_is_counted_and_free(
+    answering: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models, plan = answering.models, plan_run(answering.load(ANSWERED, Quiet()), 9)  # type: ignore[arg-type]
+    found = answering.position_of_answer(ANSWERED, Quiet())  # type: ignore[arg-type]
+    assert found is not None
+    kept = models.map_of(ANSWERED.whole)
+    assert kept is not None
+    found.contributions()
+    held = sum(one.contributions().nbytes for one in kept.positions)
+    assert kept.nbytes - plan.recorded_bytes - plan.matrix_bytes == held > 0
+    gone = [weakref.ref(found.network), *map(weakref.ref, kept.positions)]
+    del found, kept
+    monkeypatch.setattr(models_module, "MAP_BYTES", plan.recorded_bytes + plan.matrix_bytes)
+    gc.disable()
+    try:
+        models.make_room_for(plan)
+        assert [ref() for ref in gone] == [None] * len(gone)
+    finally:
+        gc.enable()
+    assert not models.loaded["tiny", "float64"].maps
+
+
+def test_older_maps_go_for_the_positions_of_an_answer_and_its_own_stays(
+    answering: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quiet, other = Quiet(), replace(ANSWERED.whole, answer=" is")
+    for request in (other, ANSWERED.whole):
+        answering.linear_map(request, quiet)  # type: ignore[arg-type]
+    maps = answering.models.loaded["tiny", "float64"].maps
+    monkeypatch.setattr(models_module, "MAP_BYTES", sum(kept.nbytes for kept in maps.values()))
+    for position in (3, 4):
+        assert answering.position_of_answer(replace(ANSWERED, position=position), quiet) is not None  # type: ignore[arg-type]
+    assert list(maps) == [ANSWERED.whole]
+    assert quiet.said.count("Recording the frozen network") == 2, "once each"
+    monkeypatch.setattr(models_module, "MAP_BYTES", 1)
+    assert answering.position_of_answer(ANSWERED, quiet) is not None  # type: ignore[arg-type]
+    assert list(maps) == [ANSWERED.whole], "the newest stays"
+
+
 @pytest.mark.parametrize("changes", [{"position": None}, {"answer": ""}, {"position": 0}, {"position": 9}])
 def test_what_is_no_position_of_an_answer_gets_a_map_of_its_own(answering: Engine, changes: dict[str, Any]) -> None:
     assert answering.position_of_answer(replace(ANSWERED, **changes), Quiet()) is None  # type: ignore[arg-type]
