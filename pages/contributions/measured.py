@@ -40,12 +40,17 @@ _NAMED = {"mean embedding": "mean", "removal": "removal"}
 
 def measured_or_asked(request: Request, run: TokenRun, explained: Explained) -> LeaveOneOutRun | None:
     """Leave-one-out of the explained tokens, asked for by itself where the prompt is short, else by a button."""
-    if len(run.tokens) > UNASKED and st.session_state.get(_ASKED) != run.key.token_ids:
+    if not _measured(run):
         return None
     ids = dict.fromkeys([*(t.token_id for t in run.targets), explained.first.token_id])
     if explained.second_id is not None:
         ids[explained.second_id] = None
     return page_jobs().want("leave-one-out", leave_one_out(request, tuple(ids), deletion()))
+
+
+def _measured(run: TokenRun) -> bool:
+    """Whether the model is run without each token, or a button has to be pressed first."""
+    return len(run.tokens) <= UNASKED or st.session_state.get(_ASKED) == run.key.token_ids
 
 
 def agreement_words(
@@ -93,7 +98,7 @@ def leave_one_out_bars(run: TokenRun, explained: Explained, loo: LeaveOneOutRun 
 
 def _bars(run: TokenRun, explained: Explained, loo: LeaveOneOutRun | None, apart: bool) -> None:
     if loo is None:
-        if "leave-one-out" in page_jobs().jobs.snapshots:
+        if _measured(run) and "leave-one-out" in page_jobs().jobs.snapshots:  # else another prompt's stands there
             waiting("leave-one-out", "leave-one-out")
         else:
             st.button(

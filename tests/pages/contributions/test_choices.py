@@ -10,6 +10,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from eqlin_core.runs.convention import Convention
+from pages.contributions import measured
 from pages.visit.session import Session
 from pages.worker.request import DEFAULT_SPLIT
 from tests.pages.tiny_cases import REQUEST, TinyEngine, settled, tiny_engine, unsettled
@@ -145,3 +146,16 @@ def test_deletion_by_removal_is_measured_anew(engine: TinyEngine) -> None:
     assert (before.deletion, after.deletion) == ("mean", "removal")
     target = after.target_ids[0]
     assert not np.allclose(before.falls("log-probability", target, None), after.falls("log-probability", target, None))
+
+
+def test_what_was_measured_of_a_short_prompt_does_not_stand_for_a_long_one(
+    engine: TinyEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = opened(engine)
+    assert "measure" not in {button.key for button in app.button}
+    monkeypatch.setattr(measured, "UNASKED", 1)  # as if the next prompt had more tokens
+    drawn(app.run())
+    assert "measure" in {button.key for button in app.button}
+    app.button(key="measure").click()
+    drawn(app.run())
+    assert "measure" not in {button.key for button in app.button}
