@@ -7,12 +7,12 @@ const ANSWERING = 30000; // and in which a page that does not know of the step y
 const asked = url => ASKED.map(name => url.searchParams.get(name) ?? "").join("\n");
 
 function tidied(url, world) {
-  const prompt = url.searchParams.get("prompt");
-  if (prompt === null) return url;
-  if (world.run && prompt === world.prompt) {
-    url.searchParams.delete("prompt");
+  const prompt = url.searchParams.get("prompt"), answer = url.searchParams.get("answer") ?? "";
+  if (world.run && (prompt ?? world.prompt) === world.prompt && answer === world.answer) {
+    if (prompt === null && !answer) return url;
+    for (const name of ["prompt", "answer"]) url.searchParams.delete(name);
     url.searchParams.set("run", world.run);
-  } else url.searchParams.delete("run");
+  } else if (prompt !== null) url.searchParams.delete("run");
   return url;
 }
 
@@ -57,7 +57,7 @@ async function copy(text) {
 export default function ({ data, parentElement, setTriggerValue }) {
   const first = window.eqlinAddress === undefined;
   const world = (window.eqlinAddress ??= { stepped: -TOGETHER, returned: -RETURNING });
-  Object.assign(world, { run: data.run, prompt: data.prompt });
+  Object.assign(world, { run: data.run, prompt: data.prompt, answer: data.answer });
   if (new URL(location.href).searchParams.get("prompt") === data.shown) world.left = undefined; // the page has arrived
   world.send = setTriggerValue;
   if (first) watch(world);

@@ -14,7 +14,8 @@ from pages.visit.shelf import keeping
 from pages.widgets.opening import ask_for, open_run
 from pages.worker.request import DEFAULT_MODEL, EXAMPLES, PRECISIONS, Request
 
-LONGEST = 1500  # characters of a prompt in an address; longer ones are linked by their run
+LONGEST = 1500  # characters of prompt and answer in an address; longer ones are linked by their run
+DIGITS = 9  # of a position: no text has so many tokens
 _KEY = "address"
 _STYLE = """
 button { border: none; background: none; padding: 0.25rem 0.1rem; font: inherit; color: inherit; cursor: pointer;
@@ -35,21 +36,31 @@ def address_button(shown: Request) -> None:
     """The button, and what follows Back and Forward."""
     long = len(shown.prompt) + len(shown.answer) > LONGEST
     run = keeping().link_of(shown) if long else ""
-    said = "Copies the address of this view: who opens it sees the same prompt with the same choices."
-    if long:
-        said = (
-            "The prompt is too long for an address, which names the kept run: it opens where the run is kept."
-            if run
-            else "The prompt is too long for an address, and nothing is kept here: send the report, or the run's file."
-        )
     data = {
         "run": run,
         "prompt": shown.prompt if run else "",
+        "answer": shown.answer if run else "",
         "shown": shown.prompt,
         "unlinked": long and not run,
-        "help": said,
+        "help": _too_long(shown, run, keeping().links)
+        if long
+        else "Copies the address of this view: who opens it sees the same prompt with the same choices.",
     }
     _component(data=data, key=_KEY, on_went_change=_went, height="content", width="content")
+
+
+def _too_long(shown: Request, run: str, links: bool) -> str:
+    """What is said of a text that no address holds: which part is long, and what its link is or would need."""
+    by = [name for name in ("prompt", "answer") if len(getattr(shown, name)) > LONGEST]
+    what = f"The {by[0]} is" if len(by) == 1 else "Prompt and answer are"
+    said = f"{what} too long for an address"
+    if run:
+        return f"{said}, which names the kept run: it opens where the run is kept."
+    if not links:
+        return f"{said}, and nothing is kept here: send the report, or the run's file."
+    if shown.answer and shown.position is None:
+        return f"{said}, and no run is kept yet that it could name: page Answer makes one."
+    return f"{said}, and no run is kept yet that it could name: one is as soon as the numbers are there."
 
 
 def asked_in(query: str) -> Request | str | None:
@@ -73,7 +84,7 @@ def asked_in(query: str) -> Request | str | None:
         begin=begin,
         chat=said.get("as_chat", "false") == "true",
         answer=said.get("answer", ""),
-        position=int(place) if place.isdecimal() and place.isascii() else None,
+        position=int(place) if len(place) <= DIGITS and place.isdecimal() and place.isascii() else None,
         **dials.keywords,
     )
 

@@ -134,6 +134,11 @@ class Keeping:
             return None
         return replace(found, saved=True) if isinstance(found, TokenRun) else found
 
+    @property
+    def links(self) -> bool:
+        """Whether an address can name what is kept here: others find it, too."""
+        return isinstance(self.place, Shelf)
+
     def link_of(self, request: Request) -> str:
         """The id of this request's run for an address; empty where it is not kept, or for this tab alone."""
         if not isinstance(self.place, Shelf):

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.browser.analysis import CHIPS, MARIN, PATIENT, address, ask, part, prompt_box, tracebacks, wait_for_tokens
+from tests.browser.analysis import (
+    CHIPS,
+    MARIN,
+    PATIENT,
+    address,
+    analyse,
+    ask,
+    chart,
+    open_page_named,
+    part,
+    prompt_box,
+    tracebacks,
+    wait_for_tokens,
+)
 from tests.browser.conftest import OpenPage
 from tests.browser.server import App, running_app
 from tests.browser.visit import visit, wait_idle
@@ -68,3 +82,30 @@ def test_a_long_prompt_is_linked_by_its_run(keeping_app: App, chromium: Browser)
     assert "run" not in address(other)
     for one in (page, other):
         one.context.close()
+
+
+@pytest.mark.slow
+def test_a_long_answer_is_linked_by_its_run_once_page_answer_has_it(keeping_app: App, chromium: Browser) -> None:
+    page = visit(chromium, keeping_app.url + "/tokens")
+    shows(page, MARIN)
+    page.locator("summary").filter(has_text="Answer").click()
+    answer_box(page).fill(LONG)
+    analyse(page)
+    link = part(page, "strip", "button").filter(has_text="Link")
+    expect(link).to_be_disabled(timeout=PATIENT)
+    expect(link).to_have_attribute("title", re.compile("^The answer is too long .*page Answer makes one"))
+    open_page_named(page, "Answer")
+    chart(page, "answer-map")
+    page.wait_for_url("**run=*", timeout=PATIENT)
+    assert not {"prompt", "answer"} & set(address(page))
+    expect(link).to_be_enabled(timeout=PATIENT)
+    other = visit(chromium, page.url)
+    expect(answer_box(other)).to_have_value(LONG, timeout=PATIENT)
+    expect(prompt_box(other)).to_have_value(MARIN)
+    for one in (page, other):
+        assert not tracebacks(one)
+        one.context.close()
+
+
+def answer_box(page: Page) -> Locator:
+    return page.get_by_role("textbox", name="What follows the prompt")

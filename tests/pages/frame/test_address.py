@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from eqlin_core.runs.shelf import Shelf
-from pages.frame.address import asked_in
+from pages.frame import address
+from pages.frame.address import LONGEST, asked_in
 from pages.visit.shelf import InMemory, Keeping
 from pages.worker.request import EXAMPLES, Request
 from tests.eqlin_core.runs.test_shelf import kept
@@ -35,6 +37,9 @@ from tests.eqlin_core.runs.test_shelf import kept
         ("?prompt=x&position=-1", Request("x")),
         ("?prompt=x&position=%C2%B2", Request("x")),
         ("?prompt=x&position=2.5", Request("x")),
+        ("?prompt=x&position=123456789", Request("x", position=123456789)),
+        ("?prompt=x&position=1234567890", Request("x")),
+        ("?prompt=x&position=" + 5000 * "9", Request("x")),
     ],
 )
 def test_an_address_asks_for_a_request_or_a_run(query: str, wanted: Request | str | None) -> None:
@@ -51,3 +56,54 @@ def test_a_prompt_is_linked_by_its_run_only_where_others_find_it(tmp_path: Path)
     memory.put(run)
     assert Keeping(memory).link_of(asked) == "", "nobody else opens what a tab has in its memory"
     assert Keeping(None).link_of(asked) == ""
+    assert [Keeping(shelf).links, Keeping(memory).links, Keeping(None).links] == [True, False, False]
+
+
+LONG = LONGEST * "="
+NOTHING = ", and nothing is kept here: send the report, or the run's file."
+NAMES = ", which names the kept run: it opens where the run is kept."
+NONE_YET = ", and no run is kept yet that it could name: "
+
+
+@pytest.mark.parametrize(
+    ("asked", "place", "linked", "said"),
+    [
+        (Request("x", answer=" y"), None, False, "Copies the address"),
+        (Request("x" + LONG), None, False, "The prompt is too long for an address" + NOTHING),
+        (Request("x" + LONG), "shelf", False, "The prompt is too long for an address" + NONE_YET + "one is as soon"),
+        (Request("x" + LONG), "shelf", True, "The prompt is too long for an address" + NAMES),
+        (Request("x", answer=" y" + LONG), None, False, "The answer is too long for an address" + NOTHING),
+        (Request("x", answer=" y" + LONG), "memory", False, "The answer is too long for an address" + NOTHING),
+        (
+            Request("x", answer="y" + LONG),
+            "shelf",
+            False,
+            "The answer is too long for an address" + NONE_YET + "page Ans",
+        ),
+        (Request("x", answer="y" + LONG), "shelf", True, "The answer is too long for an address" + NAMES),
+        (Request("x", answer=LONG), "shelf", True, "Prompt and answer are too long for an address" + NAMES),
+        (
+            Request("x", answer=LONG, position=0),
+            "shelf",
+            False,
+            "Prompt and answer are too long for an address" + NONE_YET,
+        ),
+    ],
+)
+def test_what_is_too_long_for_an_address_is_named_and_what_its_link_needs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, asked: Request, place: str | None, linked: bool, said: str
+) -> None:
+    shelf, given = Shelf(tmp_path), []
+    keeping = Keeping({"shelf": shelf, "memory": InMemory(), None: None}[place])
+    if linked:
+        run = kept(asked.prompt, answer=asked.answer)
+        shelf.put(run)
+        asked = replace(asked, model=run.model)
+    monkeypatch.setattr(address, "keeping", lambda: keeping)
+    monkeypatch.setattr(address, "_component", lambda **options: given.append(options["data"]))
+    address.address_button(asked)
+    (data,) = given
+    assert data["help"].startswith(said)
+    assert data["unlinked"] == ("too long" in said and not linked)
+    assert bool(data["run"]) == linked
+    assert (data["prompt"], data["answer"]) == ((asked.prompt, asked.answer) if linked else ("", ""))
