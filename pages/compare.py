@@ -16,7 +16,7 @@ from pages.frame.entry import through_app
 from pages.visit.page_jobs import watch
 from pages.visit.session import session
 from pages.widgets.charts import numbers_of
-from pages.widgets.code import page_code_button
+from pages.widgets.code import end_of, page_code_button
 from pages.widgets.heading import heading
 from pages.widgets.nothing_yet import nothing_yet
 from pages.widgets.report import report_button
@@ -91,6 +91,7 @@ def _choices(request: Request, run: TokenRun, target: Target, kind: TargetKind) 
         "baseline": run.baseline,
         "k": KEPT_TRIPLETS,
         "heads_by": None if by == request.convention else by,
+        **end_of(request, run),
     }
 
 

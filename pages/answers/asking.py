@@ -148,7 +148,7 @@ def _ask(request: Request, on: bool) -> None:
         int(state.get("ask_seed") or first.seed),
         (state.get("ask_stop") or first.stop).replace("⏎", "\n"),
     )
-    if session().whole is not None and not _still(request, request):
+    if not _still(request, request):
         ask_for(session().shown_whole or request)  # the form holds something else, which would get this answer
     state[_ASKED] = _Asked(request, request if on else replace(request, answer=""), asking)
     state.pop(_FAILED, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -271,12 +272,12 @@ class Session:
         return text.first
 
     @property
-    def followed_by(self) -> str | None:
-        """The token that follows the explained position in what is shown; None where none does, or it is not known."""
+    def followed_by(self) -> int | None:
+        """The id of the token that follows the explained position in what is shown; None for none, or not known yet."""
         if self.plain or self.tokens is None or self.shown is None:
             return None
         text, at = self.text(), len(self.tokens.tokens)
-        return text.tokens[at] if isinstance(text, RunText) and at < len(text.tokens) else None
+        return text.token_ids[at] if isinstance(text, RunText) and at < len(text.token_ids) else None
 
     def typed_target(self, text: str) -> Target | str:
         """The vocabulary token that was typed, or a sentence on why there is none (yet). Waits a moment at most."""
@@ -288,7 +289,15 @@ class Session:
             awaited=f"Looking up {text!r}; it is explained as soon as the model is free.",
         )
 
-    def _looked_up(self, name: str, question: Question[Found], *, cancelled: str, awaited: str) -> Found | str:
+    def target_of(self, token: int) -> Target | None:
+        """The vocabulary token of this id; None while it is looked up. Waits a moment at most."""
+        assert self.shown is not None
+        found = self._looked_up(
+            ("token", token), analysis.target_of(self.shown, token), cancelled="Cancelled.", awaited="Awaited."
+        )
+        return None if isinstance(found, str) else found
+
+    def _looked_up(self, name: Hashable, question: Question[Found], *, cancelled: str, awaited: str) -> Found | str:
         followed = name in self.lookups.under_way
         snapshot = self.lookups.look(name, question)
         if snapshot.state == "done":

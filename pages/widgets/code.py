@@ -15,6 +15,7 @@ from pages.widgets.downloads import download_link
 
 if TYPE_CHECKING:
     from eqlin_core.reports.view import View
+    from eqlin_core.runs.prompt import TokenRun
     from pages.widgets.explained import Explained
     from pages.worker.request import Request
 
@@ -50,6 +51,11 @@ def of_explained(explained: Explained) -> dict[str, Any]:
     return {"kind": explained.kind if second is None else "logit", "target": explained.first.token_id, "versus": second}
 
 
+def end_of(request: Request, run: TokenRun) -> dict[str, Any]:
+    """What `View` needs beside a chat whose run this is: where it ends, after what the assistant has begun."""
+    return {"position": len(run.tokens) - 1} if request.chat and request.position is None else {}
+
+
 def _view(
     page: str, request: Request, choices: dict[str, Any], compared: tuple[Request, dict[str, Any]] | None = None
 ) -> View:
@@ -60,8 +66,8 @@ def _view(
         asked |= {"chat": request.chat, "answer": request.answer, "position": request.position}
     run, shown = session().tokens, session().shown
     of_shown = run is not None and shown is not None and request.by(shown.convention) == shown
-    if request.chat and request.position is None and page != "answer" and run is not None and of_shown:
-        asked["position"] = len(run.tokens) - 1  # after what the assistant has begun, if it has
+    if page != "answer" and run is not None and of_shown:
+        asked |= end_of(request, run)
     if compared is not None:
         choices = choices | {"compared": _view("tokens", *compared)}
     return View(page, **{**asked, **request.convention.keywords, **choices})

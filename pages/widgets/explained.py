@@ -107,16 +107,15 @@ def as_kind(explained: Explained, kind: TargetKind, run: TokenRun) -> Explained:
     return replace(explained, kind=kind, expected=run.expected)
 
 
-def _names(targets: list[Target], followed_by: str | None) -> dict[str, Target]:
+def _names(targets: list[Target], followed_by: int | None) -> dict[str, Target]:
     """Targets by their visible text, which is what the address and the list show; made unique where two look alike.
 
-    The token that follows in the text, where one does, comes first.
+    The token that follows in the text, where one does, comes first: by its id, as many texts name two tokens.
     """
     named: dict[str, Target] = {}
-    follows = next((t for t in targets if t.token == followed_by), None)
+    follows = next((t for t in targets if t.token_id == followed_by), None)
     if follows is None and followed_by is not None:
-        looked_up = session().typed_target(followed_by)
-        follows = None if isinstance(looked_up, str) else looked_up
+        follows = session().target_of(followed_by)
     rest = [t for t in targets if follows is None or t.token_id != follows.token_id]
     for target in rest if follows is None else [follows, *rest]:
         name = visible_token(target.token)

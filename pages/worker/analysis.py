@@ -98,6 +98,15 @@ def target(engine: Engine, progress: Reporter, request: Request, text: str) -> T
     return typed_target(engine.linear_map(request, progress), text)
 
 
+@question("the token that follows", interactive=True)
+def target_of(engine: Engine, progress: Reporter, request: Request, token: int) -> Target:
+    """The next token of this id: what is read as text may be another one."""
+    from eqlin_core.analysis.prompt import describe_targets, next_logits, seen_ids  # noqa: PLC0415
+
+    lin = engine.position_of_answer(request, progress) or engine.linear_map(request, progress)
+    return describe_targets(lin.lm, lin, [token], next_logits(lin.lm, seen_ids(lin)))[0]
+
+
 @question("the check in float64", interactive=True)
 def precision(engine: Engine, progress: Reporter, request: Request) -> PrecisionCheck:
     """The contributions once more in float64, compared."""

@@ -172,6 +172,9 @@ class MadeUpEngine:
             raise EqlinError(f"{text!r} is not a single token of made-up.")
         return target(3, " Venice", 0.001)
 
+    def target_of(self, progress: Any, request: Request, token: int) -> Target:
+        return Target(token, "Venice", np.eye(D)[3], logit=1.0, probability=0.001)
+
 
 def give(patch: pytest.MonkeyPatch, engine: Any) -> None:
     """Let ``engine`` be the one that all pages get."""

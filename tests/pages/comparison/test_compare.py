@@ -17,6 +17,7 @@ from eqlin_core.runs.compare import compare_runs
 from eqlin_core.runs.convention import Convention
 from pages.comparison.view import largest
 from pages.visit.session import Pinned, Session
+from pages.worker.request import Request
 from tests.pages.tiny_cases import REQUEST, TinyEngine, finished_visit, tiny_engine
 
 
@@ -131,3 +132,17 @@ def test_what_changes_most_is_named(engine: TinyEngine) -> None:
     b = replace(b, output=b.contributions.sum(0) + b.bias)
     said = largest(compare_runs(a, b, target_b=a.targets[0]))
     assert f"`{visible_token(a.tokens[2])}`" in said.split("What changes most: ")[1].split(",")[0]
+
+
+def test_the_code_of_a_pinned_chat_explains_what_follows_the_answer_that_was_begun(engine: TinyEngine) -> None:
+    session = pinned(engine)
+    chat = Request("user: Hi\nassistant: I am", chat=True)
+    assert session.pinned is not None
+    session.pinned = replace(session.pinned, request=chat)
+    n = len(session.pinned.split.tokens)
+    (code,) = [block.value for block in page(session, code=True).code if "import eqlin_core" in block.value]
+    compile(code, "page", "exec")
+    assert f"[: {n - 1} + 1]" in code, code
+    session.pinned = replace(session.pinned, request=REQUEST)
+    (code,) = [block.value for block in page(session, code=True).code if "import eqlin_core" in block.value]
+    assert "+ 1]" not in code

@@ -53,7 +53,7 @@ def test_an_answer_is_behind_the_analysis_of_its_prompt_which_is_not_computed_ag
     assert not session.plain
     assert session.text() is TEXT
     assert session.explained(TEXT) == 2, "the answer's first"
-    assert session.followed_by == " is"
+    assert session.followed_by == 3, "the id of the answer's first"
     assert [what for what, _ in engine.computed].count("tokens") == 1
     session.ask(BRIDGE)
     assert session.plain

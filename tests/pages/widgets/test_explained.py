@@ -161,7 +161,7 @@ def draw_followed(run):
     st.session_state["answer"] = choose(run).text
 
 
-def followed(followed_by: str | None, **state: Any) -> AppTest:
+def followed(followed_by: int | None, **state: Any) -> AppTest:
     app = AppTest.from_function(draw_followed, kwargs={"run": token_run()})
     for name, value in {"followed_by": followed_by, **state}.items():
         app.session_state[name] = value
@@ -171,10 +171,10 @@ def followed(followed_by: str | None, **state: Any) -> AppTest:
 
 
 def test_the_token_that_follows_in_the_text_is_explained_as_soon_as_it_is_known(engine: MadeUpEngine) -> None:
-    assert followed(" Bay").session_state["answer"] == "logit of ·Bay"
+    assert followed(1).session_state["answer"] == "logit of ·Bay"
     app = followed(None)
     assert app.session_state["answer"] == "logit of ·Golden"
-    for token, name in ((" Bay", "·Bay"), (" red", "·red")):  # the text was read; another answer was typed
+    for token, name in ((1, "·Bay"), (3, "·red")):  # the text was read; another answer was typed
         app.session_state["followed_by"] = token
         app.run()
         assert app.session_state["answer"] == f"logit of {name}"
@@ -184,7 +184,7 @@ def test_the_token_that_follows_in_the_text_is_explained_as_soon_as_it_is_known(
 def test_a_token_that_was_chosen_stays_when_the_text_is_read(engine: MadeUpEngine) -> None:
     app = followed(None)
     app.selectbox(key="explain").set_value("·red").run()
-    app.session_state["followed_by"] = " Bay"
+    app.session_state["followed_by"] = 1
     app.run()
     assert app.session_state["answer"] == "logit of ·red"
 
@@ -192,6 +192,13 @@ def test_a_token_that_was_chosen_stays_when_the_text_is_read(engine: MadeUpEngin
 def test_a_position_whose_text_is_read_late_is_explained_by_what_follows_it(engine: MadeUpEngine) -> None:
     app = followed(None, explain="·red", explained_for=("made-up", (1,)))
     assert app.session_state["answer"] == "logit of ·Golden", "of another prompt"
-    app.session_state["followed_by"] = " Bay"
+    app.session_state["followed_by"] = 1
     app.run()
     assert app.session_state["answer"] == "logit of ·Bay"
+
+
+def test_a_token_that_follows_is_found_by_its_id_where_its_text_names_another(engine: MadeUpEngine) -> None:
+    app = followed(4)
+    assert app.session_state["answer"] == "logit of Venice", "and not of ·Venice, which that text would find"
+    assert app.selectbox(key="explain").options[:2] == ["Venice", "·Golden"]
+    assert not app.warning

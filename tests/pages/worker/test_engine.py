@@ -236,6 +236,16 @@ def test_a_position_of_an_answer_has_the_numbers_of_a_map_of_its_own(answering: 
     }
 
 
+@pytest.mark.parametrize("request_", [ANSWERED, replace(ANSWERED, answer="", position=None)])
+def test_a_next_token_is_found_by_its_id(answering: Engine, request_: Request) -> None:
+    run = analysis.tokens(request_).work(answering, Quiet())  # type: ignore[arg-type]
+    for likely in run.targets[:3]:
+        found = analysis.target_of(request_, likely.token_id).work(answering, Quiet())  # type: ignore[arg-type]
+        assert (found.token_id, found.token) == (likely.token_id, likely.token)
+        assert (found.logit, found.probability) == (pytest.approx(likely.logit), pytest.approx(likely.probability))
+        np.testing.assert_array_equal(found.row, likely.row)
+
+
 def test_all_positions_of_an_answer_share_one_recording(answering: Engine) -> None:
     quiet = Quiet()
     for position in (1, 4, 2, 8):
@@ -256,7 +266,7 @@ def test_the_positions_of_an_answer_go_with_the_map_of_its_text_and_their_memory
     found.contributions()
     held = sum(one.contributions().nbytes for one in kept.positions)
     assert kept.nbytes - plan.recorded_bytes - plan.matrix_bytes == held > 0
-    gone = [weakref.ref(found.network), *map(weakref.ref, kept.positions)]
+    gone: list[weakref.ref[Any]] = [weakref.ref(found.network), *map(weakref.ref, kept.positions)]
     del found, kept
     monkeypatch.setattr(models_module, "MAP_BYTES", plan.recorded_bytes + plan.matrix_bytes)
     gc.disable()
