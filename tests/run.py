@@ -17,11 +17,8 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[1]
 ENVIRONMENT = REPOSITORY / ".venv-test"
 OLDEST_PYTHON = (3, 11)
-# Of the suites that run at once: which rooms of the engine the first has (the second has all others), and which browser
-# tests follow in these two; the third has the rest of those. All of them take about as long.
-FIRST = ("analysis", "attribution", "audit", "command", "figures", "freezing", "layers", "linalg", "maps")
-AFTER_FIRST = ("faithfulness", "accessibility", "present")
-AFTER_SECOND = ("second_start", "installed", "story")
+# Browser tests that run after the engine's, so that both halves take as long.
+WITH_ENGINE = tuple(f"tests/browser/test_{name}.py" for name in ("faithfulness", "second_start"))
 # So many failed browser tests run once more when nothing runs beside them; where more failed, it is not the load.
 MOST_AGAIN = 3
 TESTS_FAILED = 1  # pytest's exit code where tests failed and nothing else did
@@ -41,8 +38,8 @@ def main() -> int:
         ("chromium", [python, "-m", "tests.browser.chromium"]),
         ("ruff check", [python, "-m", "ruff", "check", "."]),
         ("ruff format", [python, "-m", "ruff", "format", "--check", "."]),
-        ("mypy", [python, "-m", "mypy"]),
     ]
+    beside = ("mypy", [python, "-m", "mypy"])
     results = []
     for name, command in stages:
         results.append((name, *timed(name, command)))
@@ -55,12 +52,16 @@ def main() -> int:
     if sys.argv[1:]:
         suites = {"pytest": [*pytest, *sys.argv[1:]]}
     else:  # browser tests wait for the app most of the time, so the other tests run beside them
-        suites = {name: [*pytest, *paths] for name, paths in shares().items()}
+        others = sorted(str(path) for path in Path("tests").glob("test_*.py"))
+        suites = {
+            "engine": [*pytest, "tests/eqlin_core", "tests/pages", "tests/devices", "tests/gpu", *others, *WITH_ENGINE],
+            "browser": [*pytest, "tests/browser", *(f"--ignore={path}" for path in WITH_ENGINE)],
+        }
         for name, command in suites.items():
             shutil.rmtree(cache(name), ignore_errors=True)
             command += ["-o", f"cache_dir={cache(name)}"]
     summaries = []
-    for name, (code, seconds, summary) in timed_tests(suites).items():
+    for name, (code, seconds, summary) in timed_tests(dict([*suites.items(), beside])).items():
         results.append((name, code, seconds))
         summaries.append(summary)
     failed = [name for name, code, _ in results if code]
@@ -77,25 +78,6 @@ def main() -> int:
         print(f"Failed: {', '.join(failed)}.")
     print("\n".join(summaries), flush=True)
     return 1 if failed else 0
-
-
-def shares() -> dict[str, list[str]]:
-    """What each suite runs: every test is in one."""
-    tests = Path("tests")
-    first = {tests / "eqlin_core" / name for name in FIRST}
-    rest = [path for path in (tests / "eqlin_core").iterdir() if path not in first and is_tests(path)]
-    others = [tests / name for name in ("pages", "devices", "gpu")] + list(tests.glob("test_*.py"))
-    after = [[tests / "browser" / f"test_{name}.py" for name in names] for names in (AFTER_FIRST, AFTER_SECOND)]
-    return {
-        "engine": [str(path) for path in [*sorted(first), *after[0]]],
-        "pages": [str(path) for path in [*sorted(rest), *sorted(others), *after[1]]],
-        "browser": [str(tests / "browser"), *(f"--ignore={path}" for path in [*after[0], *after[1]])],
-    }
-
-
-def is_tests(path: Path) -> bool:
-    """Whether pytest finds tests there: a file of them, or a folder with some."""
-    return path.match("test_*.py") or (path.is_dir() and any(path.rglob("test_*.py")))
 
 
 def in_a_virtual_environment() -> int:
@@ -126,7 +108,8 @@ def timed(name: str, command: list[str]) -> tuple[int, float]:
 def timed_tests(suites: dict[str, list[str]]) -> dict[str, tuple[int, float, str]]:
     """Each suite's exit code, seconds, and closing line; all run at once, and their output is shown suite by suite.
 
-    They share the cores: threads that wait for each other would make two busy processes slower than one.
+    They share the cores: threads that wait for each other would make two busy processes slower than one. What checks
+    types stands beside them, since the browser's tests leave a part of a core.
     """
     threads = str(max(1, (os.cpu_count() or 1) // max(1, len(suites) - 1)))
     environment = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads)}

@@ -70,6 +70,7 @@ def test_its_command_audits_the_default_model(installed: Installed) -> None:
     assert done.stdout.splitlines()[-1] == "exact"
 
 
+@pytest.mark.slow
 def test_its_command_prints_an_analysis(installed: Installed) -> None:
     told = ("--k", "1", "--save", "marin.npz", "--report", "marin.html")
     done = installed.run(installed.eqlin, "run", "smollm2-135m", MARIN, *told)

@@ -60,11 +60,10 @@ def next_token_logits(lm: LanguageModel, outputs: Float[Tensor, "m d"]) -> Float
 @torch.no_grad()
 def mean_rows(lm: LanguageModel, p: Float[Tensor, "m vocab"]) -> Float[Tensor, "m d"]:
     """sum_v p_v W_v of each of m distributions, in float64: a row of W less it may be far smaller than either."""
-    table = lm.unembedding
-    found = torch.zeros(len(p), table.shape[1], dtype=torch.float64, device=table.device)
+    table, found = lm.unembedding, torch.zeros(())
     for start in range(0, len(table), _WIDE_BLOCK):
-        block = table[start : start + _WIDE_BLOCK]
-        found += wide(p[:, start : start + len(block)]).to(found) @ wide(block)
+        block = wide(table[start : start + _WIDE_BLOCK])
+        found = found.to(block) + wide(p[:, start : start + len(block)]).to(block.device) @ block
     return found
 
 

@@ -27,7 +27,7 @@ def violations(page: Page) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("theme", [pytest.param("light", marks=pytest.mark.slow), "dark"])
 def test_axe_finds_nothing_serious(theme: Theme, open_page: OpenPage) -> None:
     page = open_page("/", theme=theme)
     for name in PAGES:

@@ -68,6 +68,7 @@ def test_what_the_model_does_stands_beside_the_split_and_low_agreement_is_said(f
     assert tracebacks(france) == 0
 
 
+@pytest.mark.slow
 def test_every_choice_changes_the_terms_and_none_the_sum(france: Page, open_page: OpenPage) -> None:
     seen = []
 

@@ -205,7 +205,11 @@ def nats(facts: dict[str, str]) -> float:
 
 @pytest.mark.parametrize(
     "address",
-    ["/matrix?rows=900,1000", "/matrix?rows=abc&beside=nobody", "/spectra?rank=9999&upto=7", "/spectra?cut=none"],
+    [
+        "/matrix?rows=abc&beside=nobody",
+        *(pytest.param(a, marks=pytest.mark.slow) for a in ("/matrix?rows=900,1000", "/spectra?cut=none")),
+        "/spectra?rank=9999&upto=7",
+    ],
 )
 def test_an_address_that_names_what_does_not_exist_is_no_traceback(open_page: OpenPage, address: str) -> None:
     page = open_page(address)

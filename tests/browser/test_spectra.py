@@ -130,6 +130,7 @@ def test_another_explained_token_changes_the_shares_and_not_the_spectra(spectra_
     assert math.fsum(after["effect"][1]["y"]) == pytest.approx(matrix_row(spectra_page, "·San")[-1], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_view_of_the_spectra_is_a_link(spectra_page: Page, open_page: OpenPage) -> None:
     choose(spectra_page, "Token", "4 ·Marin")
     choose_value(spectra_page, "normalised")

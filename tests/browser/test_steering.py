@@ -148,6 +148,7 @@ def test_nothing_moves_when_the_strength_is_changed(page: Page) -> None:
     assert len(seen) == 1, seen
 
 
+@pytest.mark.slow
 def test_nothing_moves_when_steer_is_pressed_and_what_is_old_says_so(page: Page) -> None:
     before, text = page.evaluate(PLACES), "The tallest tower in the city is the"
     page.get_by_role("textbox", name="New prompt").fill(text)

@@ -219,6 +219,7 @@ def test_a_page_is_two_screens_at_most_has_one_title_and_its_tab_is_a_link(open_
     assert address(again)[tab[0]] == tab[1]
 
 
+@pytest.mark.slow
 def test_nothing_moves_on_page_tokens_when_it_computes_the_same_or_looks_a_token_up(open_page: OpenPage) -> None:
     page = open_page("/tokens")
     wait_for_tokens(page, 7)

@@ -130,6 +130,7 @@ def test_a_reload_in_the_middle_of_a_job_finds_the_contributions_and_the_job_aga
     assert errors(first_page) == []
 
 
+@pytest.mark.slow
 def test_two_visitors_with_the_same_request_see_the_same_numbers(open_page: OpenPage) -> None:
     pages = [open_page("/tokens?prompt=Hello+world") for _ in range(2)]
     for page in pages:
@@ -255,6 +256,7 @@ def test_charts_stand_on_the_background_of_the_theme(open_page: OpenPage, theme:
             assert channels(paper(page, key)) == page_background(page)
 
 
+@pytest.mark.slow
 def test_a_change_of_the_theme_redraws_the_charts_in_its_colours(open_page: OpenPage) -> None:
     page = open_page("/tokens", theme="light")
     wait_for_tokens(page, MARIN_TOKENS)

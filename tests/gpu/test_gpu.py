@@ -25,6 +25,7 @@ def test_a_gpu_has_the_numbers_the_limits_and_the_speed_that_it_should() -> None
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
 
 
+@pytest.mark.slow
 def test_its_checks_run_through_on_the_cpu_with_tiny_models() -> None:
     done = run("--device", "cpu", "--tiny")
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]

@@ -57,6 +57,7 @@ def load_leaky(name: str, dtype: str, device: str) -> eq.LanguageModel:
 # ---- the command ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_default_model_is_reported_exact_in_a_process_of_its_own() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "eqlin_core.audit", "smollm2-135m"], capture_output=True, text=True, check=False

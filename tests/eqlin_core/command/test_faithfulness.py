@@ -18,13 +18,13 @@ from eqlin_core.runs.faithfulness import RANK, RANK_REST, Faithfulness
 
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, str, str, Faithfulness]:
-    """(status, stdout, stderr, what was saved) of a study of three prompts."""
+    """(status, stdout, stderr, what was saved) of a study of two prompts."""
     file = tmp_path_factory.mktemp("study") / "study.json"
     with pytest.MonkeyPatch.context() as patch:
         shown, warned = io.StringIO(), io.StringIO()
         patch.setattr("sys.stdout", shown)
         patch.setattr("sys.stderr", warned)
-        arguments = ["faithfulness", "--list", "facts", "--first", "3", "--ranks-only", "--device", "cpu"]
+        arguments = ["faithfulness", "--list", "facts", "--first", "2", "--ranks-only", "--device", "cpu"]
         status = main([*arguments, "--save", str(file)])
     return status, shown.getvalue(), warned.getvalue(), Faithfulness.from_json(file.read_text(encoding="utf-8"))
 
@@ -32,12 +32,12 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, str, str, Fait
 def test_it_prints_every_method_the_best_first_and_saves_the_same(ended: tuple[int, str, str, Faithfulness]) -> None:
     status, shown, warned, saved = ended
     assert (status, warned) == (0, "")
-    assert shown.startswith("smollm2-135m, 3 prompts of ")
+    assert shown.startswith("smollm2-135m, 2 prompts of ")
     assert set(saved.values) >= {RANK, RANK_REST}
     flat = " ".join(shown.split())
     for words in ("leave-one-out 1.00 [1.00, 1.00]", "the best that is not exact", "95 % intervals over prompts"):
         assert words in flat
-    assert len(saved.tokens) == 3
+    assert len(saved.tokens) == 2
     assert sum(saved.exact) == 24
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 from unittest import mock
 
@@ -62,10 +63,18 @@ def test_every_row_sums_to_what_the_untouched_model_says(name: str, kind: Target
         assert terms[: FIRST + row].all()
 
 
-@pytest.mark.parametrize("baseline", ["zero", "mean", 7])
-@pytest.mark.parametrize("kind", TARGET_KINDS)
 @pytest.mark.parametrize(
-    ("name", "attention"), [*((name, "held") for name in FAMILIES), ("llama", "half"), ("gpt2", "half")]
+    ("name", "attention", "kind", "baseline"),
+    [
+        pytest.param(name, attention, kind, baseline, marks=[pytest.mark.slow] * (n % 5 > 0))  # every choice stays
+        for n, (baseline, kind, (name, attention)) in enumerate(
+            product(
+                ("zero", "mean", 7),
+                TARGET_KINDS,
+                [*((name, "held") for name in FAMILIES), ("llama", "half"), ("gpt2", "half")],
+            )
+        )
+    ],
 )
 def test_every_row_is_the_split_of_a_map_of_its_own(
     name: str, attention: str, kind: TargetKind, baseline: str | int

@@ -63,7 +63,8 @@ def test_they_agree_with_the_direct_way(family: str, dtype: str) -> None:
     assert found.passes < lin.n_tokens * lin.width
 
 
-@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.slow
 def test_so_they_do_with_the_default_model(dtype: str) -> None:
     found = check(eq.linearize(default_model(dtype), MARIN), 24)
     assert 4 * 24 < found.passes / 7 < 6 * 24

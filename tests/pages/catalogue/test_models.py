@@ -209,9 +209,10 @@ def test_what_is_loaded_is_not_deleted_until_it_is_unloaded(engine: Engine, cach
     assert "qwen3-4b is loaded, and what is loaded is not deleted: unload it first." in said(app)
     assert folder.exists()
     app.button(key="unload-model").click().run()
-    assert engine.models.loaded == {}
+    until(lambda: engine.models.loaded == {})
+    app.run()
     app.button(key="delete-model").click().run()
-    assert not folder.exists()
+    until(lambda: not folder.exists())
 
 
 def test_a_public_server_shows_its_list_and_changes_nothing(engine: Engine, cache: Path, serve: Serve) -> None:
