@@ -1,1 +1,0 @@
-"""What page Study is made of."""
