@@ -1,4 +1,4 @@
-"""A worker with a clock set by hand, and one that is kept busy."""
+"""A worker with a clock set by hand, one that is kept busy, and an engine of made-up results."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from pages.worker.worker import Worker
+from tests.pages.run_cases import MadeUpEngine, give
 from tests.pages.worker.worker_cases import ABSENCE, CACHE_BYTES, Clock, Gate
 
 
@@ -30,3 +31,13 @@ def gate(worker: Worker) -> Iterator[Gate]:
     assert gate.entered.wait(5)
     yield gate
     gate.open.set()
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[MadeUpEngine]:
+    """What visits and pages ask in the place of the engine."""
+    own = Worker()
+    made_up = MadeUpEngine(own)
+    give(monkeypatch, made_up)
+    yield made_up
+    assert own.shutdown()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from pages.visit import jobs as jobs_module
 from pages.widgets.explained import Explained, _names
-from pages.worker.worker import Worker
-from tests.pages.run_cases import MadeUpEngine, give, target, token_run
+from tests.pages.run_cases import MadeUpEngine, target, token_run
 from tests.pages.worker.worker_cases import Gate
 
 
@@ -28,15 +26,6 @@ def test_what_is_explained_is_a_row_of_the_unembedding_or_the_difference_of_two(
 def test_tokens_that_look_alike_are_told_apart_by_their_ids() -> None:
     named = _names([target(0, " a"), target(1, " a"), target(2, "a")], None)
     assert [(name, found.token_id) for name, found in named.items()] == [("·a", 0), ("·a #1", 1), ("a", 2)]
-
-
-@pytest.fixture
-def engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[MadeUpEngine]:
-    worker = Worker()
-    made_up = MadeUpEngine(worker)
-    give(monkeypatch, made_up)
-    yield made_up
-    assert worker.shutdown()
 
 
 def draw_choice(run):
