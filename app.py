@@ -9,6 +9,7 @@ if __name__ != "__main__":  # imported by the server, which runs this file again
 else:
     from pages.door import gate
     from pages.frame import look
+    from pages.frame.address import without_huge_numbers
     from pages.frame.entry import ask, enter_app
     from pages.frame.present import present, switch
     from pages.frame.recent import recent
@@ -33,12 +34,14 @@ else:
             st.Page("pages/layers.py", title="Layers", url_path="layers"),
             st.Page("pages/steering.py", title="Steering", url_path="steering"),
             st.Page("pages/compare.py", title="Compare", url_path="compare"),
+            st.Page("pages/study.py", title="Study", url_path="study"),
             st.Page("pages/runs.py", title="Runs", url_path="runs"),
             st.Page("pages/models.py", title="Models", url_path="models"),
         ],
         position="hidden" if gate.closed() else "sidebar",
     )
     gate.ask_in()
+    without_huge_numbers()
     request = sidebar()
     if request is not None:
         ask(request)

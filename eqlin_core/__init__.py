@@ -18,9 +18,16 @@ if TYPE_CHECKING:
     from eqlin_core.attribution.prompts import prompt_list
     from eqlin_core.attribution.study import faithfulness
     from eqlin_core.attribution.unfreezing import HiddenEffects, hidden_effects
+    from eqlin_core.attribution.validity import Counterfactual, Validity, counterfactual, validity
     from eqlin_core.layers.heads import DirectContributions, direct_contributions, head_contributions
     from eqlin_core.layers.results import LayerSweep
     from eqlin_core.layers.sweep import layer_sweep
+    from eqlin_core.lenses.cosines import lens_cosines
+    from eqlin_core.lenses.files import load_lens
+    from eqlin_core.lenses.fitting import fit_lens
+    from eqlin_core.lenses.lens import Lens
+    from eqlin_core.lenses.merging import merge_lenses
+    from eqlin_core.lenses.readouts import LensReadout, read_lens
     from eqlin_core.linalg.krylov import Triplets
     from eqlin_core.maps.answers import AnswerSplit, answer_split
     from eqlin_core.maps.linear_map import LinearMap
@@ -29,6 +36,7 @@ if TYPE_CHECKING:
     from eqlin_core.maps.partial_freezing import PartlyFrozen, partly_frozen
     from eqlin_core.maps.precision import PrecisionCheck, precision_check
     from eqlin_core.maps.targets import direction
+    from eqlin_core.maps.together import MapsTogether, linearize_together
     from eqlin_core.models.language_model import LanguageModel
     from eqlin_core.models.loading import load_model
     from eqlin_core.models.readout import read_input, read_output
@@ -69,6 +77,10 @@ if TYPE_CHECKING:
         steering_operator,
     )
     from eqlin_core.steering.steer import SteeringSweep, steer, steering_sweep
+    from eqlin_core.studies.on_ray import RayWorkers
+    from eqlin_core.studies.prompts import StudyPrompt, study_prompts
+    from eqlin_core.studies.reading import Study, load_study
+    from eqlin_core.studies.study import plan_study, run_study
 
 # The room of every public name; type checkers read the same from the imports above, and a test holds them together.
 _HOME = {
@@ -85,6 +97,8 @@ _HOME = {
     # the map of a prompt
     "LinearMap": "maps.linear_map",
     "linearize": "maps.linearization",
+    "MapsTogether": "maps.together",
+    "linearize_together": "maps.together",
     "Convention": "runs.convention",
     "direction": "maps.targets",
     "ordinary_jacobian": "maps.ordinary",
@@ -113,6 +127,14 @@ _HOME = {
     "DirectContributions": "layers.heads",
     "direct_contributions": "layers.heads",
     "head_contributions": "layers.heads",
+    # lenses: averages of maps over a corpus
+    "Lens": "lenses.lens",
+    "fit_lens": "lenses.fitting",
+    "merge_lenses": "lenses.merging",
+    "load_lens": "lenses.files",
+    "LensReadout": "lenses.readouts",
+    "read_lens": "lenses.readouts",
+    "lens_cosines": "lenses.cosines",
     # what a split of a prediction is worth
     "Split": "runs.split",
     "faithfulness": "attribution.study",
@@ -121,6 +143,18 @@ _HOME = {
     "HiddenEffects": "attribution.unfreezing",
     "hidden_effects": "attribution.unfreezing",
     "group_deletion": "attribution.group_deletion",
+    "Validity": "attribution.validity",
+    "validity": "attribution.validity",
+    "Counterfactual": "attribution.validity",
+    "counterfactual": "attribution.validity",
+    # many prompts
+    "StudyPrompt": "studies.prompts",
+    "study_prompts": "studies.prompts",
+    "run_study": "studies.study",
+    "plan_study": "studies.study",
+    "RayWorkers": "studies.on_ray",
+    "Study": "studies.reading",
+    "load_study": "studies.reading",
     # steering
     "SteeringOperator": "steering.operators",
     "steering_operator": "steering.operators",

@@ -17,8 +17,10 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[1]
 ENVIRONMENT = REPOSITORY / ".venv-test"
 OLDEST_PYTHON = (3, 11)
-# Browser tests that run after the engine's, so that both halves take as long.
-WITH_ENGINE = tuple(f"tests/browser/test_{name}.py" for name in ("faithfulness", "second_start"))
+# Browser tests that run after those of the engine, and tests of the engine that wait for other processes and run after
+# those of the browser, so that both halves take as long.
+WITH_ENGINE = ("tests/browser/test_faithfulness.py",)
+WITH_BROWSER = ("tests/eqlin_core/studies/test_on_ray.py",)
 # So many failed browser tests run once more when nothing runs beside them; where more failed, it is not the load.
 MOST_AGAIN = 3
 TESTS_FAILED = 1  # pytest's exit code where tests failed and nothing else did
@@ -53,9 +55,10 @@ def main() -> int:
         suites = {"pytest": [*pytest, *sys.argv[1:]]}
     else:  # browser tests wait for the app most of the time, so the other tests run beside them
         others = sorted(str(path) for path in Path("tests").glob("test_*.py"))
+        folders = [f"tests/{name}" for name in ("eqlin_core", "pages", "devices", "gpu")]
         suites = {
-            "engine": [*pytest, "tests/eqlin_core", "tests/pages", "tests/devices", "tests/gpu", *others, *WITH_ENGINE],
-            "browser": [*pytest, "tests/browser", *(f"--ignore={path}" for path in WITH_ENGINE)],
+            "engine": [*pytest, *folders, *others, *WITH_ENGINE, *(f"--ignore={path}" for path in WITH_BROWSER)],
+            "browser": [*pytest, "tests/browser", *WITH_BROWSER, *(f"--ignore={path}" for path in WITH_ENGINE)],
         }
         for name, command in suites.items():
             shutil.rmtree(cache(name), ignore_errors=True)

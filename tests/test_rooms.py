@@ -32,17 +32,20 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "maps": ("freezing", "resources"),
     "spectra": ("maps", "linalg"),
     "layers": ("maps", "linalg", "freezing"),
+    "lenses": ("maps", "layers"),
     "steering": ("maps",),
     "audit": ("maps", "freezing"),
     "attribution": ("maps",),
-    "analysis": ("spectra", "layers", "steering", "audit", "attribution"),
-    "command": ("analysis", "reports"),
+    "analysis": ("spectra", "layers", "lenses", "steering", "audit", "attribution"),
+    "studies": ("analysis",),
+    "command": ("analysis", "studies", "reports"),
 }
 # Rooms that load no torch, and files outside them that load none either, whose constants and facts the pages read.
 WITHOUT_TORCH = ("errors", "arguments", "disk", "version", "reprs", "progress", "cache", "figures", "runs", "reports")
 CONSTANTS = (
     *("models.presets", "models.bundled", "models.files", "models.names", "models.on_disk"),
     *("layers.cost", "steering.presets"),
+    *("studies.notes", "studies.tables", "studies.reading", "studies.summary"),
 )
 PAGE_ROOMS: dict[str, tuple[str, ...]] = {
     "worker": (),
@@ -60,6 +63,7 @@ PAGE_ROOMS: dict[str, tuple[str, ...]] = {
     "catalogue": ("widgets",),
     "answers": ("contributions",),
     "story": ("contributions", "matrices", "steered"),
+    "studies": ("widgets", "door"),
 }
 # The only places of the pages that import more of the engine than runs, figures and constants, and late.
 JOBS = ("pages.worker.engine", "pages.worker.models", "pages.worker.analysis", "pages.worker.texts")

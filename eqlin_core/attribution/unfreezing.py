@@ -6,6 +6,7 @@ is what that kind would have done, and together they are what the untouched mode
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import torch
@@ -52,43 +53,63 @@ def hidden_effects(
     ``lin`` leads from the embeddings to the output; its convention says what its map and its held gates are. Raises
     EqlinError for another map and for a filler that is not one token.
     """
-    network = checked_map(lin).network
+    require_whole(lin)
     arguments.rows("directions", directions, len(lin.output))
     arguments.called("progress", progress)
-    if network.source != "embedding" or network.target != "output":
-        raise EqlinError("Hidden effects are those of the map from the embeddings to the output.")
-    require_embeddings(lin.lm)
     w = directions.to(lin.output)
     put = baseline_embedding(lin.lm, filler).to(lin.inputs)
-    T = lin.n_tokens
-    whole = w @ lin.output
-    values = w.new_empty(1 + len(ORDER), len(w), T)  # w . y without token i, at every step
 
-    def step(n: int, run: FrozenNetwork | None) -> None:
-        def part(start: int, stop: int) -> None:
-            rows = lin.inputs.expand(stop - start, *lin.inputs.shape).clone()
-            rows[torch.arange(stop - start), torch.arange(start, stop)] = put
-            with torch.no_grad():
-                y = _stock(lin, rows) if run is None else run.replay(rows)[:, lin.position]
-            values[n, :, start:stop] = w @ y.to(w).T
-            report(progress, (n + stop / T) / len(values), ("The frozen map", *ORDER)[n].capitalize())
+    def without(start: int, stop: int) -> Tensor:
+        rows = lin.inputs.expand(stop - start, *lin.inputs.shape).clone()
+        rows[torch.arange(stop - start), torch.arange(start, stop)] = put
+        return rows
 
-        budget.in_chunks(T, lin._pass_rows(), part)
-
-    step(0, network)
-    for n, freed in enumerate(_FREED, 1):
-        held = RULES - freed
-        step(
-            n,
-            FrozenNetwork(lin.lm, lin.inputs, convention=lin.convention, rules=held, ids=lin.token_ids)
-            if held
-            else None,
-        )
-    falls = whole[:, None] - values  # steps, m, T
+    outputs = set_free(lin, lin.n_tokens, without, progress)
+    falls = (w @ lin.output)[:, None] - torch.einsum("md,snd->smn", w, outputs.to(w))  # steps, m, T
     attention, norms, gates = (falls[n] - falls[n - 1] for n in range(1, len(falls)))
     return HiddenEffects(falls[0], attention, norms, gates, falls[-1])
 
 
-def _stock(lin: LinearMap, rows: Float[Tensor, "n tokens d"]) -> Float[Tensor, "n d"]:
+def set_free(
+    lin: LinearMap, count: int, rows: Callable[[int, int], Tensor], progress: Progress | None = None
+) -> Float[Tensor, "steps count d"]:
+    """The outputs of ``count`` other prompts in the frozen network, then with each kind of ``ORDER`` set free as well.
+
+    ``rows(start, stop)`` gives the embeddings [stop - start, T, d] of some of them. The last step is the untouched
+    model.
+    """
+    outputs = lin.output.new_empty(1 + len(ORDER), count, len(lin.output))
+
+    def step(n: int, run: FrozenNetwork | None) -> None:
+        def part(start: int, stop: int) -> None:
+            given = rows(start, stop)
+            with torch.no_grad():
+                y = stock_outputs(lin, given) if run is None else run.replay(given)[:, lin.position]
+            outputs[n, start:stop] = y.to(outputs)
+            report(progress, (n + stop / count) / len(outputs), ("The frozen map", *ORDER)[n].capitalize())
+
+        budget.in_chunks(count, lin._pass_rows(), part)
+
+    step(0, lin.network)
+    for n, freed in enumerate(_FREED, 1):
+        held = RULES - freed
+        step(n, _freed(lin, held) if held else None)
+    return outputs
+
+
+def require_whole(lin: LinearMap) -> None:
+    """Raise EqlinError for a map that does not lead from the embeddings to the output, or reads ids beside them."""
+    network = checked_map(lin).network
+    if network.source != "embedding" or network.target != "output":
+        raise EqlinError("Hidden effects are those of the map from the embeddings to the output.")
+    require_embeddings(lin.lm)
+
+
+def _freed(lin: LinearMap, held: Collection[str]) -> FrozenNetwork:
+    return FrozenNetwork(lin.lm, lin.inputs, convention=lin.convention, rules=held, ids=lin.token_ids)
+
+
+def stock_outputs(lin: LinearMap, rows: Float[Tensor, "n tokens d"]) -> Float[Tensor, "n d"]:
+    """The untouched model's outputs at the map's position, of prompts with these embeddings."""
     with eager_experts(lin.lm.model):  # the fused experts know no float64
         return lin.network.decoder(inputs_embeds=rows, use_cache=False).last_hidden_state[:, lin.position]

@@ -14,6 +14,7 @@ from eqlin_core.command.audit import audit
 from eqlin_core.command.faithfulness import faithfulness
 from eqlin_core.command.run import run
 from eqlin_core.command.serve import serve
+from eqlin_core.command.study import study
 from eqlin_core.command.verify import verify
 from eqlin_core.errors import EqlinError
 from eqlin_core.version import __version__
@@ -33,6 +34,7 @@ app.command()(serve)
 app.command()(run)
 app.command()(verify)
 app.command()(faithfulness)
+app.command()(study)
 # Its arguments are read by the parser of ``python -m eqlin_core.audit``, which knows all of them.
 app.command(add_help_option=False, context_settings={"ignore_unknown_options": True})(audit)
 

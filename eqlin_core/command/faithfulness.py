@@ -51,7 +51,7 @@ def faithfulness(
     from eqlin_core.attribution.prompts import prompt_list  # noqa: PLC0415
     from eqlin_core.attribution.study import CURVE, KS  # noqa: PLC0415
     from eqlin_core.attribution.study import faithfulness as study  # noqa: PLC0415
-    from eqlin_core.command.study_table import print_study  # noqa: PLC0415
+    from eqlin_core.command.faithfulness_table import print_study  # noqa: PLC0415
     from eqlin_core.command.waiting import waiting  # noqa: PLC0415
     from eqlin_core.models.loading import load_model  # noqa: PLC0415
 

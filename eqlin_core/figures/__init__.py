@@ -28,6 +28,7 @@ from .ranks import joint_spectrum, rank_dial, top_tokens
 from .readout_table import readout_table
 from .reconstruction import error_histogram, reconstruction_scatter
 from .spectra import singular_values, stable_ranks
+from .studies import histograms, measures_scatter
 from .tokens import norms_and_cosines, token_target_heatmap
 from .triplets import readout_bars, target_effects, triplet_effect
 from .waterfall import waterfall
@@ -52,6 +53,7 @@ __all__ = [
     "head_tokens",
     "heads_table",
     "hidden_effects",
+    "histograms",
     "joint_spectrum",
     "layer_path",
     "layer_spectra",
@@ -59,6 +61,7 @@ __all__ = [
     "leave_one_out",
     "line_norms",
     "matrix_heatmap",
+    "measures_scatter",
     "method_means",
     "norms_and_cosines",
     "plot_config",

@@ -32,6 +32,8 @@ DRAWN = {
     "stable-ranks": "Stable rank of each input token's matrix.",
     "steering-forecast": "Logits under steering, and how far the frozen map forecasts them.",
     "steering-metrics": "Effects of steering by strength.",
+    "study-histograms": "How a number is spread over the prompts of a study.",
+    "study-scatter": "Two numbers of a study, a point for each prompt or token.",
     "subspace-angles": "Principal angles between the leading subspaces of two runs.",
     "target-effects": "What a singular triplet adds to the logits of likely next tokens.",
     "token-target-heatmap": "What each input token adds to the logits of the likely next tokens.",

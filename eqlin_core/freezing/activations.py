@@ -7,7 +7,7 @@ it is gets found by evaluating the activation, not by its name.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import torch
@@ -44,6 +44,14 @@ class Activation:
 
     name: str
     factor: Factor | None
+
+
+def holds_activations(rules: Collection[str]) -> bool:
+    """Whether these freezing rules hold an activation's factor s(x): "gates", or "activations" alone.
+
+    The latter leaves a product of two live factors, as in a gated MLP, to its ordinary derivative.
+    """
+    return "gates" in rules or "activations" in rules
 
 
 def with_parameters(module: nn.Module) -> Activation | None:

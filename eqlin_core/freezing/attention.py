@@ -23,9 +23,13 @@ IMPLEMENTATION = "eqlin_frozen"
 
 
 class Masks:
-    """The attention masks of one recorded pass, in order: stock code beside the interface may read them again."""
+    """The attention masks of one recorded pass, in order: stock code beside the interface may read them again.
 
-    def __init__(self) -> None:
+    Of so many prompts ``together``, whose tokens stand in turn, a mask is that of one prompt for each of them alone.
+    """
+
+    def __init__(self, together: int = 1) -> None:
+        self.together = together
         self.kept: list[Tensor | None] = []
         self.calls, self.replaying = 0, False
 
@@ -145,9 +149,22 @@ def _mask(*args: Any, **kwargs: Any) -> Tensor | None:
     if masks is None:
         return eager_mask(*args, **kwargs)
     if not masks.replaying:
-        masks.kept.append(eager_mask(*args, **kwargs))
+        masks.kept.append(_of_each(masks.together, **kwargs) if masks.together > 1 else eager_mask(*args, **kwargs))
     masks.calls += 1
     return masks.kept[masks.calls - 1] if masks.calls <= len(masks.kept) else eager_mask(*args, **kwargs)
+
+
+def _of_each(prompts: int, **kwargs: Any) -> Tensor:
+    """The mask of one prompt of so many whose tokens stand in turn, for each of them: none reads another's tokens."""
+    from transformers.masking_utils import eager_mask  # noqa: PLC0415 - transformers is slow to import
+
+    q, kv = (kwargs[name] // prompts for name in ("q_length", "kv_length"))
+    own = eager_mask(**{**kwargs, "q_length": q, "kv_length": kv, "attention_mask": None})
+    if own is None:
+        own = torch.zeros(1, 1, q, kv, dtype=kwargs["dtype"], device=kwargs["device"])
+    whole = own.new_full((*own.shape[:2], q, prompts, kv, prompts), torch.finfo(own.dtype).min)
+    whole.diagonal(dim1=-3, dim2=-1).copy_(own[..., None])
+    return whole.view(*own.shape[:2], q * prompts, kv * prompts)
 
 
 def _register() -> None:

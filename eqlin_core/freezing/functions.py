@@ -38,7 +38,7 @@ from eqlin_core.freezing.actions import (
     shared,
     weights_of,
 )
-from eqlin_core.freezing.activations import Activation, probe_activation
+from eqlin_core.freezing.activations import Activation, holds_activations, probe_activation
 from eqlin_core.freezing.mixing import mix
 from eqlin_core.freezing.products import Role, Roles, gate_factor, norm_factor, weight_factor
 from eqlin_core.freezing.reductions import held_deviation, held_largest
@@ -69,9 +69,10 @@ class FrozenFunctions(TorchFunctionMode):
     """The functions of one frozen network; enter it around a pass, after ``start``.
 
     ``keep(module, rule)`` is told every rule that was recorded. ``rules`` names the freezing rules that apply, of
-    "gates" and "router". The modules ``uncast`` work in the precision of what they are given, without casts to a lower
-    one. In the modules ``short_convolutions`` the left factor of a product is a gate, although no activation made it;
-    in the modules ``lightning`` queries, keys and values are split from one tensor, and no softmax follows.
+    "gates", its part "activations", and "router". The modules ``uncast`` work in the precision of what they are given,
+    without casts to a lower one. In the modules ``short_convolutions`` the left factor of a product is a gate, although
+    no activation made it; in the modules ``lightning`` queries, keys and values are split from one tensor, and no
+    softmax follows.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class FrozenFunctions(TorchFunctionMode):
         self.lean = True  # whether replays may have stand-ins for what is not read
         self.stand_ins = StandIns()
         self._convention, self._rules, self._keep = convention, rules, keep
+        self._holds_activations = holds_activations(rules)
         self._uncast, self._short, self._lightning = uncast, short_convolutions, lightning
         self._kept: dict[_Key, Action] = {}
         self._scopes: set[str] = set()
@@ -287,7 +289,7 @@ class FrozenFunctions(TorchFunctionMode):
         name = key[2]
         if name in _REDUCTIONS:
             return self._reduction(key, func, args, kwargs)
-        if "gates" not in self._rules or not args or not depends(args[0]):
+        if not self._holds_activations or not args or not depends(args[0]):
             return None
         if name in _SQUARES and self.roles.of(args[0]) is Role.GATE and tuple(args[1:]) in ((), (2,)):
             self._keep(key[0], "square as x x, one of them held")
@@ -350,7 +352,7 @@ class FrozenFunctions(TorchFunctionMode):
             return Hold(0, left.detach()) if "gates" in self._rules else None
         if held is not None:
             rule, said = rule_of(factors, weight)
-            if rule not in self._rules:
+            if rule not in self._rules and not (rule == "gates" and self._holds_activations):
                 return None
             self._keep(module, said)
             return Hold(held, factors[held].detach())

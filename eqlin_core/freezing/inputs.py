@@ -21,10 +21,20 @@ class PromptInputs:
     (hashed experts) get the ids. ``by_ids`` is true of a decoder that takes nothing but ids, or cuts its prompt into
     patches by them: it is given the ids, and what its ``embedding`` returns for them is replaced. What such a model
     puts before the prompt or adds to its embeddings is a constant.
+    The tokens of so many prompts ``together`` stand in turn; only for a decoder that is told positions.
     """
 
-    def __init__(self, decoder: nn.Module, embedding: nn.Module, ids: Sequence[int], device: torch.device) -> None:
-        self._embedding = embedding
+    def __init__(
+        self,
+        decoder: nn.Module,
+        embedding: nn.Module,
+        ids: Sequence[int],
+        device: torch.device,
+        together: int = 1,
+    ) -> None:
+        self._embedding, self._together = embedding, together
+        if together > 1 and not {"inputs_embeds", "position_ids", "attention_mask"} <= set(_parameters(decoder)):
+            raise EqlinError(f"{type(decoder).__name__} is not told positions, so prompts cannot stand side by side.")
         patches = getattr(decoder, "patcher", None) is not None
         self.by_ids = patches or "inputs_embeds" not in _parameters(decoder)
         self._ids = torch.tensor([list(ids)], device=device) if len(ids) else None
@@ -50,10 +60,17 @@ class PromptInputs:
         found: Tensor = look_up(self._ids, *more)
         return found.detach()
 
-    def _arguments(self, rows: int) -> dict[str, Tensor]:
-        if self._per_layer is None:
-            return {}
-        return {"per_layer_inputs": self._per_layer.expand(rows, *self._per_layer.shape[1:])}
+    def _arguments(self, embeddings: Tensor) -> dict[str, Tensor]:
+        rows, n = embeddings.shape[:2]
+        given = {}
+        if self._per_layer is not None:
+            given["per_layer_inputs"] = self._per_layer.expand(rows, *self._per_layer.shape[1:])
+        if self._together > 1:
+            assert self._ids is not None
+            positions = torch.arange(self._ids.shape[1], device=embeddings.device) // self._together
+            given["position_ids"] = positions[-n:].expand(rows, -1)
+            given["attention_mask"] = torch.ones_like(given["position_ids"])
+        return given
 
     @property
     def needs_ids(self) -> bool:
@@ -69,7 +86,7 @@ class PromptInputs:
             self._given = embeddings
             out = decoder(input_ids=self._ids.expand(rows, -1), use_cache=False)
         else:  # a copy: stock code may change what it is given in place
-            out = decoder(inputs_embeds=embeddings.clone(), use_cache=False, **self._arguments(rows))
+            out = decoder(inputs_embeds=embeddings.clone(), use_cache=False, **self._arguments(embeddings))
         found: Tensor = out.last_hidden_state
         return found
 

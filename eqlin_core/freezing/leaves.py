@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from eqlin_core.dtypes import coefficient_dtype
-from eqlin_core.freezing.activations import probe_activation, with_parameters
+from eqlin_core.freezing.activations import holds_activations, probe_activation, with_parameters
 from eqlin_core.freezing.functions import FrozenFunctions
 from eqlin_core.freezing.norms import NormRule, probe_norm
 from eqlin_core.freezing.probes import like, remembered
@@ -21,7 +21,8 @@ class FrozenLeaves:
     """The leaf modules of one frozen network that are norms or activations, with their coefficients.
 
     ``keep(module, rule)`` is told every rule that was recorded. ``rules`` names the freezing rules that apply, of
-    "norms" and "gates". ``functions`` repeats coefficients to a batch and learns which tensors are a gate's activation.
+    "norms", "gates" and its part "activations". ``functions`` repeats coefficients to a batch and learns which tensors
+    are a gate's activation.
     """
 
     def __init__(self, functions: FrozenFunctions, rules: Collection[str], keep: Callable[[str, str], None]) -> None:
@@ -63,7 +64,7 @@ class FrozenLeaves:
                 self._kept[name].append((norm, coefficient))
                 self._keep(name, norm.description)
             return norm.linear(x, coefficient).to(out.dtype)
-        if not x.requires_grad or "gates" not in self._rules:
+        if not x.requires_grad or not holds_activations(self._rules):
             return None
         if any(True for _ in module.parameters(recurse=False)):
             activation = with_parameters(module)

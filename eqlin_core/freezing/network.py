@@ -38,7 +38,8 @@ from eqlin_core.models.sites import Site, SourcePlace, TargetPlace
 from eqlin_core.multiplication import passes
 from eqlin_core.runs.convention import PUBLISHED, Convention
 
-# What is frozen; leaving one out is how tests see that the audit would notice.
+# What is frozen; leaving one out is how tests see that the audit would notice. Of "gates", "activations" is the part
+# that holds an activation's factor and leaves a product of gate and path to its ordinary derivative.
 RULES = frozenset({"attention", "norms", "gates", "router"})
 # Leaf modules that are linear (or not on the path at all) whatever they are given.
 _PASSIVE = (nn.Linear, nn.Embedding, nn.Dropout, nn.Identity)
@@ -65,6 +66,8 @@ class FrozenNetwork:
     ``ordered``, whether no position reads a later one; ``causal``, whether a replay may begin at any
     position as well: attention is held throughout, since live weights are affine even without biases;
     ``block_nodes``, the graph's node behind every block's output, which a reverse pass meets one after the other.
+    With so many prompts ``together`` their tokens stand in turn (position t of prompt b at t * together + b), and
+    ``separate`` says whether each reads its own alone.
     """
 
     def __init__(
@@ -79,11 +82,12 @@ class FrozenNetwork:
         rules: Collection[str] = RULES,
         ids: Sequence[int] = (),
         products: str = "ieee",
+        together: int = 1,
     ) -> None:
-        self.products = products
+        self.products, self.together = products, together
         self.lm, self.convention, self.n_tokens = lm, convention, len(embeddings)
         self.decoder = lm.decoder
-        self._inputs = PromptInputs(self.decoder, lm.model.get_input_embeddings(), ids, lm.device)
+        self._inputs = PromptInputs(self.decoder, lm.model.get_input_embeddings(), ids, lm.device, together)
         self.ends = Ends(self.decoder, lm.n_layers, source, target, final_norm)
         self._blocks = set(self.ends.layers)
         self._applied = rules
@@ -94,7 +98,8 @@ class FrozenNetwork:
         try:
             self._record(embeddings)
         except (AttributeError, TypeError) as error:  # it may be code that reads ids it was not given
-            if self._inputs.by_ids or not len(ids) or isinstance(source, Site) or isinstance(target, Site):
+            known = together > 1 or self._inputs.by_ids or not len(ids)
+            if known or isinstance(source, Site) or isinstance(target, Site):
                 raise
             self._inputs.by_ids = True
             try:
@@ -136,6 +141,11 @@ class FrozenNetwork:
         return not (self._scans.modules or self._functions.mixes or self._mixes_inside)
 
     @property
+    def separate(self) -> bool:
+        """Whether no prompt of those ``together`` reads another's tokens."""
+        return self.together == 1 or (self.attends_only and self._weights.separate)
+
+    @property
     def source(self) -> SourcePlace:
         """Where the map starts."""
         return self.ends.source
@@ -168,7 +178,8 @@ class FrozenNetwork:
         self._mixes_inside = bool(short or lightning)
         self._functions = FrozenFunctions(self.convention, self._applied, self._note, uncast, short, lightning)
         self._leaves = FrozenLeaves(self._functions, self._applied, self._note)
-        self._weights = FrozenWeights(self._names, self._functions, self._note, self.convention.weight_share)
+        share = self.convention.weight_share
+        self._weights = FrozenWeights(self._names, self._functions, self._note, share, self.together)
         self._functions.tokens = self.n_tokens
         self._scans = FrozenScans(self.decoder, self._functions, self._note)
         self.paused = self._functions.paused

@@ -20,6 +20,7 @@ class FrozenWeights:
 
     ``names`` says what each module is called, ``keep(module, rule)`` is told every rule that was recorded.
     ``functions`` knows from which position on a replay runs. ``share`` of attention goes by the weights' own path.
+    The tokens of so many prompts ``together`` stand in turn.
     """
 
     def __init__(
@@ -28,9 +29,10 @@ class FrozenWeights:
         functions: FrozenFunctions,
         keep: Callable[[str, str], None],
         share: float = 0.0,
+        together: int = 1,
     ) -> None:
         self.replaying = False
-        self.masks = Masks()
+        self.masks = Masks(together)
         self.paused = functions.paused
         self._names, self._functions, self._keep = names, functions, keep
         self._share = share
@@ -59,6 +61,18 @@ class FrozenWeights:
             found = [w.triu(1).any() for w in square]  # asked of a device all at once
             self._reads_later = bool(found) and any(torch.stack([f.to(found[0].device) for f in found]).tolist())
         return self._reads_later
+
+    @property
+    def separate(self) -> bool:
+        """Whether no prompt reads another's tokens."""
+        return not self.masks.together > 1 or all(self._is_separate(w) for kept in self._kept.values() for w in kept)
+
+    def _is_separate(self, weights: Tensor) -> bool:
+        prompts = self.masks.together
+        if weights.shape[-1] != weights.shape[-2] or weights.shape[-1] % prompts:
+            return False
+        each = weights.unflatten(-1, (-1, prompts)).unflatten(-3, (-1, prompts))
+        return bool((each.sum((-4, -2)) * ~torch.eye(prompts, dtype=torch.bool, device=weights.device) == 0).all())
 
     def start(self, *, recording: bool) -> None:
         """A new pass begins."""

@@ -23,9 +23,12 @@ _PREFIX = {"CpmAntForCausalLM"}
 def frozen_decoder(lm: LanguageModel, embeddings: Tensor, *, ids: Sequence[int], **options: Any) -> FrozenNetwork:
     """The network frozen at a prompt of these ids; ``options`` are those of `FrozenNetwork`.
 
-    Raises EqlinError with the model's own words where its code fails, and for an encoder.
+    Raises EqlinError with the model's own words where its code fails, for an encoder, and for a model without
+    derivatives.
     """
     require_own_prompt(lm.config)
+    if any(p.is_inference() for p in lm.model.parameters()):
+        raise EqlinError("The model was loaded in torch.inference_mode(), where no derivatives exist: load it outside.")
     try:
         network = FrozenNetwork(lm, embeddings, ids=ids, **options)
     except (torch.OutOfMemoryError, EqlinError):

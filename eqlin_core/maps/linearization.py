@@ -9,7 +9,7 @@ import torch
 
 from eqlin_core import arguments
 from eqlin_core.dtypes import dtype_name
-from eqlin_core.errors import EqlinError, InvalidValue
+from eqlin_core.errors import InvalidValue
 from eqlin_core.maps.frozen_decoder import frozen_decoder
 from eqlin_core.maps.linear_map import LinearMap
 from eqlin_core.models.language_model import LanguageModel, checked_model
@@ -127,8 +127,6 @@ def _linearize(
     final_norm = arguments.flag("final_norm", final_norm)
     memory_budget = arguments.budget("memory_budget", memory_budget)
     _check_products(lm, products)
-    if any(p.is_inference() for p in lm.model.parameters()):
-        raise EqlinError("The model was loaded in torch.inference_mode(), where no derivatives exist: load it outside.")
     plan.require_room(lm, len(ids))
     tensor = token_tensor(lm, ids)
     with torch.no_grad():

@@ -114,7 +114,7 @@ def chosen(found: list[Entry], room: Room) -> None:
 def _manage(one: Entry) -> None:
     loaded = [model for model in engine().loaded() if hub_id_of(model.name) == hub_id_of(one.name)]
     turn = engine().fetches
-    last = session().fetches.snapshots.get(one.name)
+    last = session().errands.snapshots.get(one.name)
     fetching = last is not None and not last.finished
     if not one.is_here:
         part = one.copy is not None and one.copy.nbytes > 0
@@ -192,7 +192,7 @@ def _advice(one: Entry) -> str:
 
 def _said(name: str) -> None:
     """How the last fetch, or deletion, of this model ended."""
-    last = session().fetches.snapshots.get(name)
+    last = session().errands.snapshots.get(name)
     if last is not None and last.state == "failed":
         st.error(shortened(last.error), icon=":material/error:")
     elif last is not None and last.state == "cancelled":
@@ -208,8 +208,8 @@ def _use(name: str) -> None:
 def _start(name: str, question: Question[None]) -> None:
     """Begin what was asked for, unless this server leaves it to its operator."""
     if manages_models():
-        session().fetches.start(name, question)
-        session().fetches.wait(name)
+        session().errands.start(name, question)
+        session().errands.wait(name)
 
 
 def _choose(names: list[str]) -> None:

@@ -14,6 +14,7 @@ import streamlit as st
 from eqlin_core.errors import EqlinError
 
 LONGEST_PROMPT = 1000  # characters: some 200 words, of which the default model's matrix takes a minute or two
+STUDY_PROMPTS = 25  # of a study on a public server
 _YES, _NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
@@ -22,7 +23,8 @@ class Settings:
     """How this server is served.
 
     ``beyond``: whether other machines reach it. ``names``: by which it answers, beside those of this machine.
-    ``frames``: the sites that may show it in a frame. ``models`` and ``longest_prompt`` count in public mode only.
+    ``frames``: the sites that may show it in a frame. ``models``, ``longest_prompt`` and ``study_prompts`` count in
+    public mode only.
     """
 
     address: str = "127.0.0.1"
@@ -32,6 +34,7 @@ class Settings:
     frames: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     longest_prompt: int = LONGEST_PROMPT
+    study_prompts: int = STUDY_PROMPTS
     password: str = ""
 
 
@@ -52,6 +55,7 @@ def read_settings(environment: Mapping[str, str], address: str | None, allowed_h
         frames=(*_listed(environment, "EQLIN_FRAMES"), *(("https://huggingface.co",) if space else ())),
         models=_listed(environment, "EQLIN_MODELS"),
         longest_prompt=_count(environment, "EQLIN_LONGEST_PROMPT", LONGEST_PROMPT),
+        study_prompts=_count(environment, "EQLIN_STUDY_PROMPTS", STUDY_PROMPTS),
         password=environment.get("EQLIN_PASSWORD", ""),
     )
 
@@ -88,5 +92,5 @@ def _flag(environment: Mapping[str, str], name: str, default: bool) -> bool:
 def _count(environment: Mapping[str, str], name: str, default: int) -> int:
     value = environment.get(name, "").strip()
     if value and (not value.isascii() or not value.isdigit() or not 0 < int(value) < 10**9):
-        raise EqlinError(f"{name} is a number of characters, not {value[:40]!r}.")
+        raise EqlinError(f"{name} is a whole number from 1 on, not {value[:40]!r}.")
     return int(value) if value else default

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from urllib.parse import parse_qs
 
@@ -16,6 +17,9 @@ from pages.worker.request import DEFAULT_MODEL, EXAMPLES, PRECISIONS, Request
 
 LONGEST = 1500  # characters of prompt and answer in an address; longer ones are linked by their run
 DIGITS = 9  # of a position: no text has so many tokens
+# What stands in boxes of numbers that the address fills.
+NUMBERS = ("position", "inject", "new_tokens", "seed", "study_first")
+_NUMBER = re.compile(rf"[+-]?[0-9]{{1,{DIGITS}}}(\.[0-9]{{0,{DIGITS}}})?")
 _KEY = "address"
 _STYLE = """
 button { border: none; background: none; padding: 0.25rem 0.1rem; font: inherit; color: inherit; cursor: pointer;
@@ -47,6 +51,14 @@ def address_button(shown: Request) -> None:
         else "Copies the address of this view: who opens it sees the same prompt with the same choices.",
     }
     _component(data=data, key=_KEY, on_went_change=_went, height="content", width="content")
+
+
+def without_huge_numbers() -> None:
+    """Take numbers out of the address at which Streamlit's own boxes of numbers fail."""
+    for name in NUMBERS:
+        said = st.query_params.get(name, "")
+        if said and not _NUMBER.fullmatch(said):
+            del st.query_params[name]
 
 
 def _too_long(shown: Request, run: str, links: bool) -> str:

@@ -44,7 +44,7 @@ def strip() -> None:
     with st.container():
         if state.tokens is not None:
             _facts(state, state.tokens)
-    poll(_follow, going_on=lambda: session().busy or session().fetches.busy)
+    poll(_follow, going_on=lambda: session().busy or session().errands.busy)
     with st.container():
         _ended(state)
     announce()
@@ -136,13 +136,13 @@ def _ended(state: Session) -> None:
 
 def _follow(_active: bool) -> None:
     now = session()
-    if (now.busy and now.advance()) or (now.fetches.busy and now.fetches.advance()):
+    if (now.busy and now.advance()) or (now.errands.busy and now.errands.advance()):
         st.rerun(scope="app")
     current = now.jobs.current
     if current is not None:
         progress_line(current, "Cancel", now.jobs.cancel, key="progress", button="cancel")
         if plan := current.partial.get("plan"):
             st.caption(plan)
-    fetched = now.fetches.current
+    fetched = now.errands.current
     if fetched is not None:
-        progress_line(fetched, "Cancel", now.fetches.cancel, key="fetching", button="cancel-fetch")
+        progress_line(fetched, "Cancel", now.errands.cancel, key="fetching", button="cancel-fetch")

@@ -57,10 +57,10 @@ class Session:
     fresh: bool = False  # whether what was asked for is computed although it is saved
     jobs: Jobs = field(init=False)  # of the analysis: "tokens", "split", "spectra", and "fetched"
     lookups: Jobs = field(init=False)  # of typed next tokens, by their text, and of other maps, by theirs
-    fetches: Jobs = field(init=False)  # of models, by their names; an analysis gives none of them up
+    errands: Jobs = field(init=False)  # fetches of models, by their names, and studies: no analysis gives them up
 
     def __post_init__(self) -> None:
-        self.jobs, self.lookups, self.fetches = Jobs(self.visitor), Jobs(self.visitor), Jobs(self.visitor)
+        self.jobs, self.lookups, self.errands = Jobs(self.visitor), Jobs(self.visitor), Jobs(self.visitor)
         self._texts: dict[Request, RunText] = {}  # the last one, as its model reads it
 
     def ask(self, request: Request) -> None:
@@ -87,7 +87,7 @@ class Session:
         else:
             self.jobs.start("spectra", analysis.spectra(request, again), shipped=not again)
         self.lookups.leave_all()
-        self.jobs.take_others_off(self.fetches)
+        self.jobs.take_others_off(self.errands)
         if self.jobs.wait("tokens"):
             run = self.jobs.snapshots["tokens"].result
             if run is not None and run.saved:

@@ -12,7 +12,7 @@ from tests.browser.analysis import ANSWERED, PATIENT, chart
 from tests.browser.conftest import OpenPage
 from tests.browser.visit import Theme
 
-PAGES = ("start", "tokens", "answer", "spectra", "matrix", "layers", "steering", "compare", "runs", "models")
+PAGES = ("start", "tokens", "answer", "spectra", "matrix", "layers", "steering", "compare", "study", "runs", "models")
 TRIES = 20
 
 

@@ -35,7 +35,7 @@ from tests.browser.conftest import OpenPage
 from tests.browser.server import running_app
 from tests.browser.visit import visit, wait_finished, wait_idle
 
-PAGES = ["Start", "Tokens", "Answer", "Spectra", "Matrix", "Layers", "Steering", "Compare", "Runs", "Models"]
+PAGES = ["Start", "Tokens", "Answer", "Spectra", "Matrix", "Layers", "Steering", "Compare", "Study", "Runs", "Models"]
 TOKENS = ["The", "·bridge", "·out", "·of", "·Marin", "·is", "·the"]
 # Measured with the engine in float64 and in float32: the largest singular value and the stable rank of every token.
 FIRST_SINGULAR_VALUES = [63.93, 4.45, 2.99, 4.53, 13.13, 4.11, 5.10]

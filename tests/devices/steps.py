@@ -102,6 +102,14 @@ def _refined(lin: eq.LinearMap) -> Any:
     return eq.spectrum(lin, 3, method="refined").S
 
 
+def _lens(kind: str, positions: str = "future") -> Step:
+    return lambda lm, ids, made: eq.fit_lens(lm, [ids, ids[:5]], kind, positions=positions, skip=1)
+
+
+def _read(lens: str) -> Step:
+    return lambda lm, ids, made: eq.read_lens(lm, token_ids=ids, lens=made.get(lens, lens or None)).log_probabilities
+
+
 def _after_a_change(lm: LanguageModel, ids: list[int]) -> Any:
     """Whether norms are asked anew, and the contributions, after one was changed in a way that no version tells."""
     eq.linearize(lm, token_ids=ids)
@@ -157,6 +165,15 @@ STEPS: dict[str, Step] = {
     "layers one by one": _sweep("forward", "layerwise"),
     "heads": lambda lm, ids, made: eq.direct_contributions(made["linearize"], lm.unembedding[:2]),
     "hidden leaks": lambda lm, ids, made: len(find_hidden_leaks(made["linearize"].network, 1e-4)),
+    "lens": _lens("frozen"),
+    "lens' matrices": lambda lm, ids, made: (made["lens"].matrices, made["lens"].spread),
+    "lens of the last position": lambda lm, ids, made: _lens("frozen", "last")(lm, ids, made).matrices,
+    "lens, Jacobian": lambda lm, ids, made: _lens("jacobian")(lm, ids, made).matrices,
+    "lens, R-lens": lambda lm, ids, made: _lens("r-lens", "same")(lm, ids, made).matrices,
+    "read through the lens": _read("lens"),
+    "read through the exact map": _read("exact"),
+    "logit lens": _read(""),
+    "lens against the exact map": lambda lm, ids, made: eq.lens_cosines(lm, made["lens"], token_ids=ids, token=5),
     "operator": lambda lm, ids, made: eq.steering_operator(lm, token_ids=ids[:4], layers=2),
     "operator's matrix": lambda lm, ids, made: made["operator"].J,
     "operator from a file": lambda lm, ids, made: operator_from_bytes(made["operator"].to_bytes(), "x", lm).J,
@@ -175,7 +192,7 @@ STEPS: dict[str, Step] = {
 
 
 # What is made for later steps, and would be compared with itself by them.
-_MEANS = ("linearize", "spectrum", "operator", "random operator", "steering sweep")
+_MEANS = ("linearize", "spectrum", "lens", "operator", "random operator", "steering sweep")
 
 
 def run_steps(

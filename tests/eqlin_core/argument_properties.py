@@ -45,6 +45,7 @@ DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.int64, torch.bool,
 # Of the arguments that name files only values that name none outside the folder of the test are tried.
 FILES = {("load_model", "name"), ("operator.save", "path"), ("load_operator", "path"), ("save_run", "path")}
 FILES |= {("load_run", "path"), ("load_model", "device_map"), ("load_model", "max_memory")}
+FILES |= {("lens.save", "path"), ("load_lens", "path")}
 
 
 @pytest.fixture(scope="module")

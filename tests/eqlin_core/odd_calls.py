@@ -150,6 +150,9 @@ def calls(folder: Path) -> list[Call]:
     w = lm.unembedding[:2].clone()
     operator = eq.steering_operator(lm, "the", 2)
     operator.save(folder / "operator.safetensors")
+    swapped = [*lin.token_ids[:-1], 7]
+    together = eq.linearize_together(lm, ["the", " the"])
+    many = eq.run_study(["the"], lm, folder / "study")
     run, spectra = eq.token_run(lin, "the bridge"), eq.spectrum_run(lin, 2)
     eq.save_run(run, folder / "run.npz")
     eq.write_report(folder / "run.html", run)
@@ -164,6 +167,9 @@ def calls(folder: Path) -> list[Call]:
     text = eq.read_text(lm, "the", answer=" bridge")
     answered = eq.linearize(lm, token_ids=text.token_ids)
     last = [len(text.token_ids) - 1]
+    lens = eq.fit_lens(lm, ["the bridge the"], skip=1)
+    lens.save(folder / "lens.safetensors")
+    lensed = eq.read_lens(lm, "the")
     return [
         Call("load_model", eq.load_model, {"name": folder / "model"}),
         Call("LanguageModel.wrap", eq.LanguageModel.wrap, {"model": lm.model, "tokenizer": lm.tokenizer}),
@@ -224,6 +230,16 @@ def calls(folder: Path) -> list[Call]:
         Call("sweep.kind_index", sweep.kind_index, {"kind": "mlp"}),
         Call("direct_contributions", eq.direct_contributions, {"lin": lin, "directions": w}),
         Call("head_contributions", eq.head_contributions, {"lin": lin, "directions": w}),
+        Call("fit_lens", eq.fit_lens, {"lm": lm, "prompts": ["the bridge the"], "skip": 1}),
+        Call("merge_lenses", eq.merge_lenses, {"lenses": [lens, lens]}),
+        Call("load_lens", eq.load_lens, {"path": folder / "lens.safetensors", "lm": lm}),
+        Call("lens.save", lens.save, {"path": folder / "again.lens"}),
+        Call("lens.transport", lens.transport, {"layer": 0, "h": w}),
+        Call("lens.adjoint", lens.adjoint, {"layer": 0, "w": w}),
+        Call("lens.require_fit", lens.require_fit, {"lm": lm}),
+        Call("read_lens", eq.read_lens, {"lm": lm, "prompt": "the", "lens": lens, "tokens": [5]}),
+        Call("lensed.top", lensed.top, {"layer": 0}),
+        Call("lens_cosines", eq.lens_cosines, {"lm": lm, "lens": lens, "prompt": "the", "token": 5}),
         Call("Split", eq.Split),
         Call("faithfulness", eq.faithfulness, {"lm": lm, "prompts": ["the bridge"], "methods": [], "ks": [1]}),
         Call("study.of", study.of, {"measure": "rank", "method": "leave-one-out"}),
@@ -235,7 +251,18 @@ def calls(folder: Path) -> list[Call]:
         Call("study.only", study.only, {"kind": ""}),
         Call("Faithfulness.from_json", eq.Faithfulness.from_json, {"text": study.to_json()}),
         Call("prompt_list", eq.prompt_list, {"name": "facts"}),
+        Call("linearize_together", eq.linearize_together, {"lm": lm, "prompts": ["the", " the"]}),
+        Call("together.contributions", together.contributions),
+        Call("together.logit_split", together.logit_split, {"directions": w[None].expand(2, 2, -1)}),
+        Call("study_prompts", eq.study_prompts, {"prompts": ["the"]}),
+        Call("run_study", eq.run_study, {"prompts": ["the"], "models": lm, "out": folder / "studied", "k": 1}),
+        Call("plan_study", eq.plan_study, {"prompts": ["the"], "lm": lm, "measures": ["exactness"], "k": 1}),
+        Call("load_study", eq.load_study, {"folder": folder / "study"}),
+        Call("many.table", many.table, {"name": "tokens"}),
+        Call("RayWorkers", eq.RayWorkers),
         Call("hidden_effects", eq.hidden_effects, {"lin": lin, "directions": w}),
+        Call("validity", eq.validity, {"lin": lin, "position": 0, "towards": 5, "points": 2}),
+        Call("counterfactual", eq.counterfactual, {"lin": lin, "other": swapped, "directions": w}),
         Call("steering_operator", eq.steering_operator, {"lm": lm, "concept": "the", "layers": 2}),
         Call("operator.save", operator.save, {"path": folder / "again.safetensors"}),
         Call("operator.require_fit", operator.require_fit, {"lm": lm}),

@@ -93,6 +93,7 @@ def test_what_is_not_known_yet_is_not_a_number() -> None:
     assert run.exactness.exact
 
 
+@pytest.mark.slow
 def test_late_tokens_take_fewer_positions_and_small_blocks_fewer_passes() -> None:
     lin = eq.linearize(default_model("float32"), token_ids=default_model("float32").encode(LONG)[:20])
     wide = top_triplets(lin, early.TRIPLETS, token=16)

@@ -174,11 +174,11 @@ def test_a_fetch_goes_on_beside_an_analysis_and_is_cancelled(engine: Engine, mon
     app.button(key="fetch-model").click().run()
     assert begun.wait(5)
     assert app.button(key="fetch-model").disabled
-    state.jobs.take_others_off(state.fetches)
-    assert state.fetches.current is not None, "an analysis does not give it up"
-    assert state.fetches.current.message == "Downloading qwen3-4b"
-    state.fetches.cancel()
-    until(lambda: bool(state.fetches.advance()))
+    state.jobs.take_others_off(state.errands)
+    assert state.errands.current is not None, "an analysis does not give it up"
+    assert state.errands.current.message == "Downloading qwen3-4b"
+    state.errands.cancel()
+    until(lambda: bool(state.errands.advance()))
     app.run()
     assert "Cancelled. Files that had arrived whole stay." in said(app)
     assert not app.button(key="fetch-model").disabled
@@ -236,4 +236,4 @@ def test_a_public_server_starts_nothing_even_if_asked(
     state = Session(visitor="ada")
     monkeypatch.setattr(view, "session", lambda: state)
     view._start("qwen3-4b", view.jobs.fetched("qwen3-4b", 0))
-    assert state.fetches.snapshots == {}
+    assert state.errands.snapshots == {}

@@ -107,3 +107,16 @@ def test_what_is_too_long_for_an_address_is_named_and_what_its_link_needs(
     assert data["unlinked"] == ("too long" in said and not linked)
     assert bool(data["run"]) == linked
     assert (data["prompt"], data["answer"]) == ((asked.prompt, asked.answer) if linked else ("", ""))
+
+
+@pytest.mark.parametrize(
+    ("said", "left"), [("7", "7"), ("-1", "-1"), ("2.5", "2.5"), ("9" * 400, None), ("1e400", None), ("²", None)]
+)
+def test_numbers_that_no_box_takes_are_left_out_of_the_address(
+    said: str, left: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = {"position": said, "seed": said, "prompt": "9" * 400}
+    monkeypatch.setattr(address.st, "query_params", params)
+    address.without_huge_numbers()
+    assert (params.get("position"), params.get("seed")) == (left, left)
+    assert params["prompt"] == "9" * 400

@@ -1,0 +1,179 @@
+"""The packs of a study on a Ray cluster: workers that hold a model each, and tasks in flight bounded by memory."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from eqlin_core import arguments
+from eqlin_core.errors import EqlinError
+from eqlin_core.models.language_model import LanguageModel
+from eqlin_core.progress import Progress, report
+from eqlin_core.studies.measures import Asked
+from eqlin_core.studies.plan import Pack
+from eqlin_core.studies.tables import Rows
+
+# Packs that wait at each worker beside the one in hand, so that none idles while its rows are written.
+_AHEAD = 1
+# How often a pack whose worker was lost is given to another.
+_ATTEMPTS = 3
+_POLL_SECONDS = 0.5
+
+
+class RayWorkers:
+    """Computes packs of prompts by actors on Ray, each with a model of its own.
+
+    ``address``: "local" (a cluster of this machine's cores that ends with the process), "auto" (the one that is there),
+    or an address. ``gpus``: the share of a GPU that a worker takes, by the plan of the model unless given; ``workers``:
+    how many, as many as the cluster has room for unless given. Raises EqlinError where Ray is not installed, and for a
+    cluster that cannot be reached or has no room.
+    """
+
+    def __init__(
+        self,
+        address: str = "local",
+        *,
+        dtype: str = "float32",
+        device: str = "auto",
+        workers: int | None = None,
+        cpus: float = 1.0,
+        gpus: float | None = None,
+    ) -> None:
+        self.address = arguments.text("address", address)
+        self.dtype, self.device = dtype, device
+        self.workers = None if workers is None else arguments.whole("workers", workers, 1)
+        self.cpus = arguments.number("cpus", cpus, above=0)
+        self.gpus = None if gpus is None else arguments.number("gpus", gpus, lowest=0)
+        self.lost = 0  # packs that were given to another worker, since theirs was gone
+
+    def measured(
+        self, lm: LanguageModel, source: str, packs: Sequence[Pack], asked: Asked, progress: Progress | None
+    ) -> Iterator[tuple[int, Rows]]:
+        """Each pack's rows as a worker has them; a pack whose worker is lost goes to another."""
+        if not packs:
+            return
+        if not source:
+            raise EqlinError("Workers on Ray load the model themselves: give its name, not a loaded one.")
+        ray = _ray(self.address)
+        gpus = self._gpus(lm)
+        count = self._count(ray, len(packs), gpus)
+        actor = ray.remote(num_cpus=self.cpus, num_gpus=gpus, max_restarts=0)(_Worker)
+        made = {"name": source, "dtype": self.dtype, "device": self.device if gpus else "cpu"}
+        flight = _Flight(ray, lambda: actor.remote(**made), count, packs, asked, progress)
+        try:
+            yield from flight.rows()
+        finally:
+            self.lost += sum(flight.lost.values())
+
+    def _gpus(self, lm: LanguageModel) -> float:
+        """The share of a GPU that a worker takes: one, unless it was said; none where nobody asked for a device."""
+        if self.gpus is not None:
+            return self.gpus
+        return 0.0 if self.device == "cpu" or lm.device.type == "cpu" else 1.0
+
+    def _count(self, ray: Any, packs: int, gpus: float) -> int:
+        has = ray.cluster_resources()
+        room = int(has.get("CPU", 0) // self.cpus)
+        if gpus:
+            room = min(room, int(has.get("GPU", 0) // gpus))
+        if room < 1:
+            wants = f"{self.cpus:g} CPUs" + (f" and {gpus:g} GPUs" if gpus else "")
+            raise EqlinError(f"The Ray cluster has no room for a worker of {wants}.")
+        return min(room, packs, self.workers or room)
+
+
+class _Worker:
+    """A process that holds a model and measures packs."""
+
+    def __init__(self, name: str, dtype: str, device: str) -> None:
+        from eqlin_core.models.loading import load_model  # noqa: PLC0415 - on the worker's machine
+
+        self._lm = load_model(name, dtype, device)
+        self._operators: dict[str, Any] = {}
+
+    def measured(self, pack: Pack, asked: Asked) -> Rows:
+        from eqlin_core.studies.measures import measured  # noqa: PLC0415
+
+        return measured(self._lm, pack.prompts, asked, self._operators)
+
+
+class _Flight:
+    """Packs on their way through workers, of which some may be lost."""
+
+    def __init__(
+        self,
+        ray: Any,
+        make: Callable[[], Any],
+        count: int,
+        packs: Sequence[Pack],
+        asked: Asked,
+        progress: Progress | None,
+    ) -> None:
+        self._ray, self._packs, self._asked, self._progress = ray, packs, asked, progress
+        self._make = make
+        self._waiting = deque(range(len(packs)))
+        self.lost = dict.fromkeys(range(len(packs)), 0)
+        self._workers: list[Any] = [make() for _ in range(count)]
+        self._given: dict[Any, tuple[int, Any]] = {}  # by Ray's reference to the rows
+
+    def rows(self) -> Iterator[tuple[int, Rows]]:
+        done = 0
+        try:
+            while done < len(self._packs):
+                self._give()
+                report(self._progress, done / len(self._packs), "Study")
+                ready, _ = self._ray.wait(list(self._given), num_returns=1, timeout=_POLL_SECONDS)
+                for reference in ready:
+                    number, worker = self._given.pop(reference)
+                    try:
+                        rows = self._ray.get(reference)
+                    except self._ray.exceptions.RayActorError as error:
+                        self._lose(number, worker, error)
+                        continue
+                    except self._ray.exceptions.RayTaskError as error:
+                        raise EqlinError(f"A worker failed: {_last_line(error)}") from error
+                    done += 1
+                    yield number, rows
+        finally:
+            for worker in self._workers:
+                self._ray.kill(worker)
+
+    def _give(self) -> None:
+        """Hand packs to the workers that have few."""
+        for worker in self._workers:
+            has = sum(worker is other for _, other in self._given.values())
+            while has <= _AHEAD and self._waiting:
+                number = self._waiting.popleft()
+                self._given[worker.measured.remote(self._packs[number], self._asked)] = (number, worker)
+                has += 1
+
+    def _lose(self, number: int, worker: Any, error: Exception) -> None:
+        """A worker is gone: its pack goes first to another, and a new worker is asked for."""
+        self.lost[number] += 1
+        if self.lost[number] >= _ATTEMPTS:
+            raise EqlinError(f"A pack of prompts has lost {_ATTEMPTS} workers: {_last_line(error)}") from error
+        self._waiting.appendleft(number)
+        if any(worker is other for other in self._workers):
+            self._workers = [other for other in self._workers if other is not worker]
+            self._workers.append(self._make())
+
+
+def _ray(address: str) -> Any:
+    try:
+        import ray  # noqa: PLC0415 - optional, and slow to import
+    except ImportError as error:
+        raise EqlinError("Ray is not installed: pip install eqlin[study].") from error
+    if not ray.is_initialized():
+        try:
+            ray.init(address=None if address == "local" else address, log_to_driver=False, include_dashboard=False)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise EqlinError(
+                f"The Ray cluster {arguments.short(address)} cannot be reached: {_last_line(error)}"
+            ) from error
+    return ray
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return arguments.short(lines[-1] if lines else type(error).__name__, 200)

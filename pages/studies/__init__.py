@@ -1,0 +1,1 @@
+"""What page Study is made of."""

@@ -1,0 +1,153 @@
+"""Page Study: what can be asked, what it takes, what stands there while it runs and when it has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+import eqlin_core as eq
+from eqlin_core.errors import EqlinError
+from pages.door.settings import Settings
+from pages.studies import jobs, lists
+from pages.studies.jobs import Asked
+from pages.studies.lists import LISTS, Source, content_of, keep_upload
+from pages.visit.session import Session
+from pages.worker.engine import Engine
+from pages.worker.request import Request
+from tests.cases import default_model
+from tests.pages.run_cases import give
+
+MINE = b"The capital of France is\nThe bridge out of\nWater boils at a\n"
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Engine]:
+    """An engine with the default model, whose studies stand in a folder of the test."""
+    made = Engine()
+    monkeypatch.setattr(Engine, "load", lambda *_: default_model("float32"))
+    monkeypatch.setattr(jobs, "_studies", lambda: tmp_path / "studies")
+    give(monkeypatch, made)
+    yield made
+    assert made.worker.shutdown(30)
+
+
+def asked(source: Source, *measures: str) -> Asked:
+    return Asked(source, "smollm2-135m", "float32", "up", "held", measures or ("exactness",))
+
+
+def done(engine: Engine, wanted: Asked) -> None:
+    """Run a study to its end; whoever asked is there all along."""
+    job = engine.submit(jobs.study(wanted, 1), "ada")
+    while not job.wait(2):
+        engine.worker.touch("ada")
+    assert job.snapshot().state == "done", job.snapshot().error
+
+
+def page(**state: Any) -> AppTest:
+    app = AppTest.from_file("../../../pages/study.py", default_timeout=60)
+    visit = Session()
+    visit.shown = Request()
+    for key, value in {"in_app": True, "eqlin": visit, **state}.items():
+        app.session_state[key] = value
+    app.run()
+    assert not app.exception, app.exception
+    return app
+
+
+def said(app: AppTest) -> str:
+    return " ".join(one.value for one in (*app.caption, *app.info, *app.error))
+
+
+def test_the_lists_are_those_of_the_engine() -> None:
+    assert all(eq.study_prompts(name) for name in LISTS)
+
+
+def test_a_study_has_one_folder_whoever_asks(engine: Engine) -> None:
+    one, same = asked(Source("facts", first=3)), asked(Source("facts", first=3))
+    assert one.folder == same.folder
+    others = [asked(Source("facts", first=4)), asked(Source("facts", first=3), "contributions")]
+    assert len({one.folder, *(other.folder for other in others)}) == 3
+
+
+def test_what_was_uploaded_is_forgotten_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lists, "UPLOADS", 1)
+    first = keep_upload("a.txt", b"one")
+    assert content_of(first) == b"one"
+    keep_upload("b.txt", b"two")
+    with pytest.raises(EqlinError, match=r"The file a\.txt is not here any more: choose it again"):
+        content_of(first)
+
+
+def test_a_study_is_planned_and_run_by_the_engine(engine: Engine) -> None:
+    wanted = asked(keep_upload("mine.txt", MINE), "exactness", "contributions")
+    job = engine.submit(jobs.plan(wanted, 0), "ada")
+    assert job.wait(60)
+    assert job.snapshot().result.prompts == 3
+    done(engine, wanted)
+    study = eq.load_study(wanted.folder)
+    assert study.prompts["prompt"].tolist() == MINE.decode().splitlines()
+    assert study.info["prompts"] == "mine.txt"
+    again = engine.submit(jobs.plan(wanted, 1), "ada")
+    assert again.wait(60)
+    assert (again.snapshot().result.prompts, again.snapshot().result.there) == (0, 3)
+
+
+def test_a_file_that_cannot_be_read_is_one_sentence(engine: Engine) -> None:
+    wanted = asked(keep_upload("mine.csv", b"a,b\n1,2\n"))
+    job = engine.submit(jobs.plan(wanted, 0), "ada")
+    assert job.wait(60)
+    assert "mine.csv, line 2: No column is called prompt" in job.snapshot().error
+
+
+def test_the_page_says_what_it_takes_and_what_to_do(engine: Engine) -> None:
+    app = page()
+    assert "100 prompts of 3 to 8 tokens" in said(app)
+    assert not app.button(key="study_start").disabled
+    app.session_state["study_measures"] = []
+    app.run()
+    assert "Choose at least one measure" in said(app)
+
+
+def test_of_a_file_none_is_chosen_it_says_which(engine: Engine) -> None:
+    app = page(study_list="a file of mine")
+    assert "A text file with a prompt a line" in said(app)
+    assert not app.exception
+
+
+def test_what_is_there_is_drawn_and_a_row_opens_its_prompt(engine: Engine) -> None:
+    wanted = asked(Source("facts", first=3), "exactness", "contributions", "layers")
+    done(engine, wanted)
+    app = page(study_list="facts", study_first=3)
+    assert "All 3 prompts are measured" in said(app)
+    assert "3 prompts are there. smollm2-135m, float32, map up" in said(app)
+    assert app.button(key="study_start").disabled
+    for tab, key in (("How it is spread", "study_number"), ("Two numbers", "study_x")):
+        app = page(study_list="facts", study_first=3, study_tab=tab)
+        for number in app.selectbox(key=key).options[::3]:
+            app.selectbox(key=key).set_value(number).run()
+            assert not app.exception, number
+    app = page(study_list="facts", study_first=3, study_tab="Prompts and tables")
+    assert app.button(key="study_open").disabled, "no row is chosen"
+
+
+def test_a_damaged_study_is_a_sentence_and_the_page_stands(engine: Engine) -> None:
+    wanted = asked(Source("facts", first=2), "exactness", "contributions", "layers")
+    done(engine, wanted)
+    (wanted.folder / "prompts.parquet").write_bytes(b"nothing")
+    app = page(study_list="facts", study_first=2)
+    assert "The table prompts in" in said(app)
+
+
+def test_a_public_server_takes_as_many_prompts_as_its_operator_says(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    public = Settings(public=True, study_prompts=4)
+    monkeypatch.setattr("pages.studies.asking.settings", lambda: public)
+    app = page()
+    assert app.number_input(key="study_first").max == 4
+    assert app.number_input(key="study_first").value == 4
+    assert "4 prompts of" in said(app)
