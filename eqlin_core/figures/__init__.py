@@ -20,6 +20,7 @@ from .faithfulness import hidden_effects, leave_one_out
 from .heads import direct_layers, head_tokens, heads_table
 from .labels import LogProbability, format_error, format_number, visible_token
 from .layers import first_layers, layer_path, layer_spectra, layer_stable_ranks
+from .lenses import lens_ranks
 from .matrix import line_norms, matrix_heatmap
 from .method_means import method_means
 from .palette import Theme, diverging_colour, token_colours
@@ -59,6 +60,7 @@ __all__ = [
     "layer_spectra",
     "layer_stable_ranks",
     "leave_one_out",
+    "lens_ranks",
     "line_norms",
     "matrix_heatmap",
     "measures_scatter",

@@ -32,26 +32,27 @@ def readout_table(
     signed: bool = False,
     log: bool = False,
     chosen: tuple[int, int] | None = None,
+    across: str | None = None,
     theme: Theme = "light",
 ) -> Chart:
     """Layers downwards, columns across (the input tokens and the joint map), coloured by ``values`` of ``quantity``.
 
     ``signed`` centres the colours at zero, ``log`` spreads them by the logarithm; ``details`` are further numbers for
-    the hover text. ``chosen`` is the (layer, column) of the framed cell. Each cell carries a marker to be clicked,
-    whose customdata begins with layer and column;
-    one that reads no tokens is still to come, and blank.
+    the hover text, and ``across`` says what the columns are where they are no tokens. ``chosen`` is the (layer, column)
+    of the framed cell. Each cell carries a marker to be clicked, whose customdata begins with layer and column; one
+    that reads no tokens is still to come, and blank.
     """
     shown = np.asarray(values, dtype=np.float64)
     L, C = shown.shape
     if len(reads) != L or any(len(row) != C for row in reads) or len(columns) != C:
         raise ValueError(f"values is {L} x {C}; the reads and the {len(columns)} columns differ from that.")
     places = [(layer, column) for layer in range(L) for column in range(C) if reads[layer][column]]
-    labels = token_labels(columns)
+    labels, named = (token_labels(columns), hover_tokens(columns)) if across is None else (list(columns), columns)
     numbers = [(quantity, shown), *((name, np.asarray(v, dtype=np.float64)) for name, v in details)]
     cells = _cells(shown, reads, theme, quantity=quantity, signed=signed, log=log)
-    markers = _markers(places, reads, hover_tokens(columns), numbers)
+    markers = _markers(places, reads, named, numbers)
     layout = base_layout(theme, "readout-table", columns, ROW_HEIGHT * L + 100, labels) | {
-        "xaxis": label_axis(theme, "input token", labels) | {"range": [-0.5, C - 0.5], "side": "top"},
+        "xaxis": label_axis(theme, across or "input token", labels) | {"range": [-0.5, C - 0.5], "side": "top"},
         "yaxis": value_axis(
             theme,
             "layer",

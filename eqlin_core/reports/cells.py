@@ -242,17 +242,7 @@ def _matrix(view: View) -> Iterator[Cell]:
 
 
 def _layers(view: View) -> Iterator[Cell]:
-    dials = _dials(view)
-    place = f"{None if view.joint else view.token}, {view.triplet}"
-    yield (
-        "The maps to every layer",
-        [
-            f"sweep = eq.layer_sweep(lm, token_ids=lin.token_ids, mode={view.mode!r}, k=8{dials})",
-            "print(sweep.triplets.S.shape, sweep.exact)  # layers, kinds, tokens, triplets",
-            f"reads = sweep.read_u({view.layer}, {view.part!r}, {place})",
-            "print(reads)",
-        ],
-    )
+    yield _lenses(view) if view.lenses is not None else _sweep(view)
     yield (
         "What every head writes of what is explained",
         [
@@ -268,6 +258,40 @@ def _layers(view: View) -> Iterator[Cell]:
             "print(heads.sum(-1))",
         ],
     )
+
+
+def _sweep(view: View) -> Cell:
+    dials = _dials(view)
+    place = f"{None if view.joint else view.token}, {view.triplet}"
+    return (
+        "The maps to every layer",
+        [
+            f"sweep = eq.layer_sweep(lm, token_ids=lin.token_ids, mode={view.mode!r}, k=8{dials})",
+            "print(sweep.triplets.S.shape, sweep.exact)  # layers, kinds, tokens, triplets",
+            f"reads = sweep.read_u({view.layer}, {view.part!r}, {place})",
+            "print(reads)",
+        ],
+    )
+
+
+def _lenses(view: View) -> Cell:
+    """The read-outs of the stream after every block; a lens is fitted anew, which takes minutes."""
+    assert view.lenses is not None
+    token = "None" if view.target is None else f"[{view.target}]"
+    lines = ["lenses = {'logit lens': None, 'exact': 'exact'}"]
+    if view.lenses:
+        lines += [
+            "corpus = [one.text for one in eq.study_prompts('marin-100')]",
+            f"for kind in {list(view.lenses)!r}:  # minutes each",
+            "    lenses[kind] = eq.fit_lens(lm, corpus, kind, positions='future', skip=1)",
+            "    print(eq.lens_cosines(lm, lenses[kind], token_ids=lin.token_ids))",
+        ]
+    lines += [
+        "for name, lens in lenses.items():",
+        f"    read = eq.read_lens(lm, token_ids=lin.token_ids, lens=lens, tokens={token})",
+        "    print(name, read.ranks[:, 0].tolist(), [read.top(layer)[0] for layer in read.layers])",
+    ]
+    return "What the stream reads as after every block", lines
 
 
 def _steering(view: View) -> Iterator[Cell]:

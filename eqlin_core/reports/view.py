@@ -24,7 +24,8 @@ class View:
     likely one and for none. ``token`` is a position of the prompt, ``k`` how many triplets are kept; ``frozen`` the
     rules that page Matrix reconstructs with. ``mode``, ``layer`` and ``part`` ("layer", "attn" or "mlp") are those of
     page Layers, with ``joint`` in place of ``token`` for the cell of all tokens together, ``triplet`` from 0, and
-    ``heads_by`` for the map that splits the logit, None for the same one. On page Compare the view is A's, and
+    ``heads_by`` for the map that splits the logit, None for the same one, and ``lenses``, the kinds of lenses that the
+    stream is read through, None where the maps are looked at. On page Compare the view is A's, and
     ``compared`` B's. What follows is page Steering's, ``strengths`` numbers or pairs.
 
     With ``chat`` the prompt is a written chat, as `read_chat` reads it (on page Steering what the user says).
@@ -53,6 +54,7 @@ class View:
     joint: bool = False
     triplet: int = 0
     heads_by: Convention | None = None
+    lenses: tuple[str, ...] | None = None
     compared: View | None = None
     concept: str = ""
     second: str = ""

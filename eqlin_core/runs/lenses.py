@@ -22,7 +22,7 @@ class LensRun(ShortRepr):
     ``top_logits`` [R, L, k], best first. Of the explained token ``token_id``: ``ranks`` [R, L], 1 for the highest
     logit, and ``log_probabilities`` [R, L]. ``cosines`` [R, L]: of what a lens and the exact map read as that token;
     1 for the exact map, NaN for the logit lens and for the last layer. ``fitted``: of each fitted lens what it
-    averages over.
+    averages over. Of a layer that a lens does not have, ids and ranks are -1 and the other numbers NaN.
     """
 
     key: RunKey
@@ -43,10 +43,10 @@ class LensRun(ShortRepr):
         yield "layers", counted(self.ranks.shape[1], "layer")
 
     def top(self, read: str, layer: int) -> Row:
-        """The (token, logit) pairs of one layer by one read-out, best first."""
+        """The (token, logit) pairs of one layer by one read-out, best first; of a layer that a lens lacks none."""
         at = self.reads.index(read)
-        pairs = zip(self.top_ids[at, layer], self.top_logits[at, layer], strict=True)
-        return [(self.names[int(i)], float(logit)) for i, logit in pairs]
+        pairs = zip(self.top_ids[at, layer].tolist(), self.top_logits[at, layer].tolist(), strict=True)
+        return [(self.names[i], logit) for i, logit in pairs if i >= 0]
 
     def first_layer(self, read: str) -> int:
         """The first layer from which on the token is the likeliest to the end; the last layer at the earliest else."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pages.worker.engine import Engine
 from pages.worker.question import question
@@ -12,9 +13,12 @@ from pages.worker.worker import Reporter
 
 if TYPE_CHECKING:
     from eqlin_core.runs.layers import HeadsRun, SweepRun
-
+    from eqlin_core.runs.lenses import LensRun
 
 KEPT_TRIPLETS = 8
+# What the page's lenses are fitted on: the list, and the estimator, of which short phrases have positions left.
+LENS_PROMPTS = "marin-100"
+LENS_POSITIONS: dict[str, Any] = {"positions": "future", "skip": 1}
 
 
 @question("the {mode} maps of all layers")
@@ -46,3 +50,34 @@ def heads(
     from eqlin_core.analysis.layers import heads_run  # noqa: PLC0415
 
     return heads_run(engine.linear_map(request, progress), ids, progress, baseline=baseline)
+
+
+@question("the {kind} lens")
+def lens(
+    engine: Engine, progress: Reporter, request: Request, kind: str, file: Path, prompts: int, _turn: int = 0
+) -> int:
+    """Fit the lens of so many prompts of the list, or go on with it; ``file`` keeps it. How many it is of then.
+
+    ``_turn``: how often it was begun in this tab.
+    """
+    from eqlin_core.lenses.kept import fit_kept  # noqa: PLC0415
+    from eqlin_core.studies.prompts import study_prompts  # noqa: PLC0415
+
+    texts = [prompt.text for prompt in study_prompts(LENS_PROMPTS)[:prompts]]
+    fitted = fit_kept(engine.load(request, progress), texts, kind, file, **LENS_POSITIONS, progress=progress)
+    return fitted.prompts
+
+
+@question("the read-outs through lenses", interactive=True)
+def lens_reads(
+    engine: Engine, progress: Reporter, request: Request, token: int, files: tuple[tuple[Path, int], ...]
+) -> LensRun:
+    """What the stream reads as at every layer: as it is, by the prompt's own map, and by the lenses in these files.
+
+    Beside each file stands of how many prompts its lens is, since one that grew reads otherwise.
+    """
+    from eqlin_core.analysis.lenses import lens_run  # noqa: PLC0415
+    from eqlin_core.lenses.files import load_lens  # noqa: PLC0415
+
+    lin = engine.linear_map(request, progress)
+    return lens_run(lin, token, [load_lens(file, lin.lm) for file, _ in files], progress)

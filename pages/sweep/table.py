@@ -126,6 +126,13 @@ def choices(sweeps: Mapping[str, SweepRun], run: TokenRun) -> Chosen | None:
     return chosen
 
 
+def keep_choices() -> None:
+    """Where they are not drawn: they stand as they were once they are drawn again."""
+    for key in ("map_from", "place", "layer_triplet", "layer_colour", "at_layer", "column"):
+        if key in st.session_state:
+            st.session_state[key] = st.session_state[key]
+
+
 def _cell(chosen: Chosen) -> None:
     """The choice of the open cell, and what is known of its map."""
     sweep, k, place = chosen.sweep, chosen.triplet, (chosen.layer, chosen.place, chosen.column)
