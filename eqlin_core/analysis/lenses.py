@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from eqlin_core import arguments
 from eqlin_core.analysis.prompt import run_key, seen_ids
 from eqlin_core.dtypes import to_numpy
 from eqlin_core.lenses.cosines import lens_cosines
@@ -31,10 +30,7 @@ def lens_run(
     published map, whatever convention ``lin`` has. Raises EqlinError for what `read_lens` refuses.
     """
     lm, ids = checked_map(lin).lm, seen_ids(lin)
-    fitted = arguments.several("lenses", lenses, "a list of lenses, as fit_lens gives them")
-    for lens in fitted:
-        arguments.instance("Each of lenses", lens, Lens, "a Lens, as fit_lens gives one")
-    steps = 2 + len(fitted)
+    steps = 2 + len(lenses)
 
     def within(n: int) -> Progress | None:
         return part(progress, n / steps, (n + 1) / steps, "Lenses")
@@ -44,7 +40,7 @@ def lens_run(
     reads = {LOGIT: plain, EXACT: read_lens(lm, None, BY_MAP, KEPT, token_ids=ids, tokens=chosen, progress=within(1))}
     L = len(plain.layers)
     cosines = {LOGIT: np.full(L, np.nan), EXACT: np.append(np.ones(L - 1), np.nan)}
-    for n, lens in enumerate(fitted, 2):
+    for n, lens in enumerate(lenses, 2):
         reads[lens.kind] = read_lens(lm, None, lens, KEPT, token_ids=ids, tokens=chosen, progress=within(n))
         cosines[lens.kind] = _spread(to_numpy(lens_cosines(lm, lens, token_ids=ids, token=chosen[0])), lens.layers, L)
     key = replace(run_key(lin), token_ids=tuple(ids))
@@ -61,7 +57,7 @@ def lens_run(
         ranks=np.stack([_of_all(read, "ranks", L)[:, 0] for read in reads.values()]).astype(np.int64),
         log_probabilities=np.stack([_of_all(read, "log_probabilities", L)[:, 0] for read in reads.values()]),
         cosines=np.stack(list(cosines.values())),
-        fitted={lens.kind: words_of(lens) for lens in fitted},
+        fitted={lens.kind: words_of(lens) for lens in lenses},
     )
 
 
