@@ -44,7 +44,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
 WITHOUT_TORCH = ("errors", "arguments", "disk", "version", "reprs", "progress", "cache", "figures", "runs", "reports")
 CONSTANTS = (
     *("models.presets", "models.bundled", "models.files", "models.names", "models.on_disk"),
-    *("layers.cost", "steering.presets"),
+    *("layers.cost", "lenses.kept", "steering.presets"),
     *("studies.notes", "studies.tables", "studies.reading", "studies.summary"),
 )
 PAGE_ROOMS: dict[str, tuple[str, ...]] = {

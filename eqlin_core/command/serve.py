@@ -60,6 +60,10 @@ def serve(
     longest_prompt: Annotated[
         int | None, typer.Option(min=1, help="In public mode: the characters that a prompt may have. Default: 1000.")
     ] = None,
+    study_prompts: Annotated[
+        int | None,
+        typer.Option(min=1, help="In public mode: the prompts that a study or a lens may read. Default: 25."),
+    ] = None,
     browser: Annotated[
         bool | None, typer.Option("--browser/--no-browser", help="Default: open one where a person is watching.")
     ] = None,
@@ -74,6 +78,7 @@ def serve(
         "EQLIN_PUBLIC": "" if public is None else str(int(public)),
         "EQLIN_MODELS": ",".join([*(models or ()), *([_spelled(model)] if model else ())]),
         "EQLIN_LONGEST_PROMPT": str(longest_prompt or ""),
+        "EQLIN_STUDY_PROMPTS": str(study_prompts or ""),
     }
     os.environ.update({variable: value for variable, value in settings.items() if value})
     port = _free_port(host, port)

@@ -23,8 +23,8 @@ class Settings:
     """How this server is served.
 
     ``beyond``: whether other machines reach it. ``names``: by which it answers, beside those of this machine.
-    ``frames``: the sites that may show it in a frame. ``models``, ``longest_prompt`` and ``study_prompts`` count in
-    public mode only.
+    ``frames``: the sites that may show it in a frame. ``models``, ``longest_prompt`` and ``study_prompts`` (of
+    a study, or of a lens) count in public mode only.
     """
 
     address: str = "127.0.0.1"

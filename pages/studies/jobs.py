@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eqlin_core.cache import data_directory
+from eqlin_core.errors import EqlinError
 from pages.door.settings import settings
 from pages.studies.lists import Source, content_of
 from pages.visit.shelf import SWITCH
@@ -90,7 +91,16 @@ def _prompts(source: Source) -> list[StudyPrompt]:
     from eqlin_core.studies.prompts import read_prompts, study_prompts  # noqa: PLC0415
 
     found = read_prompts(content_of(source), source.name) if source.digest else study_prompts(source.name)
-    return found[: source.first]
+    found = found[: source.first]
+    if source.digest and settings().public:
+        most = settings().longest_prompt
+        too_long = next((one for one in found if len(one.shown) > most), None)
+        if too_long is not None:
+            raise EqlinError(
+                f"The prompt {too_long.key} has {len(too_long.shown):,} characters, and this server takes {most:,} at "
+                "most: shorten it."
+            )
+    return found
 
 
 def _map(asked: Asked) -> dict[str, Any]:

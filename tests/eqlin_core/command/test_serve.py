@@ -67,11 +67,11 @@ def test_only_this_machine_is_listened_to_unless_told_otherwise(streamlit: list[
 def test_what_the_operator_sets_is_handed_to_the_dashboard(
     streamlit: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    names = ("EQLIN_PUBLIC", "EQLIN_NAMES", "EQLIN_MODELS", "EQLIN_LONGEST_PROMPT")
+    names = ("EQLIN_PUBLIC", "EQLIN_NAMES", "EQLIN_MODELS", "EQLIN_LONGEST_PROMPT", "EQLIN_STUDY_PROMPTS")
     for name in names:
         monkeypatch.setenv(name, "")  # so that the test leaves none behind
     assert main(["serve"]) == 0
-    assert [os.environ[name] for name in names] == ["", "", "", ""]
+    assert [os.environ[name] for name in names] == [""] * 5
     options = [
         "--public",
         "--name",
@@ -82,9 +82,11 @@ def test_what_the_operator_sets_is_handed_to_the_dashboard(
         "qwen3-0.6b",
         "--longest-prompt",
         "50",
+        "--study-prompts",
+        "7",
     ]
     assert main(["serve", str(tmp_path), *options]) == 0
-    assert [os.environ[name] for name in names] == ["1", "a.example,b.example", f"qwen3-0.6b,{tmp_path}", "50"]
+    assert [os.environ[name] for name in names] == ["1", "a.example,b.example", f"qwen3-0.6b,{tmp_path}", "50", "7"]
     assert main(["serve", "--no-public"]) == 0
     assert os.environ["EQLIN_PUBLIC"] == "0"
 

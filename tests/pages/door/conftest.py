@@ -21,7 +21,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
         settings.cache_clear()
         return settings()
 
-    for name in ("PUBLIC", "NAMES", "MODELS", "FRAMES", "PASSWORD", "LONGEST_PROMPT"):
+    for name in ("PUBLIC", "NAMES", "MODELS", "FRAMES", "PASSWORD", "LONGEST_PROMPT", "STUDY_PROMPTS"):
         monkeypatch.delenv(f"EQLIN_{name}", raising=False)
     yield set_up
     monkeypatch.undo()

@@ -42,7 +42,13 @@ def test_a_space_answers_to_its_own_name_and_stands_in_its_frame() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("EQLIN_PUBLIC", "perhaps"), ("EQLIN_LONGEST_PROMPT", "-3"), ("EQLIN_LONGEST_PROMPT", "²")]
+    ("name", "value"),
+    [
+        ("EQLIN_PUBLIC", "perhaps"),
+        ("EQLIN_LONGEST_PROMPT", "-3"),
+        ("EQLIN_LONGEST_PROMPT", "²"),
+        ("EQLIN_STUDY_PROMPTS", "0"),
+    ],
 )
 def test_a_value_that_cannot_be_meant_is_refused_by_name(name: str, value: str) -> None:
     with pytest.raises(EqlinError, match=f"^{name} is"):

@@ -13,7 +13,7 @@ import eqlin_core as eq
 from eqlin_core.errors import EqlinError
 from pages.door.settings import Settings
 from pages.studies import jobs, lists
-from pages.studies.jobs import Asked
+from pages.studies.jobs import Asked, _prompts
 from pages.studies.lists import LISTS, Source, content_of, keep_upload
 from pages.visit.session import Session
 from pages.worker.engine import Engine
@@ -151,3 +151,10 @@ def test_a_public_server_takes_as_many_prompts_as_its_operator_says(
     assert app.number_input(key="study_first").max == 4
     assert app.number_input(key="study_first").value == 4
     assert "4 prompts of" in said(app)
+
+
+def test_a_public_server_takes_no_longer_prompt_of_an_uploaded_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pages.studies.jobs.settings", lambda: Settings(public=True, longest_prompt=5))
+    assert len(_prompts(keep_upload("short.txt", b"12345\nabc"))) == 2
+    with pytest.raises(eq.EqlinError, match="has 6 characters, and this server takes 5 at most"):
+        _prompts(keep_upload("long.txt", b"abc\n123456"))
