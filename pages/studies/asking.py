@@ -33,7 +33,7 @@ def ask_for_study() -> Asked | None:
             [*LISTS, _OWN],
             key="study_list",
             bind="query-params",
-            format_func=lambda name: f"{name}: {LISTS[name]}" if name in LISTS else name,
+            help="  \n".join(f"**{name}**: {meaning}" for name, meaning in LISTS.items()),
         )
         upload = _upload() if chosen == _OWN else None
     with what:

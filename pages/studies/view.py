@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from eqlin_core.errors import EqlinError
-from eqlin_core.figures import histograms, measures_scatter
+from eqlin_core.figures import histograms, measures_scatter, visible_token
 from eqlin_core.studies.notes import is_study
 from eqlin_core.studies.reading import Study
 from eqlin_core.studies.tables import TABLES
@@ -49,6 +49,13 @@ NUMBERS: dict[str, tuple[str, str, bool]] = {
 }
 _GROUPS = {"tokens": "position", "layers": "layer", "heads": "layer", "methods": "method"}
 _SHOWN = ("prompt", "predicted", "log_probability", "n_tokens", "exact", "reconstruction", "error")
+_COLUMNS = {
+    "predicted": st.column_config.TextColumn("next token"),
+    "log_probability": st.column_config.NumberColumn("log-probability", format="%.3f"),
+    "n_tokens": st.column_config.NumberColumn("tokens"),
+    "reconstruction": st.column_config.NumberColumn("error", format="%.1e", help="of the reconstruction, relative"),
+    "error": st.column_config.TextColumn("what failed"),
+}
 _TABLE = "study_table"
 
 
@@ -151,13 +158,17 @@ def _names(study: Study, table: pd.DataFrame, of: str) -> list[str]:
 def _prompts(study: Study, prompts: pd.DataFrame, asked: Asked) -> None:
     given = [name for name in study.info["columns"] if name in prompts]
     columns = [name for name in (*_SHOWN, *given) if name in prompts and prompts[name].notna().any()]
+    shown = prompts[columns]
+    if "predicted" in shown:  # a space or the end of a line would be an empty cell
+        shown = shown.assign(predicted=shown["predicted"].map(visible_token, na_action="ignore"))
     chosen = st.dataframe(
-        prompts[columns],
+        shown,
         key=_TABLE,
         hide_index=True,
         on_select="rerun",
         selection_mode="single-row",
         height=380,
+        column_config=_COLUMNS,
     )
     rows = chosen["selection"]["rows"]
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -172,8 +183,8 @@ def _prompts(study: Study, prompts: pd.DataFrame, asked: Asked) -> None:
             if row is not None
             else "Choose a row of the table first.",
         )
-        shown = session().asked
-        if row is not None and shown is not None and shown.prompt == row["prompt"]:
+        asked_for = session().asked
+        if row is not None and asked_for is not None and asked_for.prompt == row["prompt"]:
             st.page_link("pages/tokens.py", label="See it on page Tokens", icon=":material/arrow_forward:")
         download_link(
             "Parquet",
