@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
+
+import torch
 
 from eqlin_core import arguments
 from eqlin_core.errors import EqlinError
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.progress import Progress, report
+from eqlin_core.resources.plan import size_text
 from eqlin_core.studies.measures import Asked
-from eqlin_core.studies.plan import Pack
+from eqlin_core.studies.plan import Pack, pack_memory
 from eqlin_core.studies.tables import Rows
 
 # Packs that wait at each worker beside the one in hand, so that none idles while its rows are written.
@@ -19,14 +22,18 @@ _AHEAD = 1
 # How often a pack whose worker was lost is given to another.
 _ATTEMPTS = 3
 _POLL_SECONDS = 0.5
+# Beside a worker's model and its packs: Python, torch, and what a GPU's driver keeps.
+_PROCESS_BYTES = 1 << 30
+_HUNDREDTHS = 100  # Ray counts shares of a GPU; two workers that take more than half of one share none
 
 
 class RayWorkers:
     """Computes packs of prompts by actors on Ray, each with a model of its own.
 
     ``address``: "local" (a cluster of this machine's cores that ends with the process), "auto" (the one that is there),
-    or an address. ``gpus``: the share of a GPU that a worker takes, by the plan of the model unless given; ``workers``:
-    how many, as many as the cluster has room for unless given. Raises EqlinError where Ray is not installed, and for a
+    or an address. ``gpus``: the share of a GPU that a worker takes; unless given, what the model and its largest pack
+    take of the GPU that plans them, a whole one where they are planned elsewhere. ``workers``: how many; as many as the
+    cluster has room for by processors, GPUs and memory. Raises EqlinError where Ray is not installed, and for a
     cluster that cannot be reached or has no room.
     """
 
@@ -56,9 +63,13 @@ class RayWorkers:
         if not source:
             raise EqlinError("Workers on Ray load the model themselves: give its name, not a loaded one.")
         ray = _ray(self.address)
-        gpus = self._gpus(lm)
-        count = self._count(ray, len(packs), gpus)
-        actor = ray.remote(num_cpus=self.cpus, num_gpus=gpus, max_restarts=0)(_Worker)
+        held = sum(p.numel() * p.element_size() for p in lm.model.parameters()) + _PROCESS_BYTES
+        work = max(pack_memory(lm, pack, asked) for pack in packs)
+        gpus = self._gpus(lm, held + work)
+        memory = held if gpus else held + work
+        wants = {"CPU": self.cpus, "GPU": gpus, "memory": memory}
+        count = min(workers_that_fit(ray.cluster_resources(), wants), len(packs), self.workers or len(packs))
+        actor = ray.remote(num_cpus=self.cpus, num_gpus=gpus, memory=memory, max_restarts=0)(_Worker)
         made = {"name": source, "dtype": self.dtype, "device": self.device if gpus else "cpu"}
         flight = _Flight(ray, lambda: actor.remote(**made), count, packs, asked, progress)
         try:
@@ -66,21 +77,31 @@ class RayWorkers:
         finally:
             self.lost += sum(flight.lost.values())
 
-    def _gpus(self, lm: LanguageModel) -> float:
-        """The share of a GPU that a worker takes: one, unless it was said; none where nobody asked for a device."""
+    def _gpus(self, lm: LanguageModel, size: int) -> float:
+        """The share of a GPU that a worker takes, unless it was said; none where nobody asked for a device."""
         if self.gpus is not None:
             return self.gpus
-        return 0.0 if self.device == "cpu" or lm.device.type == "cpu" else 1.0
+        if self.device == "cpu" or lm.device.type == "cpu":
+            return 0.0
+        if lm.device.type != "cuda":
+            return 1.0
+        return share_of_gpu(size, torch.cuda.get_device_properties(lm.device).total_memory)
 
-    def _count(self, ray: Any, packs: int, gpus: float) -> int:
-        has = ray.cluster_resources()
-        room = int(has.get("CPU", 0) // self.cpus)
-        if gpus:
-            room = min(room, int(has.get("GPU", 0) // gpus))
-        if room < 1:
-            wants = f"{self.cpus:g} CPUs" + (f" and {gpus:g} GPUs" if gpus else "")
-            raise EqlinError(f"The Ray cluster has no room for a worker of {wants}.")
-        return min(room, packs, self.workers or room)
+
+def share_of_gpu(size: int, whole: int) -> float:
+    """What ``size`` bytes are of a GPU's memory, in hundredths, upwards; more than half is all of it."""
+    hundredths = -(-size * _HUNDREDTHS // whole)
+    return 1.0 if 2 * hundredths > _HUNDREDTHS else hundredths / _HUNDREDTHS
+
+
+def workers_that_fit(has: Mapping[str, float], wants: Mapping[str, float]) -> int:
+    """How many workers that want so much of each resource a cluster has room for. Raises EqlinError for none."""
+    room = min(int(has.get(name, 0) / much + 1e-9) for name, much in wants.items() if much)
+    if room < 1:
+        gpus = f", {wants['GPU']:g} GPUs" if wants["GPU"] else ""
+        size = size_text(int(wants["memory"]))
+        raise EqlinError(f"The Ray cluster has no room for a worker of {wants['CPU']:g} CPUs{gpus} and {size}.")
+    return room
 
 
 class _Worker:

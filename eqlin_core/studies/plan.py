@@ -88,7 +88,7 @@ def plan_model(
         refused=refused,
         there=len(prompts) - len(todo),
         seconds=sum((_seconds(lm, pack, asked) for pack in packs), 0.0),
-        memory_bytes=max((_memory(lm, pack, asked) for pack in packs), default=0),
+        memory_bytes=max((pack_memory(lm, pack, asked) for pack in packs), default=0),
         disk_bytes=sum(_disk(lm, one, asked) for one in ready),
     )
 
@@ -128,7 +128,8 @@ def _seconds(lm: LanguageModel, pack: Pack, asked: Asked) -> float:
     return several * matrix / lm.width + ("spectra" in asked.measures) * 1.2 * matrix
 
 
-def _memory(lm: LanguageModel, pack: Pack, asked: Asked) -> int:
+def pack_memory(lm: LanguageModel, pack: Pack, asked: Asked) -> int:
+    """The bytes that a pack takes at most, beside the model."""
     if "spectra" in asked.measures:
         planned = plan.plan_run(lm, pack.tokens, asked.convention)
         return max(planned.device_bytes, planned.host_bytes)
