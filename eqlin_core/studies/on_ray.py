@@ -53,6 +53,7 @@ class RayWorkers:
         self.cpus = arguments.number("cpus", cpus, above=0)
         self.gpus = None if gpus is None else arguments.number("gpus", gpus, lowest=0)
         self.lost = 0  # packs that were given to another worker, since theirs was gone
+        self.nodes: list[str] = []  # Ray's names of the nodes of the workers that came to hold a model
 
     def measured(
         self, lm: LanguageModel, source: str, packs: Sequence[Pack], asked: Asked, progress: Progress | None
@@ -72,6 +73,7 @@ class RayWorkers:
         actor = ray.remote(num_cpus=self.cpus, num_gpus=gpus, memory=memory, max_restarts=0)(_Worker)
         made = {"name": source, "dtype": self.dtype, "device": self.device if gpus else "cpu"}
         flight = _Flight(ray, lambda: actor.remote(**made), count, packs, asked, progress)
+        flight.nodes = self.nodes
         try:
             yield from flight.rows()
         finally:
@@ -113,6 +115,12 @@ class _Worker:
         self._lm = load_model(name, dtype, device)
         self._operators: dict[str, Any] = {}
 
+    def node(self) -> str:
+        """Ray's name of the node that it is on; answered once the model is there."""
+        import ray  # noqa: PLC0415
+
+        return str(ray.get_runtime_context().get_node_id())
+
     def measured(self, pack: Pack, asked: Asked) -> Rows:
         from eqlin_core.studies.measures import measured  # noqa: PLC0415
 
@@ -120,7 +128,11 @@ class _Worker:
 
 
 class _Flight:
-    """Packs on their way through workers, of which some may be lost."""
+    """Packs on their way through workers, of which some may be lost.
+
+    A worker is given packs once it holds its model: one that the cluster has no room for, until another node comes,
+    keeps none.
+    """
 
     def __init__(
         self,
@@ -135,8 +147,13 @@ class _Flight:
         self._make = make
         self._waiting = deque(range(len(packs)))
         self.lost = dict.fromkeys(range(len(packs)), 0)
-        self._workers: list[Any] = [make() for _ in range(count)]
+        self._unborn = 0  # workers in a row that were lost before they held a model
+        self._workers: list[Any] = []
+        self._starting: dict[Any, Any] = {}  # by Ray's reference to the word that it holds its model
         self._given: dict[Any, tuple[int, Any]] = {}  # by Ray's reference to the rows
+        self.nodes: list[str] = []
+        for _ in range(count):
+            self._start()
 
     def rows(self) -> Iterator[tuple[int, Rows]]:
         done = 0
@@ -144,21 +161,38 @@ class _Flight:
             while done < len(self._packs):
                 self._give()
                 report(self._progress, done / len(self._packs), "Study")
-                ready, _ = self._ray.wait(list(self._given), num_returns=1, timeout=_POLL_SECONDS)
+                ready, _ = self._ray.wait([*self._given, *self._starting], num_returns=1, timeout=_POLL_SECONDS)
                 for reference in ready:
-                    number, worker = self._given.pop(reference)
-                    try:
-                        rows = self._ray.get(reference)
-                    except self._ray.exceptions.RayActorError as error:
-                        self._lose(number, worker, error)
-                        continue
-                    except self._ray.exceptions.RayTaskError as error:
-                        raise EqlinError(f"A worker failed: {_last_line(error)}") from error
-                    done += 1
-                    yield number, rows
+                    found = self._taken(reference)
+                    if found is not None:
+                        done += 1
+                        yield found
         finally:
-            for worker in self._workers:
+            for worker in (*self._workers, *self._starting.values()):
                 self._ray.kill(worker)
+
+    def _start(self) -> None:
+        worker = self._make()
+        self._starting[worker.node.remote()] = worker
+
+    def _taken(self, reference: Any) -> tuple[int, Rows] | None:
+        """The pack and its rows that are ready, if that is what has come; what is lost begins anew."""
+        number, worker = self._given.pop(reference, (-1, None))
+        if worker is None:
+            worker = self._starting.pop(reference)
+        try:
+            answer = self._ray.get(reference)
+        except self._ray.exceptions.RayActorError as error:
+            self._lose(number, worker, error)
+            return None
+        except self._ray.exceptions.RayTaskError as error:
+            raise EqlinError(f"A worker failed: {_last_line(error)}") from error
+        if number >= 0:
+            return number, answer
+        self._unborn = 0
+        self._workers.append(worker)
+        self.nodes.append(answer)
+        return None
 
     def _give(self) -> None:
         """Hand packs to the workers that have few."""
@@ -171,13 +205,17 @@ class _Flight:
 
     def _lose(self, number: int, worker: Any, error: Exception) -> None:
         """A worker is gone: its pack goes first to another, and a new worker is asked for."""
-        self.lost[number] += 1
-        if self.lost[number] >= _ATTEMPTS:
-            raise EqlinError(f"A pack of prompts has lost {_ATTEMPTS} workers: {_last_line(error)}") from error
-        self._waiting.appendleft(number)
-        if any(worker is other for other in self._workers):
+        if number >= 0:
+            self.lost[number] += 1
+            self._waiting.appendleft(number)
+        else:
+            self._unborn += 1
+        if max(self.lost.values()) >= _ATTEMPTS or self._unborn >= _ATTEMPTS * (1 + len(self._starting)):
+            what = "A pack of prompts has lost" if number >= 0 else "No worker comes to hold its model; lost were"
+            raise EqlinError(f"{what} {_ATTEMPTS} workers or more: {_last_line(error)}") from error
+        if number < 0 or any(worker is other for other in self._workers):
             self._workers = [other for other in self._workers if other is not worker]
-            self._workers.append(self._make())
+            self._start()
 
 
 def _ray(address: str) -> Any:
