@@ -17,8 +17,11 @@ PROMPTS = [PROMPT, [3, 3, 8, 1, 40, 2, 9, 17, 5, 30, 12], PROMPT[::-1]]
 CLOSE: dict[str, Any] = {"rtol": 1e-9, "atol": 1e-11}
 # A sliding window, learned positions, biases, experts, caps on scores, layers of two types, sinks, a scaled embedding.
 FAMILIES = [
-    *("llama", "mistral", "gpt2", "mixtral", "gemma3"),
-    *(pytest.param(name, marks=pytest.mark.slow) for name in ("gemma2", "gpt_oss", "opt", "cohere2", "qwen3_moe")),
+    *("llama", "gpt2", "gemma3"),
+    *(
+        pytest.param(name, marks=pytest.mark.slow)
+        for name in ("mistral", "mixtral", "gemma2", "gpt_oss", "opt", "cohere2", "qwen3_moe")
+    ),
 ]
 # Recurrent ones, one whose attention stands between modules, one that is told no positions.
 ALONE = ["mamba2", "bloom", *(pytest.param(name, marks=pytest.mark.slow) for name in ("rwkv", "mpt"))]
@@ -71,7 +74,6 @@ def test_the_default_model_gives_the_same_numbers_to_its_precision() -> None:
     lm = default_model("float32")
     texts = [
         "The bridge out of Marin is the",
-        "The train from Boston arrived at the",
         "Water boils at a temperature of one",
     ]
     maps = linearize_together(lm, texts)

@@ -18,7 +18,7 @@ from pages.studies.lists import LISTS, Source, content_of, keep_upload
 from pages.visit.session import Session
 from pages.worker.engine import Engine
 from pages.worker.request import Request
-from tests.cases import default_model
+from tests.eqlin_core.odd_calls import tiny_with_text
 from tests.pages.run_cases import give
 
 MINE = b"The capital of France is\nThe bridge out of\nWater boils at a\n"
@@ -26,9 +26,9 @@ MINE = b"The capital of France is\nThe bridge out of\nWater boils at a\n"
 
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Engine]:
-    """An engine with the default model, whose studies stand in a folder of the test."""
-    made = Engine()
-    monkeypatch.setattr(Engine, "load", lambda *_: default_model("float32"))
+    """An engine with a tiny model that reads every text, whose studies stand in a folder of the test."""
+    made, lm = Engine(), tiny_with_text()
+    monkeypatch.setattr(Engine, "load", lambda *_: lm)
     monkeypatch.setattr(jobs, "_studies", lambda: tmp_path / "studies")
     give(monkeypatch, made)
     yield made
@@ -105,7 +105,7 @@ def test_a_file_that_cannot_be_read_is_one_sentence(engine: Engine) -> None:
 
 def test_the_page_says_what_it_takes_and_what_to_do(engine: Engine) -> None:
     app = page()
-    assert "100 prompts of 3 to 8 tokens" in said(app)
+    assert "100 prompts of " in said(app)
     assert not app.button(key="study_start").disabled
     app.session_state["study_measures"] = []
     app.run()
