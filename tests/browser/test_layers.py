@@ -104,6 +104,16 @@ def test_place_mode_and_triplet_are_chosen_and_are_in_the_address(layers_page: P
     assert traces(layers_page, "layer-table") != alone
     expected = {"place": "MLP", "map_from": "layer-wise", "layer_triplet": "2"}
     assert expected.items() <= address(layers_page).items()
+    # another tab reads the stream through lenses; the choices stand as they were after it
+    open_tab(layers_page, "Through lenses")
+    plain, own = traces(layers_page, "lens-ranks")
+    assert (plain["name"], own["name"]) == ("logit lens", "this prompt's map")
+    assert len(chart(layers_page, "lens-table").evaluate("chart => chart.data[0].text")) == 30
+    expect(layers_page.get_by_role("button", name="Fit the Jacobian lens")).to_be_enabled()
+    open_tab(layers_page, "Read-outs")
+    assert expected.items() <= address(layers_page).items()
+    chosen = layers_page.get_by_role("radio", name="layer-wise", exact=True)
+    expect(chosen).to_be_checked()
 
 
 def test_a_click_on_a_head_shows_where_its_share_comes_from(layers_page: Page) -> None:

@@ -14,6 +14,7 @@ import pytest
 import eqlin_core as eq
 from eqlin_core.analysis.answer import answer_run
 from eqlin_core.analysis.layers import heads_run, sweep_run
+from eqlin_core.analysis.lenses import lens_run
 from eqlin_core.analysis.matrix import matrix_run, reconstruction
 from eqlin_core.analysis.prompt import spectrum_run, token_run
 from eqlin_core.analysis.ranks import joint_run, rank_run
@@ -139,6 +140,17 @@ def test_layers_by_another_map_and_of_all_tokens(lm: eq.LanguageModel) -> None:
     target = token_run(lin, PROMPT).targets[0].token_id
     heads = heads_run(eq.linearize(lm, PROMPT, **dials.keywords), [target])
     np.testing.assert_allclose(made["heads"].numpy(), heads.heads[0], rtol=1e-4, atol=1e-5)
+
+
+def test_layers_through_lenses(small: eq.LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eqlin_core.studies.prompts.study_prompts", lambda _: [eq.StudyPrompt("a", "The king of")])
+    page = eq.View("layers", PROMPT, target=260, lenses=("jacobian",))
+    made = run(eq.page_code(page))
+    lens = eq.fit_lens(small, ["The king of"], "jacobian", skip=1)
+    shown = lens_run(eq.linearize(small, PROMPT), 260, [lens])
+    assert list(made["lenses"]) == shown.reads
+    assert made["read"].ranks[:, 0].tolist() == shown.ranks[-1].tolist(), "of the last one"
+    assert "sweep" not in made
 
 
 def test_steering(lm: eq.LanguageModel) -> None:
