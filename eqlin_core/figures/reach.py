@@ -37,9 +37,10 @@ def reach(
     numbers of values differ.
     """
     t, kl = (np.asarray(values, dtype=np.float64) for values in (fractions, divergence))
-    same = [a == b for a, b in zip(frozen_top, model_top, strict=True)] if agrees is None else [bool(a) for a in agrees]
-    if not 0 < len(t) == len(kl) == len(same) == len(frozen_top):
-        raise ValueError(f"{len(t)} fractions, {len(kl)} divergences and {len(same)} most likely tokens.")
+    same = [a == b for a, b in zip(frozen_top, model_top, strict=False)] if agrees is None else list(map(bool, agrees))
+    counts = [len(kl), len(frozen_top), len(model_top), len(same)]
+    if not len(t) or set(counts) != {len(t)}:
+        raise ValueError(f"{len(t)} fractions, {len(kl)} divergences and {min(counts[1:])} most likely tokens.")
     colours = look(theme)
     hover = [
         f"t = {x:.3g}<br>KL {printed(v)} nats<br>model {token_label(m, HOVER_WIDTH)}<br>map "

@@ -14,7 +14,7 @@ from eqlin_core.runs.treatments import mixer
 from pages.matrices import jobs
 from pages.visit.page_jobs import page_jobs, waiting
 from pages.widgets.charts import show
-from pages.widgets.facts import code, number_text
+from pages.widgets.facts import code, number_text, plain
 from pages.widgets.sentences import shortened
 from pages.widgets.theme import theme
 from pages.widgets.token_choice import typed_token
@@ -50,7 +50,7 @@ def draw_reach(request: Request, run: TokenRun, token: int, found: Callable[[Val
         )
         along = way == ALONG
         text = st.text_input(
-            "Token",
+            "Other token",
             key="towards",
             bind="query-params",
             placeholder="the model's own alternative",
@@ -157,11 +157,19 @@ def _last(run: TokenRun, token: int) -> ValidityRun | None:
     if snapshot.state != "failed":
         waiting(_WANTED, "how far the map reaches")
         return None
-    st.warning(shortened(snapshot.error), icon=":material/info:")
     last: ValidityRun | None = st.session_state.get(_LAST)
-    same = last is not None and last.position == token and last.key.model == run.key.model
-    same = same and last is not None and last.key.token_ids[: len(run.tokens)] == run.key.token_ids
-    return last if same and last is not None and last.key.convention == run.key.convention else None
+    if last is not None and not _is_of(last, run, token):
+        last = None
+    below = "" if last is None else " Below stands what was measured last."
+    st.warning(plain(shortened(snapshot.error)) + below, icon=":material/info:")
+    return last
+
+
+def _is_of(last: ValidityRun, run: TokenRun, token: int) -> bool:
+    """Whether what was measured last is of this token of what is shown."""
+    ids = last.key.token_ids[: len(run.tokens)]
+    of_run = (last.key.model, last.key.dtype, last.key.convention, ids)
+    return last.position == token and of_run == (run.key.model, run.key.dtype, run.key.convention, run.key.token_ids)
 
 
 def _token(text: str) -> str:
