@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -12,7 +14,7 @@ HIDDEN = {"attention": 0.5, "norms": 0.0, "gates": -2.0}
 
 
 def swapped(**options):
-    settings = {"measured": 0.5, "measure": "logit of ·bay"}
+    settings: dict[str, Any] = {"measured": 0.5, "measure": "logit of ·bay"}
     return counterfactual(SWAPS, [1, 4], np.array([3.0, -1.0]), HIDDEN, **(settings | options))
 
 
