@@ -17,7 +17,7 @@ from .waterfall_bars import Bar, bar_trace, connectors, numbers, smallest, value
 VALUE_LABELS = 16  # bars up to which each carries its number
 LABEL_WIDTH = 10  # characters of a token at its bar
 HEIGHT = 400
-FORESEEN, HIDDEN = "the frozen map, token by token", "what freezing hides"
+FORESEEN, HIDDEN = "frozen map", "what freezing hides"
 
 
 @in_any_theme
@@ -60,7 +60,7 @@ def counterfactual(
     room = 0.1 * (high - low)  # for what stands above both parts
     colours = look(theme)
     layout = base_layout(theme, "counterfactual", seen, HEIGHT, labels) | {
-        "xaxis": label_axis(theme, "swapped token, in the order of the prompt; then what is set free", labels),
+        "xaxis": label_axis(theme, "swapped tokens, then what is set free", labels),
         "yaxis": value_axis(theme, f"change of the {text_label(measure)}", range=[low, high + room]),
         "annotations": [
             *(numbers(bars, colours.text) if len(bars) <= VALUE_LABELS else []),

@@ -70,7 +70,8 @@ class CounterfactualRun(ShortRepr):
 
     ``map`` [n]: the frozen map's part of each of the n ``positions`` whose tokens differ; ``hidden``: what is added as
     "attention", "norms" and "gates" are set free in this order, and for a log-probability "softmax", what the
-    normaliser adds to its direction. Together they are ``measured``: ``after`` less ``before``, both of the model.
+    normaliser adds to its direction. Together they are ``measured``, ``after`` less ``before``, both of the model, but
+    for ``rounding``.
     """
 
     key: RunKey
@@ -104,3 +105,8 @@ class CounterfactualRun(ShortRepr):
     def foreseen(self) -> float:
         """The map's part of all swaps together."""
         return math.fsum(self.map.tolist())
+
+    @property
+    def rounding(self) -> float:
+        """How far the parts miss the change in the model: each swap's part is rounded for itself."""
+        return self.measured - math.fsum([*self.map.tolist(), *self.hidden.values()])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 # Up to so many swapped tokens nobody is asked whether the model may run for each.
 UNASKED = 24
 STEPS = 4
+# Of the sum of all sizes; more of it has a bar of its own.
+ROUNDING = 1e-3
 _WANTED = "counterfactual"
 
 
@@ -60,16 +63,23 @@ def swapped(
         return
     here, there = ("A", "B") if frozen == "A" else ("B", "A")
     word = mixer(run.treatments)
+    if not math.isfinite(found.rounding):
+        st.warning(f"Numbers overflow in {run.key.dtype} on the way: choose another precision.", icon=":material/info:")
+        return
     st.markdown(sentence(found, here, there, word))
     measured(here.lower())
+    free = {word if name == "attention" else name: value for name, value in found.hidden.items()}
+    if abs(found.rounding) > ROUNDING * math.fsum(map(abs, [*found.map.tolist(), *free.values()])):
+        free["rounding"] = found.rounding
     show(
         figures.counterfactual(
             found.swaps,
             found.positions,
             found.map,
-            {word if name == "attention" else name: value for name, value in found.hidden.items()},
+            free,
             measured=found.measured,
             measure=f"{found.kind} of {visible_token(found.target)}",
+            tolerance=ROUNDING,
             theme=theme(),
         ),
         "counterfactual",

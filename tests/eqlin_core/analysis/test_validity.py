@@ -68,6 +68,7 @@ def test_the_parts_of_a_swap_sum_to_what_the_model_does(lin: eq.LinearMap, kind:
     run = counterfactual_run(lin, SWAPPED, 5, kind)
     assert run.positions == [0, 3]
     assert run.foreseen + sum(run.hidden.values()) == pytest.approx(run.measured, abs=1e-9)
+    assert abs(run.rounding) < 1e-9
     found = eq.counterfactual(lin, SWAPPED, eq.direction(lin, 5, kind)[None])
     np.testing.assert_allclose(run.map, found.map[0])
     if kind == "logit":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,7 +13,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 import eqlin_core as eq
+from eqlin_core import figures
 from eqlin_core.analysis.prompt import token_run
+from eqlin_core.analysis.validity import counterfactual_run
 from eqlin_core.figures import visible_token
 from eqlin_core.runs.compare import compare_runs
 from eqlin_core.runs.convention import Convention
@@ -203,4 +206,28 @@ def test_many_swaps_are_measured_when_they_are_asked_for(engine: TinyEngine, mon
     assert "counterfactual" not in app.session_state["page_jobs"].jobs.snapshots
     assert app.toggle(key="measure_swaps").label == "Measure: 12 runs"
     app.toggle(key="measure_swaps").set_value(True)
-    assert "2 more" not in "".join(text.value for text in waited(app.run()).markdown)
+    app = waited(app.run())
+    assert len(app.get("plotly_chart")) == 2
+
+
+def test_what_rounding_leaves_has_a_bar_where_it_is_seen_and_an_overflow_is_said(
+    engine: TinyEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[dict[str, float]] = []
+    builder = figures.counterfactual
+
+    def noting(*args: Any, **options: Any) -> Any:
+        drawn.append(args[3])
+        return builder(*args, **options)
+
+    monkeypatch.setattr(figures, "counterfactual", noting)
+    session = swapping(engine, 40, 41)
+    targets = session.pinned.tokens.targets  # type: ignore[union-attr]
+    for target, error in zip(targets, (0.0, 0.5, math.inf), strict=False):
+        monkeypatch.setattr(
+            "eqlin_core.analysis.validity.counterfactual_run",
+            lambda *args, error=error: replace(found := counterfactual_run(*args), after=found.after + error),
+        )
+        app = waited(page(session, compared="Swapped tokens", explain_a=visible_token(target.token)))
+    assert list(dict.fromkeys("rounding" in free for free in drawn)) == [False, True]
+    assert "choose another precision" in app.warning[0].value
