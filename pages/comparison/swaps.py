@@ -114,7 +114,8 @@ def sentence(found: CounterfactualRun, here: str, there: str, mixing: str = "att
     swaps = [f"{_token(a)} → {_token(b)}" for a, b in found.swaps[:3]]
     if len(found.swaps) > 3:  # the others are in the chart
         swaps.append(f"{len(found.swaps) - 3} more")
-    hidden = max(found.hidden, key=lambda name: abs(found.hidden[name]))
+    held = [name for name in found.hidden if name != "softmax"]  # which no map holds
+    hidden = max(held, key=lambda name: abs(found.hidden[name]))
     return (
         f"{', '.join(swaps)}: from {here} to {there} the {found.kind} of {_token(found.target)} changes by "
         f"**{_signed(found.measured)}** in the model. {here}'s frozen map foresees **{_signed(found.foreseen)}**; the "
