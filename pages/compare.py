@@ -10,6 +10,7 @@ import streamlit as st
 from eqlin_core.runs.compare import compare_runs
 from pages.comparison.sides import cards, explained_in, pinned_or_asked, source
 from pages.comparison.spectra import spectra
+from pages.comparison.swaps import swapped
 from pages.comparison.view import differences, largest, next_tokens, way
 from pages.contributions.choices import choose_split
 from pages.frame.entry import through_app
@@ -65,6 +66,7 @@ def page() -> None:
             target=target_a,
             compared_target=target_b,
         )
+    frozen: list[str] = []
     with numbers_of(source(found)):
         way(found)
         tabs(
@@ -72,6 +74,12 @@ def page() -> None:
             {
                 "What differs": partial(differences, found),
                 "Next tokens": partial(next_tokens, found),
+                "Swapped tokens": partial(
+                    swapped,
+                    ((pinned.request, pinned.split, target_a), (state.shown, b, target_b)),
+                    state.split.target,
+                    frozen.append,
+                ),
                 "Spectra and angles": partial(spectra, pinned, state.shown, state.tokens, state.spectra),
             },
         )
@@ -79,6 +87,7 @@ def page() -> None:
         _choices(asked, run, target, found.a.split.target)
         for asked, run, target in ((pinned.request, pinned.split, target_a), (state.shown, b, target_b))
     ]
+    sides[0]["frozen_at"] = frozen[0] if frozen else ""
     page_code_button(beside, "compare", pinned.request, compared=(state.shown, sides[1]), **sides[0])
 
 

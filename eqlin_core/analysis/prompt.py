@@ -151,13 +151,22 @@ def typed_target(lin: LinearMap, text: str) -> Target:
     Raises EqlinError when neither is a single token.
     """
     lm = lin.lm
+    ids = token_forms(lm, text)
+    logits = next_logits(lm, seen_ids(lin))
+    return describe_targets(lm, lin, [max(ids, key=lambda i: float(logits[i]))], logits)[0]
+
+
+def token_forms(lm: LanguageModel, text: str) -> list[int]:
+    """The ids of the vocabulary tokens that a typed text may name: as typed, after a space, without one.
+
+    Raises EqlinError where none is a single token.
+    """
     known = {name: i for i, name in enumerate(lm.token_strings(range(lm.vocab_size)))}
     meant = (text,) if text[:1].isspace() and text in known else (text, f" {text.strip()}", text.strip())
     ids = [known[form] for form in dict.fromkeys(meant) if form in known]
     if not ids:
         raise EqlinError(f"{text!r} is not a single token of {lm.name}; type one token, such as the start of the word.")
-    logits = next_logits(lm, seen_ids(lin))
-    return describe_targets(lm, lin, [max(ids, key=lambda i: float(logits[i]))], logits)[0]
+    return ids
 
 
 @passes

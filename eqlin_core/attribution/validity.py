@@ -22,6 +22,8 @@ from eqlin_core.progress import Progress, part
 from eqlin_core.reprs import Facts, ShortRepr, span
 
 POINTS = 17
+# The logits of all fractions are held at once.
+MOST_POINTS = 1000
 # To so much of the whole way the radius is known.
 _CLOSE = 1e-3
 
@@ -74,14 +76,14 @@ def validity(
 ) -> Validity:
     """Move the embedding of the token at ``position`` towards another token's, or along a direction of its own length.
 
-    ``towards``: a token (text or id) or a vector [d], whose length does not count. ``points`` fractions from 0 to 1 are
-    measured, in the frozen network, with each kind of coefficient set free, and in the model itself; the radius is
-    then found by halving. Raises EqlinError for a position that is not there, what is no token, a vector of another
-    width or without a length, and for a map of an inner place.
+    ``towards``: a token (text or id) or a vector [d], whose length does not count. ``points`` fractions from 0 to 1, at
+    most 1000, are measured, in the frozen network, with each kind of coefficient set free, and in the model itself; the
+    radius is then found by halving. Raises EqlinError for a position that is not there, what is no token, a vector of
+    another width or without a length, and for a map of an inner place.
     """
     require_whole(lin)
     arguments.called("progress", progress)
-    points = arguments.whole("points", points, 2)
+    points = arguments.whole("points", points, 2, MOST_POINTS)
     has = f"the prompt has {lin.n_tokens} tokens"
     position = arguments.position("position", position, lin.n_tokens, has) % lin.n_tokens
     name, way = _way(lin, position, towards)

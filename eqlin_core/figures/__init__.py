@@ -15,6 +15,7 @@ from .chart import Chart, plot_config
 from .chips import chips_html
 from .compare import compared_terms
 from .compare_spectra import compared_spectra, subspace_angles
+from .counterfactual import counterfactual
 from .deletion_curves import deletion_curves
 from .faithfulness import hidden_effects, leave_one_out
 from .heads import direct_layers, head_tokens, heads_table
@@ -26,6 +27,7 @@ from .method_means import method_means
 from .palette import Theme, diverging_colour, token_colours
 from .provenance import Provenance
 from .ranks import joint_spectrum, rank_dial, top_tokens
+from .reach import reach, reach_parts
 from .readout_table import readout_table
 from .reconstruction import error_histogram, reconstruction_scatter
 from .spectra import singular_values, stable_ranks
@@ -44,6 +46,7 @@ __all__ = [
     "chips_html",
     "compared_spectra",
     "compared_terms",
+    "counterfactual",
     "deletion_curves",
     "direct_layers",
     "diverging_colour",
@@ -68,6 +71,8 @@ __all__ = [
     "norms_and_cosines",
     "plot_config",
     "rank_dial",
+    "reach",
+    "reach_parts",
     "readout_bars",
     "readout_table",
     "reconstruction_scatter",

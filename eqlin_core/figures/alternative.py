@@ -164,6 +164,15 @@ def _compared_terms(table: Table) -> str:
     return f"Total: {printed(table['a'][-1])} in A, {printed(table['b'][-1])} in B. {said}"
 
 
+def _counterfactual(table: Table) -> str:
+    """The part of every swap, what is set free, and the change in the model."""
+    n = table["part"].count("map")
+    swaps = [f"{_token(a)} → {_token(b)}" for a, b in zip(table["token"][:n], table["other"][:n], strict=True)]
+    said = _sentence("swaps", [_named("", table["change"][:n], swaps)])
+    free = _sentence("set free", [_named("", table["change"][n:-1], table["part"][n:-1])])
+    return f"{said} {free} In the model: {printed(table['change'][-1])}."
+
+
 def _readout_table(table: Table) -> str:
     """The first tokens of the last layer that has any, column by column."""
     cells = list(zip(table["layer"], table["token"], table["reads"], strict=True))
@@ -200,6 +209,7 @@ def _layer_path(table: Table) -> str:
 SPECIAL: dict[str, Callable[[Table], str]] = {
     "agreement": _agreement,
     "compared-terms": _compared_terms,
+    "counterfactual": _counterfactual,
     "first-layers": _first_layers,
     "layer-path": _layer_path,
     "leave-one-out": _leave_one_out,

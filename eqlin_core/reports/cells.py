@@ -101,6 +101,22 @@ def _compare(view: View) -> Iterator[Cell]:
             "print(maps.spectra.left_angles, maps.spectra.right_angles, maps.joint.left_angles)",
         ],
     )
+    if view.frozen_at:
+        yield "What the swapped tokens change, and how much of it the frozen map foresees", _swaps(view, other)
+
+
+def _swaps(a: View, b: View) -> list[str]:
+    here, there, side = ("a", "b", a) if a.frozen_at == "a" else ("b", "a", b)
+    dials = _dials(side, side.heads_by)
+    target = f"run_{here}.targets[0].token_id" if side.target is None else repr(side.target)
+    return [
+        *([] if here == "b" or (a.model, a.dtype) == (b.model, b.dtype) else [_load(a)]),
+        f"by = eq.linearize(lm, token_ids=list(run_{here}.key.token_ids){dials})",
+        f"w = eq.direction(by, {target}, {a.kind!r})",
+        f"swapped = eq.counterfactual(by, list(run_{there}.key.token_ids), w[None])",
+        "print(swapped.map, swapped.attention, swapped.norms, swapped.gates)",
+        "print(swapped.measured, swapped.before, swapped.after)  # w . y in the model",
+    ]
 
 
 def _side(view: View, name: str) -> list[str]:
@@ -239,6 +255,23 @@ def _matrix(view: View) -> Iterator[Cell]:
             "print(part.reconstruction, part.exact, part.leaks)",
         ],
     )
+    if view.towards is not None or view.along:
+        yield "How far the frozen map has the model's own top token as this token changes", _reach(view)
+
+
+def _reach(view: View) -> list[str]:
+    lines = [f"towards = {view.towards}"]
+    if view.along:
+        lines = [
+            "v = eq.top_triplets(lin, 1, token=token).Vh[0]",
+            "towards = v if float(v @ lin.inputs[token].to(v)) >= 0 else -v",
+        ]
+    return [
+        *lines,
+        "reach = eq.validity(lin, token, towards)",
+        "print(reach.radius, reach.divergence)",
+        "print(reach.parts)  # the map's, then what attention, norms and gates add",
+    ]
 
 
 def _layers(view: View) -> Iterator[Cell]:

@@ -11,6 +11,7 @@ from eqlin_core.runs.split import TARGET_KINDS, Split, TargetKind
 
 PAGES = ("tokens", "spectra", "matrix", "layers", "steering", "compare", "answer")
 MODES = ("cumulative", "layerwise")
+FROZEN_AT = ("", "a", "b")
 FORMS = ("reference", "interpolation")
 RULES = ("attention", "norms", "gates")
 DTYPES = ("float32", "float64", "bfloat16", "float16", "4bit")
@@ -25,8 +26,10 @@ class View:
     rules that page Matrix reconstructs with. ``mode``, ``layer`` and ``part`` ("layer", "attn" or "mlp") are those of
     page Layers, with ``joint`` in place of ``token`` for the cell of all tokens together, ``triplet`` from 0, and
     ``heads_by`` for the map that splits the logit, None for the same one, and ``lenses``, the kinds of lenses that the
-    stream is read through, None where the maps are looked at. On page Compare the view is A's, and
-    ``compared`` B's. What follows is page Steering's, ``strengths`` numbers or pairs.
+    stream is read through, None where the maps are looked at. On page Matrix ``towards`` is the id of the token that
+    another one is turned into, and ``along`` says that it is moved along its v_1 instead. On page Compare the view is
+    A's, ``compared`` B's, and ``frozen_at`` "a" or "b" where swapped tokens are measured. What follows is page
+    Steering's, ``strengths`` numbers or pairs.
 
     With ``chat`` the prompt is a written chat, as `read_chat` reads it (on page Steering what the user says).
     ``answer`` follows the prompt. Page Answer explains each of its tokens; the other pages the next token at
@@ -48,6 +51,8 @@ class View:
     token: int = 0
     k: int = 24
     frozen: tuple[str, ...] = RULES
+    towards: int | None = None
+    along: bool = False
     mode: str = "cumulative"
     layer: int = 0
     part: str = "layer"
@@ -56,6 +61,7 @@ class View:
     heads_by: Convention | None = None
     lenses: tuple[str, ...] | None = None
     compared: View | None = None
+    frozen_at: str = ""
     concept: str = ""
     second: str = ""
     layers: int | None = None
@@ -79,15 +85,16 @@ class View:
             ("mode", MODES),
             ("part", ("layer", "attn", "mlp")),
             ("form", FORMS),
+            ("frozen_at", FROZEN_AT),
         ):
             arguments.choice(name, getattr(self, name), known)
         for name in ("prompt", "model", "concept", "second", "answer"):
             arguments.text(name, getattr(self, name))
-        for name in ("begin", "joint", "final_norm", "chat"):
+        for name in ("begin", "joint", "final_norm", "chat", "along"):
             object.__setattr__(self, name, arguments.flag(name, getattr(self, name)))
         for name, least in (("token", 0), ("k", 1), ("layer", 0), ("triplet", 0), ("max_new_tokens", 1), ("seed", 0)):
             object.__setattr__(self, name, arguments.whole(name, getattr(self, name), least))
-        for name in ("target", "versus", "layers", "block", "position"):
+        for name in ("target", "versus", "layers", "block", "position", "towards"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, arguments.whole(name, getattr(self, name), 0))
         for name in ("temperature", "top_p"):

@@ -29,12 +29,14 @@ from eqlin_core.runs.steering import (
 )
 from eqlin_core.runs.text import RunText
 from eqlin_core.runs.treatments import Treatment
+from eqlin_core.runs.validity import CounterfactualRun, ValidityRun
 
 OfAnswers = AnswerRun | GroupDeletionRun
 Split = TokenRun | TokenRuns | LeaveOneOutRun | ConventionsRun | HiddenRun | CurvesRun
 OfMatrices = SpectrumRun | RankRun | JointRun | MatrixRun | MatrixView | Reconstruction | SweepRun | HeadsRun
+Reach = ValidityRun | CounterfactualRun
 # What answers a question as a whole; the other classes stand inside of these.
-Answer = Split | OfAnswers | OfMatrices | SteeringGrid | Guide
+Answer = Split | OfAnswers | OfMatrices | Reach | SteeringGrid | Guide
 ANSWERS: tuple[type, ...] = get_args(Answer)
 _PARTS = (RunKey, Target, Exactness, Treatment, Convention, Line, RunText, Group)
 _OF_STEERING = (SteeringPlan, OperatorFile, OperatorFacts, Text, Measured, NamedWord, ForecastRun, Flip)
@@ -140,6 +142,22 @@ def _curves(run: CurvesRun) -> Iterator[bool]:
     yield all(len(curve) == len(run.points) for curve in (*run.deletion.values(), *run.insertion.values()))
 
 
+def _validity(run: ValidityRun) -> Iterator[bool]:
+    n = len(run.fractions)
+    yield n > 1
+    yield 0 <= run.position < len(run.key.token_ids)
+    yield len(run.frozen_top) == len(run.model_top) == n
+    yield tuple(run.parts) == ("map", "attention", "norms", "gates")
+
+
+def _counterfactual(run: CounterfactualRun) -> Iterator[bool]:
+    yield 0 < len(run.positions) == len(run.map)
+    yield len(run.tokens) == len(run.others) == len(run.other_ids)
+    yield all(0 <= i < len(run.tokens) for i in run.positions)
+    yield tuple(run.hidden)[:3] == ("attention", "norms", "gates")
+    yield tuple(run.hidden)[3:] in ((), ("softmax",))
+
+
 def _forecast(run: ForecastRun) -> Iterator[bool]:
     yield run.real.shape[1] == len(run.tokens)
 
@@ -181,6 +199,8 @@ _AGREE: dict[type, Callable[[Any], Iterator[bool]]] = {
     AnswerRun: _answer,
     GroupDeletionRun: _deleted,
     CurvesRun: _curves,
+    ValidityRun: _validity,
+    CounterfactualRun: _counterfactual,
     ForecastRun: _forecast,
     OperatorFacts: _facts,
     SteeringGrid: _grid,

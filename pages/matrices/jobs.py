@@ -11,6 +11,7 @@ from pages.worker.worker import Reporter
 
 if TYPE_CHECKING:
     from eqlin_core.runs.matrix import MatrixRun, MatrixView, Reconstruction
+    from eqlin_core.runs.validity import ValidityRun
 
 Span = tuple[int, int]
 
@@ -45,3 +46,13 @@ def reconstruction(engine: Engine, progress: Reporter, request: Request, frozen:
     from eqlin_core.analysis.matrix import reconstruction as reconstructed  # noqa: PLC0415
 
     return reconstructed(engine.linear_map(request, progress), frozen, progress)
+
+
+@question("how far the map reaches")
+def validity(
+    engine: Engine, progress: Reporter, request: Request, token: int, towards: str | None, along: bool
+) -> ValidityRun:
+    """The frozen map against the model while a token becomes another one; None: what the model likes in its place."""
+    from eqlin_core.analysis.validity import validity_run  # noqa: PLC0415
+
+    return validity_run(engine.linear_map(request, progress), token, towards, along=along, progress=progress)

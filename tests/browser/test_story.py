@@ -51,7 +51,7 @@ TABS = {
     "": None,
     "tokens": ("more", "Size and direction"),
     "spectra": ("triplets_of", "What each triplet does"),
-    "matrix": None,
+    "matrix": ("matrix_tab", "How far can I trust this?"),
     "layers?prompt=The+bridge+out": ("layer_tab", "The way to the last layer"),
     "steering": ("about", "Where the concept lives"),
     "compare": None,
@@ -145,6 +145,23 @@ def test_a_pinned_prompt_is_compared_with_the_next_one_and_the_changes_sum_to_th
         assert traces(page, key)
     assert address(page)["compared"] == "Next tokens"
     assert errors(page) == []
+
+
+def test_the_parts_of_a_swapped_token_sum_to_what_the_model_changes_and_the_tab_is_in_the_address(
+    page: Page, tmp_path: Path
+) -> None:
+    open_tab(page, "Swapped tokens")
+    expect(chart(page, "counterfactual")).to_be_visible(timeout=PATIENT)
+    wait_finished(page)
+    expect(page.get_by_text("A's frozen map foresees")).to_be_visible()
+    *parts, whole = downloaded_csv(page, "counterfactual", tmp_path)
+    assert [row["part"] for row in parts] == ["map", "attention", "norms", "gates"]
+    assert (parts[0]["token"], parts[0]["other"]) == (" Marin", " Paris")
+    assert math.fsum(float(row["change"]) for row in parts) == pytest.approx(float(whole["change"]), abs=1e-4)
+    assert address(page)["compared"] == "Swapped tokens"
+    assert errors(page) == []
+    open_tab(page, "What differs")
+    wait_idle(page)
 
 
 def test_two_maps_of_one_prompt_have_one_logit_and_other_terms(page: Page, tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ def test_a_counterfactual_s_parts_sum_to_what_the_model_does(name: str) -> None:
         (lambda lin: validity(lin, 0, PROMPT[0]), "already: choose another"),
         (lambda lin: validity(lin, 0, torch.zeros(32, dtype=torch.float64)), "leads nowhere"),
         (lambda lin: validity(lin, 0, torch.zeros(3, dtype=torch.float64)), r"towards is a tensor \[32\]"),
-        (lambda lin: validity(lin, 0, OTHER, points=1), "points is a whole number from 2 on"),
+        (lambda lin: validity(lin, 0, OTHER, points=1), "points is a whole number from 2 to 1000"),
         (lambda lin: counterfactual(lin, PROMPT[:3], lin.output[None]), "has 3 tokens, this one 11"),
         (lambda lin: counterfactual(lin, list(PROMPT), lin.output[None]), "the same tokens"),
     ],

@@ -66,6 +66,19 @@ def charts(T: int, theme: Theme = "light") -> dict[str, Chart]:
         "insertion": figures.deletion_curves(
             {"%{x}": np.arange(60.0)}, np.arange(60), measure=measure, kind="insertion", theme=theme
         ),
+        "reach": figures.reach(
+            np.arange(T) / T, random.random(T), tokens, tokens[::-1], radius=0.3, way=measure, theme=theme
+        ),
+        "reach_parts": figures.reach_parts(np.arange(T) / T, parts, measure=measure, hidden=terms, theme=theme),
+        "counterfactual": figures.counterfactual(
+            list(zip(tokens, tokens[::-1], strict=True)),
+            range(T),
+            terms,
+            {"attention": 0.5, "softmax <i>": -0.25},
+            measured=float(terms.sum()) + 0.25,
+            measure=measure,
+            theme=theme,
+        ),
         "agreement": figures.agreement(
             [("published", terms), ("<i> half", -terms)], tokens, shown="published", differs=range(1, T, 2), theme=theme
         ),

@@ -19,6 +19,7 @@ from eqlin_core.analysis.matrix import matrix_run, reconstruction
 from eqlin_core.analysis.prompt import spectrum_run, token_run
 from eqlin_core.analysis.ranks import joint_run, rank_run
 from eqlin_core.analysis.steering import read_plan, steered_text
+from eqlin_core.analysis.validity import counterfactual_run, validity_run
 from eqlin_core.runs.split import TargetKind
 from eqlin_core.runs.steering import SteeringPlan
 from tests.cases import default_model
@@ -117,6 +118,28 @@ def test_matrix(lm: eq.LanguageModel) -> None:
     assert [row[0][0] for row in made["seeks_as"]] == [line.reads[0][0] for line in shown.rows]
     assert made["part"].reconstruction == pytest.approx(again.error, rel=1e-4)
     assert made["part"].exact == again.exact
+
+
+def test_matrix_towards_another_token_or_along_its_own_direction(small: eq.LanguageModel) -> None:
+    lin = eq.linearize(small, PROMPT)
+    for way in ({"towards": 260}, {"along": True}):
+        made = run(eq.page_code(eq.View("matrix", PROMPT, token=1, **way)))
+        shown = validity_run(lin, 1, way.get("towards"), along="along" in way)
+        np.testing.assert_allclose(made["reach"].divergence.numpy(), shown.divergence, rtol=1e-3, atol=1e-6)
+
+
+def test_compare_with_swapped_tokens(small: eq.LanguageModel) -> None:
+    text, dials = "The capital in", eq.Convention("half", "half")
+    ids = [small.encode(prompt) for prompt in (PROMPT, text)]
+    targets = [token_run(eq.linearize(small, token_ids=of), "").targets[1].token_id for of in ids]
+    b = eq.View("tokens", text, heads_by=dials, k=2, target=targets[1])
+    for side in ("a", "b"):
+        made = run(eq.page_code(eq.View("compare", PROMPT, k=2, target=targets[0], frozen_at=side, compared=b)))
+        here, there = ids if side == "a" else ids[::-1]
+        lin = eq.linearize(small, token_ids=here, **(dials if side == "b" else eq.Convention()).keywords)
+        shown = counterfactual_run(lin, there, targets[side == "b"])
+        np.testing.assert_allclose(made["swapped"].map[0].numpy(), shown.map, rtol=1e-4, atol=1e-5)
+        assert float(made["swapped"].measured[0]) == pytest.approx(shown.measured, abs=1e-4)
 
 
 def test_layers(lm: eq.LanguageModel) -> None:

@@ -28,6 +28,7 @@ from eqlin_core.runs.steering import (
     Text,
 )
 from eqlin_core.runs.text import RunText
+from eqlin_core.runs.validity import CounterfactualRun, ValidityRun
 from tests.pages.run_cases import EXACT, D, K, spectrum_run, token_run
 from tests.pages.sweep.layer_cases import heads_run, sweep_run
 
@@ -148,5 +149,37 @@ def every_run() -> list[Run]:
         answer_run(),
         group_deletion_run(),
         steering_grid(),
+        ValidityRun(
+            run.key,
+            1,
+            " bridge",
+            "token",
+            " tunnel",
+            7,
+            vector,
+            vector,
+            np.arange(D),
+            np.arange(D),
+            ["a"] * D,
+            ["b"] * D,
+            " bay",
+            dict.fromkeys(("map", "attention", "norms", "gates"), vector),
+            np.append(np.nan, vector[1:]),
+            None,
+            1.5,
+        ),
+        CounterfactualRun(
+            run.key,
+            (1, 2),
+            "log-probability",
+            " bay",
+            run.tokens,
+            ["A", " bridge"],
+            [0],
+            np.ones(1),
+            {"attention": 0.5, "norms": -0.25, "gates": 1.0, "softmax": 0.0},
+            -2.0,
+            0.25,
+        ),
         Guide("bay", [row], [-0.5], " bay", [" bay"], [[-0.5]]),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,10 +12,15 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
+import eqlin_core as eq
+from eqlin_core import figures
 from eqlin_core.analysis.prompt import token_run
+from eqlin_core.analysis.validity import counterfactual_run
 from eqlin_core.figures import visible_token
 from eqlin_core.runs.compare import compare_runs
 from eqlin_core.runs.convention import Convention
+from eqlin_core.runs.prompt import TokenRun
+from pages.comparison.swaps import needed, sentence
 from pages.comparison.view import largest
 from pages.visit.session import Pinned, Session
 from pages.worker.request import Request
@@ -146,3 +152,82 @@ def test_the_code_of_a_pinned_chat_explains_what_follows_the_answer_that_was_beg
     session.pinned = replace(session.pinned, request=REQUEST)
     (code,) = [block.value for block in page(session, code=True).code if "import eqlin_core" in block.value]
     assert "+ 1]" not in code
+
+
+def swapping(engine: TinyEngine, *ids: int) -> Session:
+    """The visit, whose A has other tokens than B in these first places."""
+    session = pinned(engine)
+    other = eq.linearize(engine.lin.lm, token_ids=[*ids, *engine.lin.token_ids[len(ids) :]])
+    request, run, of_b = Request("swapped"), token_run(other, "swapped"), engine.linear_map
+    session.pinned = Pinned(request, run, run, session.spectra)
+    engine.linear_map = lambda asked, *rest: other if asked == request else of_b(asked, *rest)  # type: ignore[method-assign]
+    return session
+
+
+def waited(app: AppTest) -> AppTest:
+    assert app.session_state["page_jobs"].jobs.wait("counterfactual", 20)
+    app.run()
+    assert not app.exception, app.exception
+    return app
+
+
+def test_swapped_tokens_are_measured_from_a_or_from_b_and_parts_sum(engine: TinyEngine) -> None:
+    session = swapping(engine, 40)
+    app = waited(page(session, compared="Swapped tokens", frozen_at="B"))
+    found = app.session_state["page_jobs"].jobs.snapshots["counterfactual"].result
+    b = session.split_tokens()
+    assert isinstance(b, TokenRun)
+    assert found.other_ids == session.pinned.tokens.key.token_ids  # type: ignore[union-attr]
+    assert found.before == pytest.approx(b.targets[0].logit, abs=1e-5)
+    assert found.foreseen + sum(found.hidden.values()) == pytest.approx(found.measured, abs=1e-6)
+    assert sentence(found, "B", "A") in [text.value for text in app.markdown]
+    assert any("Frozen at B, map half" in text.value for text in app.caption)
+    app.segmented_control(key="frozen_at").set_value("A")
+    app = waited(app.run())
+    again = app.session_state["page_jobs"].jobs.snapshots["counterfactual"].result
+    assert again.key.token_ids == found.other_ids
+    assert any("Frozen at A" in text.value for text in app.caption)
+
+
+def test_what_swapping_tokens_needs_is_said(engine: TinyEngine) -> None:
+    a = token_run(engine.lin, "x")
+    shorter = token_run(eq.linearize(engine.lin.lm, token_ids=engine.lin.token_ids[:3]), "y")
+    assert needed(a, a).startswith("A and B have the same tokens")
+    assert needed(a, shorter).startswith("A has 5 tokens, B 3. Swapping tokens one for one needs two prompts")
+    other = replace(shorter, key=replace(shorter.key, model="another", dtype="float64"))
+    assert needed(a, other).startswith(f"A is by {a.key.model}, B by another; A is in float32, B in float64; A has 5")
+    app = page(pinned(engine), compared="Swapped tokens")
+    assert app.info[0].value == needed(a, a)
+
+
+def test_many_swaps_are_measured_when_they_are_asked_for(engine: TinyEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pages.comparison.swaps.UNASKED", 1)
+    app = page(swapping(engine, 40, 41), compared="Swapped tokens")
+    assert "counterfactual" not in app.session_state["page_jobs"].jobs.snapshots
+    assert app.toggle(key="measure_swaps").label == "Measure: 12 runs"
+    app.toggle(key="measure_swaps").set_value(True)
+    app = waited(app.run())
+    assert len(app.get("plotly_chart")) == 2
+
+
+def test_what_rounding_leaves_has_a_bar_where_it_is_seen_and_an_overflow_is_said(
+    engine: TinyEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[dict[str, float]] = []
+    builder = figures.counterfactual
+
+    def noting(*args: Any, **options: Any) -> Any:
+        drawn.append(args[3])
+        return builder(*args, **options)
+
+    monkeypatch.setattr(figures, "counterfactual", noting)
+    session = swapping(engine, 40, 41)
+    targets = session.pinned.tokens.targets  # type: ignore[union-attr]
+    for target, error in zip(targets, (0.0, 0.5, math.inf), strict=False):
+        monkeypatch.setattr(
+            "eqlin_core.analysis.validity.counterfactual_run",
+            lambda *args, error=error: replace(found := counterfactual_run(*args), after=found.after + error),
+        )
+        app = waited(page(session, compared="Swapped tokens", explain_a=visible_token(target.token)))
+    assert list(dict.fromkeys("rounding" in free for free in drawn)) == [False, True]
+    assert "choose another precision" in app.warning[0].value
