@@ -125,7 +125,9 @@ def _exact_together(maps: eq.MapsTogether) -> list[bool]:
 
 def _terms_together(lm: LanguageModel, ids: list[int], made: Made) -> Any:
     maps = made["maps together"]
-    return direct_terms(maps.whole, lm.unembedding[:2].expand(len(maps), -1, -1))
+    found = direct_terms(maps.whole, lm.unembedding[:2].expand(len(maps), -1, -1))
+    # Alone, what a norm without a bias adds is rounding.
+    return dataclasses.replace(found, rest=found.rest + found.embedding)
 
 
 def _counterfactual(lm: LanguageModel, ids: list[int], made: Made) -> Any:

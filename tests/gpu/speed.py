@@ -56,7 +56,7 @@ def row(shape: str, dtype: str, setting: Setting) -> tuple[list[str], list[str]]
     ids, k = prompt(lm, TOKENS), min(KEPT, lm.width)
     warm = eq.linearize(lm, token_ids=ids)  # norms and activations are asked, kernels chosen
     warm.contributions()
-    warm.adjoint(torch.eye(min(64, lm.width), dtype=lm.dtype, device=setting.device))
+    warm.adjoint(torch.eye(64, lm.width, dtype=lm.dtype, device=setting.device))
     planned = plan.plan_run(lm, TOKENS)
     lin, recording = timed(lambda: eq.linearize(lm, token_ids=ids), setting)
     _, contributions = timed(lin.contributions, setting)
