@@ -56,7 +56,7 @@ def row(device: str, threads: int, dtype: str, rounds: int, prompts: int) -> lis
             with tempfile.TemporaryDirectory() as folder:
                 eq.run_study(chosen, lm, folder, measures, k=8)
 
-        each = measure({"study": study}, 1)["study"].seconds / len(chosen)
+        each = measure({"study": study}, 0)["study"].seconds / len(chosen)
         seconds.append(f"{1000 * each:.0f} ms each")
     print(" | ".join([where, dtype, *seconds]), flush=True)
     return [where, dtype, *seconds]
@@ -68,12 +68,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="*", default=[2, 16], help="of the CPU beside it")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--prompts", type=int, default=100, help="of the study on the device")
-    parser.add_argument("--fewer", type=int, default=8, help="of the study on the CPU")
+    parser.add_argument("--fewer", type=int, default=4, help="of the study on the CPU")
     options = parser.parse_args()
     rows = []
     for dtype in ("float32", "float64"):
         rows.append(row(options.device, max(options.threads, default=2), dtype, options.rounds, options.prompts))
-        rows += [row("cpu", n, dtype, 1, options.fewer) for n in options.threads]
+        rows += [row("cpu", n, dtype, 0, options.fewer) for n in options.threads]
     where = torch.cuda.get_device_name() if options.device != "cpu" else "CPU"
     print(f"\n{markdown(HEAD, rows)}\n\n{where}. {machine()}")
 

@@ -130,6 +130,11 @@ def _terms_together(lm: LanguageModel, ids: list[int], made: Made) -> Any:
     return dataclasses.replace(found, rest=found.rest + found.embedding)
 
 
+def _heads(lm: LanguageModel, ids: list[int], made: Made) -> Any:
+    found = eq.direct_contributions(made["linearize"], lm.unembedding[:2])
+    return dataclasses.replace(found, norm_bias=found.norm_bias + found.total)  # as above
+
+
 def _counterfactual(lm: LanguageModel, ids: list[int], made: Made) -> Any:
     return eq.counterfactual(made["linearize"], [*ids[:2], 9, *ids[3:-1], 8], lm.unembedding[:2])
 
@@ -218,7 +223,7 @@ STEPS: dict[str, Step] = {
     "layers, forward": _sweep("forward"),
     "layers, reverse": _sweep("reverse"),
     "layers one by one": _sweep("forward", "layerwise"),
-    "heads": lambda lm, ids, made: eq.direct_contributions(made["linearize"], lm.unembedding[:2]),
+    "heads": _heads,
     "hidden leaks": lambda lm, ids, made: len(find_hidden_leaks(made["linearize"].network, 1e-4)),
     "lens": _lens("frozen"),
     "lens' matrices": lambda lm, ids, made: (made["lens"].matrices, made["lens"].spread),
