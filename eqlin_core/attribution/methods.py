@@ -83,7 +83,7 @@ class Explained:
     def attention(self) -> Float[Tensor, "layers tokens tokens"]:
         """The attention weights of every layer that has some, mean over its heads. Raises EqlinError without any."""
         lin, seen = self.map(Convention()), []
-        with lin.network.watching_attention(lambda weights, *_: seen.append(weights[0].mean(0))):
+        with lin.network.watching_attention(lambda weights, *_: seen.append(weights[0].mean(0).to(lin.inputs.device))):
             lin.network.replay(lin.inputs[None])
         if not seen:
             raise EqlinError(f"{self.lm.name} has no attention weights: leave these methods out.")

@@ -94,8 +94,9 @@ def validity(
     tops = [of.argmax(-1) for of in logits]
     logs = [of.log_softmax(-1) for of in logits]
     divergence = (logs[1].exp() * (logs[1] - logs[0])).nan_to_num(0.0).sum(-1).clamp_min(0.0)
-    followed = wide(lin.lm.unembedding[int(tops[1][0])]).to(outputs.device)
-    change = wide(outputs) @ followed - wide(lin.output) @ followed  # steps, S
+    values, before = wide(outputs), wide(lin.output)
+    followed = wide(lin.lm.unembedding[int(tops[1][0])]).to(values.device)
+    change = values @ followed - before @ followed  # steps, S
     parts = torch.cat([change[:1], change.diff(dim=0)])
     moved = (wide(model) - wide(model[:1])).norm(dim=-1)
     missed = (wide(model) - wide(frozen)).norm(dim=-1)
@@ -192,7 +193,7 @@ def _way(lin: LinearMap, position: int, towards: str | int | Tensor) -> tuple[st
         length = float(wide(towards).norm())
         if not length > 0:
             raise InvalidValue("A direction without a length leads nowhere.")
-        return "a direction", (wide(towards).to(x.device) * (wide(x).norm() / length)).to(x)
+        return "a direction", (wide(towards) * (float(wide(x).norm()) / length)).to(x)
     token = token_id(lin.lm, towards)
     with torch.no_grad():
         other = lin.lm.model.get_input_embeddings()(torch.tensor([token], device=lin.lm.device))[0].to(x)

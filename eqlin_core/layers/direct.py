@@ -55,18 +55,19 @@ def direct_terms(lin: LinearMap, directions: Float[Tensor, "B m d"]) -> DirectTe
         looking = net.rows(block.added("attn")[0, last], block.mixed, stream)[:, 0, last]  # m, B, H, e
         mixed = wide(block.mixed[0, last].detach())
         heads.append(torch.einsum("mbhe,bhe->bmh", wide(looking), mixed).cpu())
-        weights = block.weights[0, :, last, :B].to(torch.float64)
+        weights = wide(block.weights[0, :, last, :B])
         first.append(weights.diagonal(dim1=1, dim2=2).T.cpu())  # of each prompt's first token alone
 
     def written(value: Tensor) -> Tensor:
         """[B, m] of what stands at the last positions."""
-        return torch.einsum("mbd,bd->bm", wide(stream), wide(value[0, last].detach()).to(stream.device)).cpu()
+        read, here = wide(stream), wide(value[0, last].detach())
+        return torch.einsum("mbd,bd->bm", read, here.to(read.device)).cpu()
 
     with torch.no_grad():
         embedding = written(net.blocks[0].input)
         attn, mlp = (torch.stack([written(b.added(kind)) for b in net.blocks], -1) for kind in ("attn", "mlp"))
-        outputs = wide(lin.network.values[last].detach())
-        total = torch.einsum("mbd,bd->bm", wide(w), outputs.to(w.device)).cpu()
+        asked, outputs = wide(w), wide(lin.network.values[last].detach())
+        total = torch.einsum("mbd,bd->bm", asked, outputs.to(asked.device)).cpu()
         return DirectTerms(
             embedding,
             attn,

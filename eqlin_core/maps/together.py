@@ -121,6 +121,7 @@ class MapsTogether:
         w = directions.to(self.outputs)
         return torch.einsum("bmd,btd->bmt", w, self.contributions()), torch.einsum("bmd,bd->bm", w, self.biases)
 
+    @passes
     @torch.no_grad()
     def stock(self) -> Float[Tensor, "prompts d"]:
         """The untouched model's output at every prompt's last position, from one pass for all of them."""

@@ -43,6 +43,9 @@ SVD_COPIES = 3
 METHODS = ("direct", "refined")
 ROUGH_DTYPE = {torch.float64: torch.float32, torch.float32: torch.bfloat16}
 _REFINING_PASSES = (5, 15)  # for each triplet of a token, and beside; measured on the default model
+# Of a pass of one vector beside its arithmetic: kernels that wait for each other, and its share of the decompositions.
+# 3 to 9 ms on an H200, at widths of 3072 and 4096.
+_REFINING_SECONDS = 0.01
 
 
 @dataclass(frozen=True)
@@ -134,17 +137,19 @@ def plan_run(
 
 
 def refining_is_cheaper(lm: LanguageModel, tokens: int, device: torch.device, k: int = 24) -> bool:
-    """Whether ``spectrum(..., method="refined")`` takes less time than the matrix; its decompositions do not count.
+    """Whether ``spectrum(..., method="refined")`` takes less time than the matrix.
 
     A pass for one token of so many goes over half of them on average, one of the matrix over all. Never on a CPU, where
-    it was measured and is slower.
+    it was measured and is slower; on a GPU where the matrix takes long for what is beside the arithmetic of the passes.
     """
     rough = ROUGH_DTYPE.get(lm.dtype)
     if rough is None or device.type == "cpu" or getattr(lm.model, "is_quantized", False):
         return False
     each, beside = _REFINING_PASSES
-    refining = (each * k + beside) * (tokens + 1) / 2
-    return refining < lm.width * (1 - product_rate(device, lm.dtype) / product_rate(device, rough))
+    passes, matrix = (each * k + beside) * tokens, matrix_seconds(lm, tokens, device)
+    arithmetic = passes * (tokens + 1) / 2 / (lm.width * tokens)
+    rough_matrix = product_rate(device, lm.dtype) / product_rate(device, rough)
+    return passes * _REFINING_SECONDS + (arithmetic + rough_matrix) * matrix < matrix
 
 
 def matrix_seconds(lm: LanguageModel, tokens: int, device: torch.device, convention: Convention = PUBLISHED) -> float:

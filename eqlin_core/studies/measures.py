@@ -19,6 +19,7 @@ from eqlin_core.models.experts import eager_experts
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.readout import next_token_logits, read_input, read_output
 from eqlin_core.models.sites import find_final_norm
+from eqlin_core.multiplication import passes
 from eqlin_core.progress import Progress, part, report
 from eqlin_core.runs.convention import PUBLISHED, Convention
 from eqlin_core.spectra.spectrum import spectrum
@@ -146,6 +147,7 @@ class _Batch:
         self.sheets[n][PROMPTS][0].update(columns)
 
 
+@passes
 def _together(
     lm: LanguageModel, prompts: Sequence[Ready], asked: Asked, operators: dict[str, Any], progress: Progress | None
 ) -> Rows:
@@ -177,8 +179,9 @@ def _frozen(lm: LanguageModel, prompts: Sequence[Ready], asked: Asked) -> _Batch
     p = logits.softmax(-1)
     predicted = logits.argmax(-1).tolist()
     table = lm.unembedding
-    rows = wide(table[predicted])
-    mean = wide(p[:, : len(table)].to(table) @ table)
+    outputs = wide(maps.outputs)
+    rows = wide(table[predicted]).to(outputs.device)
+    mean = wide(p[:, : len(table)].to(table) @ table).to(outputs.device)
     names = lm.token_strings(predicted)
     sheets: list[Rows] = []
     for n, one in enumerate(prompts):
@@ -190,7 +193,7 @@ def _frozen(lm: LanguageModel, prompts: Sequence[Ready], asked: Asked) -> _Batch
                     | {
                         "predicted": names[n],
                         "predicted_id": predicted[n],
-                        "logit": float(rows[n] @ wide(maps.outputs[n])),
+                        "logit": float(rows[n] @ outputs[n]),
                         "log_probability": float(own),
                         "entropy": float(-(p[n] * logits[n].log_softmax(-1)).nan_to_num(0.0).sum()),
                     }

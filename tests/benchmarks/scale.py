@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import gc
 import math
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -92,6 +93,7 @@ def report(lm: eq.LanguageModel, lengths: Sequence[int], published_up_to: int) -
             assert matrix is not None
             rate = f"{once(plain_products(lin), lm.device).seconds / matrix.seconds:.2f}"
         rows.append([str(tokens), *(str(found[name] or "-") for name in names), *([rate] if rate else [])])
+        print(" | ".join(rows[-1]), file=sys.stderr, flush=True)  # a long run that is stopped leaves these
         del lin, calls
         gc.collect()
     header = ["tokens", *names, *(["of the matrix products' rate"] if lm.width > 600 else [])]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -21,11 +22,14 @@ from eqlin_core.analysis.ranks import joint_run, rank_run
 from eqlin_core.attribution.deletion import Deleter
 from eqlin_core.freezing import probes
 from eqlin_core.freezing.hidden_leaks import find_hidden_leaks
+from eqlin_core.layers.direct import direct_terms
 from eqlin_core.resources.plan import ROUGH_DTYPE
 from eqlin_core.steering.flips import flip_strength
 from eqlin_core.steering.forecast import steering_forecast
 from eqlin_core.steering.metrics import concept_continuation, steering_metrics
 from eqlin_core.steering.operators import operator_from_bytes
+from eqlin_core.studies.measures import MEASURES
+from eqlin_core.studies.tables import TABLES
 from tests.devices.pretended import Held
 
 Made = dict[str, Any]
@@ -110,6 +114,54 @@ def _read(lens: str) -> Step:
     return lambda lm, ids, made: eq.read_lens(lm, token_ids=ids, lens=made.get(lens, lens or None)).log_probabilities
 
 
+def _others(ids: list[int]) -> list[list[int]]:
+    """Three prompts of one length."""
+    return [ids, ids[::-1], [*ids[1:], 3]]
+
+
+def _exact_together(maps: eq.MapsTogether) -> list[bool]:
+    return [bool(_exact(found)) for found in maps.exactness()]
+
+
+def _terms_together(lm: LanguageModel, ids: list[int], made: Made) -> Any:
+    maps = made["maps together"]
+    found = direct_terms(maps.whole, lm.unembedding[:2].expand(len(maps), -1, -1))
+    # Alone, what a norm without a bias adds is rounding.
+    return dataclasses.replace(found, rest=found.rest + found.embedding)
+
+
+def _heads(lm: LanguageModel, ids: list[int], made: Made) -> Any:
+    found = eq.direct_contributions(made["linearize"], lm.unembedding[:2])
+    return dataclasses.replace(found, norm_bias=found.norm_bias + found.total)  # as above
+
+
+def _counterfactual(lm: LanguageModel, ids: list[int], made: Made) -> Any:
+    return eq.counterfactual(made["linearize"], [*ids[:2], 9, *ids[3:-1], 8], lm.unembedding[:2])
+
+
+def _valid(towards: int | None) -> Step:
+    def step(lm: LanguageModel, ids: list[int], made: Made) -> Any:
+        way = lm.unembedding[4] if towards is None else towards
+        found = eq.validity(made["linearize"], 2, way, points=5)
+        # The radius is a place between two measured points; which of two tokens is ahead there, rounding decides.
+        return found.divergence, found.parts, found.hidden, found.radius < 1
+
+    return step
+
+
+def _study(lm: LanguageModel, ids: list[int], made: Made) -> Any:
+    """The numbers of every measure but those that a clock, rounding or a sign decides."""
+    prompts = [{"token_ids": one, "key": str(n)} for n, one in enumerate((*_others(ids), ids[:5]))]
+    own = [name for name in MEASURES if name != "steering"]  # which names a concept by a tokenizer
+    with tempfile.TemporaryDirectory() as folder:
+        study = eq.run_study(prompts, lm, folder, own, k=2)
+        assert not study.failures, study.failures
+        frames = [study.table(table).select_dtypes("number") for table in TABLES]
+    unlike = {"seconds", "reconstruction", "forward", "position_rank", "projection", "rank_agreement"}
+    unlike |= {"rank_agreement_rest", "predicted_rank", "top_id"}
+    return [frame[c].to_numpy(float) for frame in frames for c in frame.columns if c not in unlike]
+
+
 def _after_a_change(lm: LanguageModel, ids: list[int]) -> Any:
     """Whether norms are asked anew, and the contributions, after one was changed in a way that no version tells."""
     eq.linearize(lm, token_ids=ids)
@@ -158,15 +210,24 @@ STEPS: dict[str, Step] = {
     "partly frozen": lambda lm, ids, made: eq.partly_frozen(made["linearize"], ("attention",)).contributions,
     "ordinary Jacobian": lambda lm, ids, made: eq.ordinary_jacobian(lm, token_ids=ids),
     "float64 check": lambda lm, ids, made: eq.precision_check(made["linearize"]).contributions < 1e-3,
+    "maps together": lambda lm, ids, made: eq.linearize_together(lm, _others(ids)),
+    "their contributions": lambda lm, ids, made: (made["maps together"].contributions(), made["maps together"].biases),
+    "their exactness": lambda lm, ids, made: _exact_together(made["maps together"]),
+    "their direct terms": _terms_together,
+    "study": _study,
+    "validity": _valid(4),
+    "validity along a direction": _valid(None),
+    "counterfactual": _counterfactual,
     "deletions": lambda lm, ids, made: Deleter(lm, ids, [5, 6]).leave_one_out(),
     "hidden effects": lambda lm, ids, made: eq.hidden_effects(made["linearize"], lm.unembedding[:2]),
     "layers, forward": _sweep("forward"),
     "layers, reverse": _sweep("reverse"),
     "layers one by one": _sweep("forward", "layerwise"),
-    "heads": lambda lm, ids, made: eq.direct_contributions(made["linearize"], lm.unembedding[:2]),
+    "heads": _heads,
     "hidden leaks": lambda lm, ids, made: len(find_hidden_leaks(made["linearize"].network, 1e-4)),
     "lens": _lens("frozen"),
     "lens' matrices": lambda lm, ids, made: (made["lens"].matrices, made["lens"].spread),
+    "lens, norms frozen": lambda lm, ids, made: _lens("norms-frozen")(lm, ids, made).matrices,
     "lens of the last position": lambda lm, ids, made: _lens("frozen", "last")(lm, ids, made).matrices,
     "lens, Jacobian": lambda lm, ids, made: _lens("jacobian")(lm, ids, made).matrices,
     "lens, R-lens": lambda lm, ids, made: _lens("r-lens", "same")(lm, ids, made).matrices,
@@ -192,7 +253,7 @@ STEPS: dict[str, Step] = {
 
 
 # What is made for later steps, and would be compared with itself by them.
-_MEANS = ("linearize", "spectrum", "lens", "operator", "random operator", "steering sweep")
+_MEANS = ("linearize", "maps together", "spectrum", "lens", "operator", "random operator", "steering sweep")
 
 
 def run_steps(

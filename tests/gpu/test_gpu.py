@@ -30,7 +30,7 @@ def test_its_checks_run_through_on_the_cpu_with_tiny_models() -> None:
     done = run("--device", "cpu", "--tiny")
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     table = [line for line in done.stdout.splitlines() if line.startswith("|")]
-    assert len(table) == (2 + 6) + (2 + 4)
+    assert len(table) == (2 + 6) + (2 + 5)
     assert "FAILED" not in done.stdout
 
 

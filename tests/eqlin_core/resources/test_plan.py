@@ -12,6 +12,7 @@ from eqlin_core.audit.families import tiny_model
 from eqlin_core.resources import budget, plan
 from eqlin_core.runs.convention import Convention
 from tests.benchmarks.measure import peak_memory
+from tests.benchmarks.scale import shaped
 from tests.cases import PROMPT, default_model, llama
 
 CPU = torch.device("cpu")
@@ -175,3 +176,15 @@ def test_refining_is_planned_where_a_lower_precision_is_fast_and_the_prompt_shor
     assert not plan.refining_is_cheaper(lm, 1, CPU)
     assert not plan.refining_is_cheaper(tiny_model("llama", torch.bfloat16), 1, gpu)
     assert plan.plan_run(lm, 1).spectra == "direct"
+
+
+def test_refining_is_not_planned_on_a_fast_card_where_it_was_measured_to_be_slower(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gpu = torch.device("cuda")
+    rates = {torch.float64: 60e12, torch.float32: 50e12, torch.bfloat16: 700e12}  # about those of an H200
+    monkeypatch.setattr(plan, "product_rate", lambda device, dtype: rates[dtype])
+    for shape, dtype in (("llama-3.2-3b", "float32"), ("llama-3.2-3b", "float64"), ("qwen3-8b", "float32")):
+        assert not plan.refining_is_cheaper(shaped(shape, dtype, "meta"), 8, gpu), (shape, dtype)
+    rates |= {torch.float64: 1e12}  # a card that has hardly any float64
+    assert plan.refining_is_cheaper(shaped("llama-3.2-3b", "float64", "meta"), 8, gpu)
