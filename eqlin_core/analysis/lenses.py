@@ -29,33 +29,37 @@ def lens_run(
     ``token``: whose rank is followed, the model's own next one unless given. The exact read-out is that of the
     published map, whatever convention ``lin`` has. Raises EqlinError for what `read_lens` refuses.
     """
-    lm, ids = checked_map(lin).lm, seen_ids(lin)
+    lm, ids, at = checked_map(lin).lm, seen_ids(lin), lin.position
     steps = 2 + len(lenses)
 
     def within(n: int) -> Progress | None:
         return part(progress, n / steps, (n + 1) / steps, "Lenses")
 
-    plain = read_lens(lm, token_ids=ids, k=KEPT, tokens=None if token is None else [token], progress=within(0))
+    def read(lens: Lens | str | None, tokens: Sequence[int | str] | None, n: int) -> LensReadout:
+        return read_lens(lm, None, lens, KEPT, token_ids=ids, position=at, tokens=tokens, progress=within(n))
+
+    plain = read(None, None if token is None else [token], 0)
     chosen = plain.token_ids[:1]
-    reads = {LOGIT: plain, EXACT: read_lens(lm, None, BY_MAP, KEPT, token_ids=ids, tokens=chosen, progress=within(1))}
+    reads = {LOGIT: plain, EXACT: read(BY_MAP, chosen, 1)}
     L = len(plain.layers)
     cosines = {LOGIT: np.full(L, np.nan), EXACT: np.append(np.ones(L - 1), np.nan)}
     for n, lens in enumerate(lenses, 2):
-        reads[lens.kind] = read_lens(lm, None, lens, KEPT, token_ids=ids, tokens=chosen, progress=within(n))
-        cosines[lens.kind] = _spread(to_numpy(lens_cosines(lm, lens, token_ids=ids, token=chosen[0])), lens.layers, L)
+        reads[lens.kind] = read(lens, chosen, n)
+        found = lens_cosines(lm, lens, token_ids=ids, token=chosen[0], position=at)
+        cosines[lens.kind] = _spread(to_numpy(found), lens.layers, L)
     key = replace(run_key(lin), token_ids=tuple(ids))
     names: dict[int, str] = {}
-    for read in reads.values():
-        names |= read.names
+    for one in reads.values():
+        names |= one.names
     return LensRun(
         key=key,
         token_id=chosen[0],
         reads=list(reads),
         names=names,
-        top_ids=np.stack([_of_all(read, "top_ids", L) for read in reads.values()]).astype(np.int64),
-        top_logits=np.stack([_of_all(read, "top_logits", L) for read in reads.values()]),
-        ranks=np.stack([_of_all(read, "ranks", L)[:, 0] for read in reads.values()]).astype(np.int64),
-        log_probabilities=np.stack([_of_all(read, "log_probabilities", L)[:, 0] for read in reads.values()]),
+        top_ids=np.stack([_of_all(one, "top_ids", L) for one in reads.values()]).astype(np.int64),
+        top_logits=np.stack([_of_all(one, "top_logits", L) for one in reads.values()]),
+        ranks=np.stack([_of_all(one, "ranks", L)[:, 0] for one in reads.values()]).astype(np.int64),
+        log_probabilities=np.stack([_of_all(one, "log_probabilities", L)[:, 0] for one in reads.values()]),
         cosines=np.stack(list(cosines.values())),
         fitted={lens.kind: words_of(lens) for lens in lenses},
     )
@@ -63,8 +67,10 @@ def lens_run(
 
 def words_of(lens: Lens) -> str:
     """What a lens averages over, in a few words."""
-    where = {"future": "positions and those after them", "same": "positions", "last": "last positions"}[lens.positions]
-    return f"{lens.prompts} prompts, {lens.source_positions} {where}"
+    where = {"future": "positions and those after them", "same": "positions", "last": "last positions"}
+    if lens.positions not in where:  # of a file that does not say it
+        return f"{lens.prompts} prompts"
+    return f"{lens.prompts} prompts, {lens.source_positions} {where[lens.positions]}"
 
 
 def _of_all(read: LensReadout, name: str, layers: int) -> Array:

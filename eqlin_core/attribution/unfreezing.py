@@ -101,7 +101,7 @@ def require_whole(lin: LinearMap) -> None:
     """Raise EqlinError for a map that does not lead from the embeddings to the output, or reads ids beside them."""
     network = checked_map(lin).network
     if network.source != "embedding" or network.target != "output":
-        raise EqlinError("Hidden effects are those of the map from the embeddings to the output.")
+        raise EqlinError("What freezing hides is measured of the map from the embeddings to the output.")
     require_embeddings(lin.lm)
 
 

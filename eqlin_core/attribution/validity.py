@@ -11,14 +11,14 @@ from torch import Tensor
 
 from eqlin_core import arguments
 from eqlin_core.attribution.unfreezing import ORDER, require_whole, set_free, stock_outputs
-from eqlin_core.dtypes import wide
-from eqlin_core.errors import InvalidValue
+from eqlin_core.dtypes import dtype_name, wide
+from eqlin_core.errors import EqlinError, InvalidValue
 from eqlin_core.maps.linear_map import LinearMap
 from eqlin_core.models.baselines import token_id
 from eqlin_core.models.prompts import prompt_ids, token_tensor
 from eqlin_core.models.readout import next_token_logits
 from eqlin_core.multiplication import passes
-from eqlin_core.progress import Progress, part
+from eqlin_core.progress import Progress, part, report
 from eqlin_core.reprs import Facts, ShortRepr, span
 
 POINTS = 17
@@ -79,7 +79,7 @@ def validity(
     ``towards``: a token (text or id) or a vector [d], whose length does not count. ``points`` fractions from 0 to 1, at
     most 1000, are measured, in the frozen network, with each kind of coefficient set free, and in the model itself; the
     radius is then found by halving. Raises EqlinError for a position that is not there, what is no token, a vector of
-    another width or without a length, and for a map of an inner place.
+    another width or without a length, for a map of an inner place, and where numbers overflow.
     """
     require_whole(lin)
     arguments.called("progress", progress)
@@ -91,6 +91,8 @@ def validity(
     outputs = set_free(lin, points, lambda a, b: _moved(lin, position, way, fractions[a:b]), part(progress, 0.0, 0.9))
     frozen, model = outputs[0], outputs[-1]
     logits = [wide(next_token_logits(lin.lm, y)).cpu() for y in (frozen, model)]
+    if not bool(outputs.isfinite().all()) or not all(bool((of < torch.inf).all()) for of in logits):
+        raise EqlinError(f"Numbers overflow in {dtype_name(lin.inputs.dtype)} on the way: choose a higher precision.")
     tops = [of.argmax(-1) for of in logits]
     logs = [of.log_softmax(-1) for of in logits]
     divergence = (logs[1].exp() * (logs[1] - logs[0])).nan_to_num(0.0).sum(-1).clamp_min(0.0)
@@ -164,12 +166,17 @@ def counterfactual(
         raise InvalidValue("The other prompt has the same tokens: change at least one.")
     with torch.no_grad():
         inputs = lin.lm.model.get_input_embeddings()(token_tensor(lin.lm, ids)).to(lin.inputs)
-    # Each swap alone shows the map's part of it, for the map adds them up; all together what freezing hides.
-    changed = [lin.inputs.clone() for _ in positions] + [inputs]
-    for row, i in zip(changed, positions, strict=False):
-        row[i] = inputs[i]
+
+    def changed(start: int, stop: int) -> Tensor:
+        """Each swap alone shows the map's part of it, for the map adds them up; all together what freezing hides."""
+        rows = lin.inputs.expand(stop - start, *lin.inputs.shape).clone()
+        for row, n in zip(rows, range(start, stop), strict=True):
+            places = [positions[n]] if n < len(positions) else positions
+            row[places] = inputs[places]
+        return rows
+
     w = wide(directions.to(lin.output))
-    outputs = wide(set_free(lin, len(changed), lambda a, b: torch.stack(changed[a:b]), progress))
+    outputs = wide(set_free(lin, len(positions) + 1, changed, progress))
     change = torch.einsum("md,snd->smn", w, outputs - wide(lin.output)).cpu()  # steps, m, swaps and all
     steps = change[:, :, -1].diff(dim=0)
     before = (w @ wide(lin.output)).cpu()
@@ -221,11 +228,11 @@ def _radius(
         return 0.0
     low, high = float(fractions[first - 1]), float(fractions[first])
     while high - low > _CLOSE:
+        report(progress, 0.0, "Radius")
         middle = (low + high) / 2
         rows = _moved(lin, position, way, torch.tensor([middle], dtype=torch.float64))
         low, high = (middle, high) if _same_top(lin, rows) else (low, middle)
-    if progress is not None:
-        progress(1.0, "Radius")
+    report(progress, 1.0, "Radius")
     return high
 
 

@@ -185,6 +185,37 @@ def _readout_table(table: Table) -> str:
     return f"Read-outs at layer {last}: {', '.join(said)}."
 
 
+def _lens_table(table: Table) -> str:
+    """The first tokens of every read-out at the layer before the model itself, and the model's."""
+    cells = list(zip(table["layer"], table["read_out"], table["reads"], strict=True))
+    layers = sorted({layer for layer, _, _ in cells})
+    said = []
+    for layer in layers[-2:-1]:
+        names = [f"{name} as {_token(reads.split(' | ')[0])}" for of, name, reads in cells if of == layer]
+        said.append(f"Read-outs at layer {layer}: {', '.join(names)}.")
+    for layer in layers[-1:]:
+        own = next(reads for of, _, reads in cells if of == layer)
+        said.append(f"The model itself, layer {layer}: {_token(own.split(' | ')[0])}.")
+    return " ".join(said) or "Nothing is read out yet."
+
+
+def _lens_ranks(table: Table) -> str:
+    """The ranks in every read-out before the last layer, which is the model itself, and the cosines of lenses."""
+    last = max(table["block"])
+    ranks: list[Line] = []
+    cosines: list[Line] = []
+    for name in dict.fromkeys(table["read_out"]):
+        rows = [i for i, of in enumerate(table["read_out"]) if of == name and table["block"][i] != last]
+        places = [f"after block {table['block'][i]}" for i in rows]
+        for lines, column in ((ranks, "rank"), (cosines, "cosine")):
+            line = _named(name, [table[column][i] for i in rows], places)
+            if (np.isfinite(line[1]) & ((line[1] != 1) | (lines is ranks))).any():  # the map's own cosine is 1
+                lines.append(line)
+    said = [_sentence(quantity, lines) for quantity, lines in (("rank", ranks), ("cosine", cosines)) if lines]
+    own = [rank for rank, block in zip(table["rank"], table["block"], strict=True) if block == last and rank != ""]
+    return " ".join([*said, *(f"In the model itself: rank {rank}." for rank in own[:1])])
+
+
 def _first_layers(table: Table) -> str:
     """The layers, and how many columns have none."""
     layers = ["" if layer < 0 else layer for layer in table["first_layer"]]
@@ -213,6 +244,8 @@ SPECIAL: dict[str, Callable[[Table], str]] = {
     "first-layers": _first_layers,
     "layer-path": _layer_path,
     "leave-one-out": _leave_one_out,
+    "lens-ranks": _lens_ranks,
+    "lens-table": _lens_table,
     "readout-table": _readout_table,
     "waterfall": _waterfall,
 }

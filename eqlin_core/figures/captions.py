@@ -20,6 +20,8 @@ DRAWN = {
     "layer-spectra": "Singular values of the maps to every layer.",
     "layer-stable-ranks": "Stable ranks of the maps to every layer.",
     "leave-one-out": "How far the prediction falls without each token.",
+    "lens-ranks": "The rank of a token in every read-out of the stream, and how near lenses are to this map.",
+    "lens-table": "What the stream reads as after every block, as tokens.",
     "line-norms": "Norms of a matrix's rows and columns.",
     "matrix": "One input token's matrix.",
     "method-means": "Agreement of attribution methods with deleting tokens.",

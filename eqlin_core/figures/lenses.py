@@ -53,14 +53,14 @@ def lens_ranks(
             "x": x,
             "line": style | {"dash": NO_LENS if line == plain else "solid"},
             "marker": {"color": colours[line], "size": 5},
-            "legendgroup": line,
+            "legendgroup": text_label(line),
         }
         data.append(
             one
             | {
                 "y": values,
-                "customdata": [f"{text_label(line)}<br>rank of {name} {printed(v)}" for v in values],
-                "hovertemplate": "after block %{x}, %{customdata}<extra></extra>",
+                "customdata": [_hover(i, line, f"rank of {name}", v) for i, v in enumerate(values)],
+                "hovertemplate": "%{customdata}<extra></extra>",
                 "name": text_label(line),
             }
         )
@@ -72,8 +72,8 @@ def lens_ranks(
                     "y": there,
                     "yaxis": "y2",
                     "showlegend": False,
-                    "customdata": [f"{text_label(line)}<br>cosine {printed(v)}" for v in there],
-                    "hovertemplate": "after block %{x}, %{customdata}<extra></extra>",
+                    "customdata": [_hover(i, line, "cosine", v) for i, v in enumerate(there)],
+                    "hovertemplate": "%{customdata}<extra></extra>",
                     "name": f"cosine, {text_label(line)}",
                 }
             )
@@ -95,7 +95,11 @@ def lens_ranks(
     table: dict[str, list[Any]] = {
         "read_out": [line for line in lines for _ in x],
         "block": x * len(lines),
-        "rank": [None if np.isnan(v) else int(v) for of in lines.values() for v in of],
-        "cosine": [float(v) for line in lines for v in cosines.get(line, np.full(L, np.nan))],
+        "rank": ["" if np.isnan(v) else int(v) for of in lines.values() for v in of],
+        "cosine": ["" if np.isnan(v) else float(v) for line in lines for v in cosines.get(line, np.full(L, np.nan))],
     }
     return Chart("lens-ranks", go.Figure(data=data, layout=layout), table)
+
+
+def _hover(block: int, line: str, quantity: str, value: float) -> str:
+    return f"after block {block}, {text_label(line)}<br>{quantity} {printed(value)}"

@@ -185,7 +185,7 @@ def _radius_label(radius: float | None, theme: Theme) -> list[dict[str, Any]]:
             "yanchor": "top",
             "xanchor": "left" if radius < 0.5 else "right",
             "xshift": 6 if radius < 0.5 else -6,
-            "text": f"they differ first at t = {printed(radius)}",
+            "text": f"first seen to differ at t = {printed(radius)}",
             "showarrow": False,
             "font": {"size": 12, "color": look(theme).text},
             "bgcolor": look(theme).background,

@@ -38,9 +38,9 @@ def readout_table(
     """Layers downwards, columns across (the input tokens and the joint map), coloured by ``values`` of ``quantity``.
 
     ``signed`` centres the colours at zero, ``log`` spreads them by the logarithm; ``details`` are further numbers for
-    the hover text, and ``across`` says what the columns are where they are no tokens. ``chosen`` is the (layer, column)
-    of the framed cell. Each cell carries a marker to be clicked, whose customdata begins with layer and column; one
-    that reads no tokens is still to come, and blank.
+    the hover text. ``across`` says what the columns are where they are no tokens but read-outs of one stream, whose
+    last layer is the model itself. ``chosen`` is the (layer, column) of the framed cell. Each cell carries a marker to
+    be clicked, whose customdata begins with layer and column; one that reads no tokens is still to come, and blank.
     """
     shown = np.asarray(values, dtype=np.float64)
     L, C = shown.shape
@@ -51,7 +51,8 @@ def readout_table(
     numbers = [(quantity, shown), *((name, np.asarray(v, dtype=np.float64)) for name, v in details)]
     cells = _cells(shown, reads, theme, quantity=quantity, signed=signed, log=log)
     markers = _markers(places, reads, named, numbers)
-    layout = base_layout(theme, "readout-table", columns, ROW_HEIGHT * L + 100, labels) | {
+    name = "readout-table" if across is None else "lens-table"
+    layout = base_layout(theme, name, columns, ROW_HEIGHT * L + 100, labels) | {
         "xaxis": label_axis(theme, across or "input token", labels) | {"range": [-0.5, C - 0.5], "side": "top"},
         "yaxis": value_axis(
             theme,
@@ -70,11 +71,11 @@ def readout_table(
     table: dict[str, list[Any]] = {
         "layer": [layer for layer, _ in places],
         "column": [column for _, column in places],
-        "token": [columns[column] for _, column in places],
+        "token" if across is None else "read_out": [columns[column] for _, column in places],
         "reads": [" | ".join(reads[layer][column]) for layer, column in places],
     }
-    table |= {name: [float(v[place]) for place in places] for name, v in numbers}
-    return Chart("readout-table", go.Figure(data=[cells, markers], layout=layout), table)
+    table |= {called: [float(v[place]) for place in places] for called, v in numbers}
+    return Chart(name, go.Figure(data=[cells, markers], layout=layout), table)
 
 
 def _cells(shown: np.ndarray, reads: Reads, theme: Theme, *, quantity: str, signed: bool, log: bool) -> dict[str, Any]:

@@ -88,6 +88,8 @@ def transported_at(stream: RecordedStream, layers: Sequence[int], position: int)
 
     J_l^T u . h_l is linear in u, and its derivative with respect to u is what is wanted.
     """
+    if not layers:
+        return stream.values.new_zeros(0, stream.values.shape[-1])
     with torch.enable_grad():
         value = stream.values[position]
         u = torch.zeros_like(value).requires_grad_()

@@ -29,15 +29,22 @@ def lens_file(folder: Path, model: str, revision: str, dtype: str, said: Sequenc
 
 
 def prompts_read(file: Path) -> int:
-    """How many prompts the lens in the file is of, those that were too short among them; 0 where none can be read."""
+    """How many prompts the lens in the file is of, those that were too short among them; 0 where none can be read.
+
+    The header alone is read, and whether the file is as long as it says.
+    """
     try:
         with file.open("rb") as there:
             size = int.from_bytes(there.read(8), "little")
             if size > _MOST_HEADER:
                 return 0
-            facts = json.loads(json.loads(there.read(size))["__metadata__"]["lens"])
+            header = json.loads(there.read(size))
+            facts = json.loads(header.pop("__metadata__")["lens"])
+            whole = 8 + size + max(array["data_offsets"][1] for array in header.values())
+            if there.seek(0, os.SEEK_END) != whole:
+                return 0
         return int(facts["prompts"]) + int(facts["left_out"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError):
         return 0
 
 

@@ -11,8 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from eqlin_core import arguments
-from eqlin_core.dtypes import wide
-from eqlin_core.errors import InvalidType, InvalidValue
+from eqlin_core.dtypes import dtype_name, wide
+from eqlin_core.errors import EqlinError, InvalidType, InvalidValue
 from eqlin_core.lenses.derivatives import transported_at
 from eqlin_core.lenses.last_norm import checked_place, final_norm_of, require_final_norm
 from eqlin_core.lenses.lens import Lens
@@ -85,7 +85,7 @@ def read_lens(
     all three; only the last layer, the model itself, has it. "exact" takes a reverse pass a layer and no matrix.
     ``tokens``: ids, or texts that are one token, whose ranks are wanted; the model's own next token unless given.
     Raises EqlinError for a lens of another model, and for a model that does more between its last block and its output
-    than its final norm.
+    than its final norm; and where numbers overflow.
     """
     ids, position = checked_place(lm, prompt, token_ids, position)
     k = arguments.whole("k", k, 1)
@@ -112,6 +112,8 @@ def read_lens(
     through = [final_norm_of(lm, transported.to(h)).to(h), outputs[position][None].to(h)]
     logits = next_token_logits(lm, torch.cat(through))
     read = "logit lens" if lens is None else lens.kind if isinstance(lens, Lens) else EXACT
+    if not bool((logits < torch.inf).all()):  # not a number neither, whose rank would count as 1
+        raise EqlinError(f"Read as {read}, numbers overflow in {dtype_name(h.dtype)}: choose a higher precision.")
     return _readout(lm, logits, read, position, [*layers, last], k, chosen)
 
 

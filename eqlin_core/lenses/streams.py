@@ -104,7 +104,7 @@ def recorded_stream(lm: LanguageModel, ids: Sequence[int], kind: str) -> Recorde
     if kind == "frozen" and network.leaks:
         raise EqlinError(
             f"{type(lm.model).__name__} is not frozen exactly ({network.leaks[0][:150]}), so there are no maps of kind "
-            "'frozen' to average: choose 'jacobian'."
+            "'frozen': lenses of kind 'jacobian' and the logit lens remain."
         )
     return RecordedStream(network, kind, seen, network.values)
 

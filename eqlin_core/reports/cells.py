@@ -317,7 +317,8 @@ def _lenses(view: View) -> Cell:
             "corpus = [one.text for one in eq.study_prompts('marin-100')]",
             f"for kind in {list(view.lenses)!r}:  # minutes each",
             "    lenses[kind] = eq.fit_lens(lm, corpus, kind, positions='future', skip=1)",
-            "    print(eq.lens_cosines(lm, lenses[kind], token_ids=lin.token_ids))",
+            f"    cosines = eq.lens_cosines(lm, lenses[kind], token_ids=lin.token_ids, token={view.target})",
+            "    print(cosines)",
         ]
     lines += [
         "for name, lens in lenses.items():",

@@ -13,6 +13,7 @@ PAGES = ("tokens", "spectra", "matrix", "layers", "steering", "compare", "answer
 MODES = ("cumulative", "layerwise")
 FROZEN_AT = ("", "a", "b")
 FORMS = ("reference", "interpolation")
+LENSES = ("frozen", "jacobian", "norms-frozen", "r-lens")
 RULES = ("attention", "norms", "gates")
 DTYPES = ("float32", "float64", "bfloat16", "float16", "4bit")
 
@@ -101,6 +102,8 @@ class View:
             object.__setattr__(self, name, arguments.number(name, getattr(self, name), 0))
         for rule in arguments.several("frozen", self.frozen, "some of the rules attention, norms and gates"):
             arguments.choice("a rule of frozen", rule, RULES)
+        for kind in arguments.several("lenses", self.lenses or (), "some of the kinds of lenses"):
+            arguments.choice("a kind of lens", kind, LENSES)
         object.__setattr__(self, "strengths", tuple(map(_strength, _several(self.strengths))))
         if self.heads_by is not None:
             arguments.instance("heads_by", self.heads_by, Convention, "a Convention")

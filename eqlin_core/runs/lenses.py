@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 from jaxtyping import Float, Int
 
 from eqlin_core.reprs import Facts, ShortRepr, counted
@@ -16,7 +15,7 @@ LOGIT, EXACT = "logit lens", "exact"
 
 @dataclass(frozen=True, repr=False)
 class LensRun(ShortRepr):
-    """R read-outs of L layers at the last position; the last layer of all is the model itself.
+    """R read-outs of L layers at one position; the last layer of all is the model itself.
 
     ``reads`` names them: "logit lens", "exact" (this prompt's map), and the kinds of fitted lenses. ``top_ids`` and
     ``top_logits`` [R, L, k], best first. Of the explained token ``token_id``: ``ranks`` [R, L], 1 for the highest
@@ -47,8 +46,3 @@ class LensRun(ShortRepr):
         at = self.reads.index(read)
         pairs = zip(self.top_ids[at, layer].tolist(), self.top_logits[at, layer].tolist(), strict=True)
         return [(self.names[i], logit) for i, logit in pairs if i >= 0]
-
-    def first_layer(self, read: str) -> int:
-        """The first layer from which on the token is the likeliest to the end; the last layer at the earliest else."""
-        behind = np.flatnonzero(self.ranks[self.reads.index(read)] != 1)
-        return int(behind[-1]) + 1 if len(behind) else 0

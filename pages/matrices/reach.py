@@ -102,7 +102,8 @@ def sentence(reached: ValidityRun) -> str:
             said = [f"At {away}: already at t = 0 the map has another top token than the model: {differ}."]
         else:
             said = [
-                f"At {away}: the frozen map has the model's own top token **up to t = {_radius(reached)}**; {differ}."
+                f"At {away}: wherever it was measured below **t = {_radius(reached)}** the frozen map has the model's "
+                f"own top token; {differ}."
             ]
         if any(reached.agrees[first:]):
             said.append(f"They agree at {int(reached.agrees.sum())} of the {n} fractions measured.")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eqlin_core.errors import EqlinError
 from pages.worker.engine import Engine
 from pages.worker.question import question
 from pages.worker.request import Request
@@ -74,10 +76,15 @@ def lens_reads(
 ) -> LensRun:
     """What the stream reads as at every layer: as it is, by the prompt's own map, and by the lenses in these files.
 
-    Beside each file stands of how many prompts its lens is, since one that grew reads otherwise.
+    Beside each file stands when it was written, since a lens that grew reads otherwise. One that is gone, damaged or of
+    another model is left out.
     """
     from eqlin_core.analysis.lenses import lens_run  # noqa: PLC0415
     from eqlin_core.lenses.files import load_lens  # noqa: PLC0415
 
     lin = engine.linear_map(request, progress)
-    return lens_run(lin, token, [load_lens(file, lin.lm) for file, _ in files], progress)
+    lenses = []
+    for file, _ in files:
+        with suppress(EqlinError):
+            lenses.append(load_lens(file, lin.lm))
+    return lens_run(lin, token, lenses, progress)

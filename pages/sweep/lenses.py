@@ -16,6 +16,7 @@ from eqlin_core import figures
 from eqlin_core.cache import cache_directory
 from eqlin_core.figures import visible_token
 from eqlin_core.lenses.kept import lens_file, prompts_read
+from eqlin_core.runs.convention import PUBLISHED, Convention
 from eqlin_core.runs.lenses import EXACT, LOGIT
 from pages.door.settings import settings
 from pages.sweep import jobs
@@ -54,9 +55,12 @@ def lenses(run: TokenRun, explained: Explained) -> tuple[str, ...]:
     there = {kind: read for kind, file in files.items() if (read := prompts_read(file))}
     shown = session().shown
     assert shown is not None
-    asked = tuple((files[kind], there[kind]) for kind in FITTED if kind in there)
+    asked = tuple((files[kind], _written(files[kind])) for kind in there)
     token = explained.first.token_id
     found = page_jobs().want("lenses", jobs.lens_reads(shown, token, asked))
+    refused = page_jobs().jobs.snapshots["lenses"].state == "failed"
+    if found is not None:
+        there = {kind: read for kind, read in there.items() if kind in found.fitted}  # the others are damaged
     st.header(f"When is {visible_token(explained.first.token)} the read-out?")
     left, right = st.columns([5, 4], gap="medium")
     with left:
@@ -67,8 +71,9 @@ def lenses(run: TokenRun, explained: Explained) -> tuple[str, ...]:
     with right:
         if found is not None:
             _ranks(found)
-        st.caption(_said(found))
-        _fits(files, there)
+        st.caption(_said(found, run.key.convention))
+        if not refused:  # a lens would not be read either
+            _fits(files, there)
     return tuple(there)
 
 
@@ -114,12 +119,13 @@ def _ranks(run: LensRun) -> None:
     )
 
 
-def _said(run: LensRun | None) -> str:
+def _said(run: LensRun | None, convention: Convention) -> str:
     """What each read-out averages over, in a sentence."""
     fitted = {} if run is None else run.fitted
     parts = [f"**{NAMES[LOGIT]}** {AVERAGES[LOGIT]}"]
     parts += [f"**{FITTED[kind]}** averages {AVERAGES[kind]}, over {over}" for kind, over in fitted.items()]
-    parts.append(f"**{NAMES[EXACT]}** {AVERAGES[EXACT]}")
+    held = "" if convention == PUBLISHED else ", attention, norms and gates held whatever the sidebar says"
+    parts.append(f"**{NAMES[EXACT]}** {AVERAGES[EXACT]}{held}")
     return (
         "; ".join(parts) + ". All of them leave out what later blocks take from other positions and their biases; only "
         "the last row has that."
@@ -168,6 +174,13 @@ def _file(run: TokenRun, kind: str) -> Path:
     """Where the lens of the run's model is kept."""
     said = (kind, jobs.LENS_PROMPTS, *jobs.LENS_POSITIONS.items())
     return lens_file(_folder(), run.key.model, run.key.revision, run.key.dtype, said)
+
+
+def _written(file: Path) -> int:
+    try:
+        return file.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _folder() -> Path:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -50,12 +52,23 @@ def test_layers_that_a_lens_does_not_have_are_gaps(lin: eq.LinearMap) -> None:
     assert "2 prompts" in run.fitted["jacobian"]
 
 
-def test_the_layer_from_which_on_a_token_stays_first(lin: eq.LinearMap) -> None:
+def test_it_is_of_the_model_s_own_next_token_unless_told(lin: eq.LinearMap) -> None:
     run = lens_run(lin)
-    behind = [i for i, rank in enumerate(run.ranks[0]) if rank != 1]
-    assert run.first_layer(LOGIT) == (behind[-1] + 1 if behind else 0)
-    assert run.ranks[0, -1] == 1, "the model's own next token, unless told"
+    assert run.ranks[0, -1] == 1
     assert repr(run).startswith("LensRun(")
+
+
+def test_a_map_within_a_longer_text_is_read_at_its_own_position(lin: eq.LinearMap) -> None:
+    maps = lin.positions([4])[0], eq.linearize(shared(), token_ids=IDS[:5])
+    inner, alone = (lens_run(one, 5, [fitted()]) for one in maps)
+    assert inner.key.token_ids == tuple(IDS[:5])
+    np.testing.assert_array_equal(inner.ranks, alone.ranks)
+    np.testing.assert_allclose(inner.cosines, alone.cosines)
+
+
+def test_a_lens_of_a_file_that_names_no_positions_is_read(lin: eq.LinearMap) -> None:
+    unknown = replace(fitted(), kind="unrecorded", positions="unrecorded", model="")
+    assert lens_run(lin, 5, [unknown]).fitted == {"unrecorded": "4 prompts"}
 
 
 @pytest.mark.parametrize(("positions", "said"), [("last", "4 last positions"), ("future", "and those after them")])

@@ -10,6 +10,7 @@ import torch
 
 import eqlin_core as eq
 from eqlin_core.attribution.validity import counterfactual, validity
+from eqlin_core.audit.families import tiny_model
 from eqlin_core.errors import Cancelled
 from eqlin_core.models.readout import next_token_logits
 from tests.cases import MARIN, PROMPT, default_model, family, llama
@@ -93,6 +94,14 @@ def test_where_it_never_parts_the_radius_is_infinite() -> None:
     lin_of_one = eq.linearize(lm, token_ids=[5])
     near = validity(lin_of_one, 0, lin_of_one.inputs[0], points=3)  # the same direction, twice as long: norms hold it
     assert near.parts.shape == (4, 3)
+
+
+def test_numbers_that_overflow_agree_about_nothing() -> None:
+    lm = tiny_model("llama", dtype=torch.float16)
+    with torch.no_grad():
+        lm.model.get_input_embeddings().weight[OTHER] = torch.inf
+    with pytest.raises(eq.EqlinError, match="Numbers overflow in float16 on the way"):
+        validity(eq.linearize(lm, token_ids=PROMPT), 0, OTHER, points=2)
 
 
 def test_it_can_be_left() -> None:

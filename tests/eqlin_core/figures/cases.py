@@ -158,6 +158,22 @@ def charts(T: int, theme: Theme = "light") -> dict[str, Chart]:
         "readout_table": figures.readout_table(
             reads, random.random((L, T + 1)), columns, quantity="σ", log=True, chosen=(2, 0), theme=theme
         ),
+        "lens_table": figures.readout_table(
+            [row[:2] for row in reads],
+            random.random((L, 2)),
+            ["logit lens", "map"],
+            quantity="x",
+            across="by",
+            theme=theme,
+        ),
+        "lens_ranks": figures.lens_ranks(
+            {"logit lens": np.arange(T) - 1, "map": 1 + np.arange(T)[::-1], "<b> lens": np.ones(T, dtype=np.int64)},
+            {"<b> lens": np.append(random.uniform(-1, 1, T - 1), np.nan)},
+            token=tokens[-1],
+            exact="map",
+            plain="logit lens",
+            theme=theme,
+        ),
         "layer_spectra": figures.layer_spectra(spectra, name=tokens[0], chosen=0, theme=theme),
         "layer_ranks": figures.layer_stable_ranks(
             {"cumulative": 1 + random.random((T, 3)), "layerwise": 5 + random.random((T, 3))},

@@ -25,7 +25,7 @@ def test_dots_are_where_the_top_tokens_agree_and_a_line_where_they_first_do_not(
     assert (list(same.x), list(other.x)) == ([0.0, 0.5], [1.0])
     assert other.customdata[0] == "t = 1<br>KL 2.00 nats<br>model ·c<br>map ·b"
     assert [shape.x0 for shape in chart.figure.layout.shapes] == [0.7]
-    assert chart.figure.layout.annotations[0].text == "they differ first at t = 0.700"
+    assert chart.figure.layout.annotations[0].text == "first seen to differ at t = 0.700"
     assert chart.table["same_top"] == [True, True, False]
     assert not reach(T, KL, ["a"] * 3, ["a"] * 3).figure.layout.shapes
 

@@ -48,7 +48,7 @@ def test_what_cannot_be_used_is_fitted_anew(lm: eq.LanguageModel, tmp_path: Path
     fit_kept(lm, TEXTS[:2], "frozen", file, positions="last")
     data = file.read_bytes()
     file.write_bytes(data[: len(data) // 2])
-    assert prompts_read(file) == 2, "the header is whole"
+    assert prompts_read(file) == 0, "although the header is whole"
     assert fit_kept(lm, TEXTS[:3], "frozen", file, positions="last").prompts == 3
     for broken in (b"", b"\xff" * 64, b"\x02\x00\x00\x00\x00\x00\x00\x00{}", b"\x02\x00\x00\x00\x00\x00\x00\x00[]"):
         file.write_bytes(broken)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
 import eqlin_core as eq
 from eqlin_core.audit.architectures import tiny_architecture
+from eqlin_core.audit.families import tiny_model
 from tests.eqlin_core.lenses.lens_cases import PROMPTS, fitted, shared, stream
 
 IDS = PROMPTS[0]
@@ -122,6 +125,21 @@ def test_tokens_are_chosen_by_text_or_id() -> None:
         eq.read_lens(lm, "the", tokens=["ab"])
     with pytest.raises(eq.EqlinError, match="lens, if it is a text, is 'exact', not 'frozen'"):
         eq.read_lens(lm, "the", lens="frozen")
+
+
+def test_what_overflows_is_a_sentence_and_no_rank() -> None:
+    lm = tiny_model("llama", dtype=torch.float16)
+    lens = fitted("frozen", positions="last")
+    huge = replace(lens, matrices=1e30 * lens.matrices)
+    with pytest.raises(eq.EqlinError, match="Read as frozen, numbers overflow in float16"):
+        eq.read_lens(lm, token_ids=IDS, lens=huge)
+
+
+def test_a_model_of_one_block_is_read_as_itself() -> None:
+    lm = tiny_model("llama", num_hidden_layers=1)
+    for lens in (None, "exact"):
+        read = eq.read_lens(lm, token_ids=IDS, lens=lens)
+        assert (read.layers, read.ranks.tolist()) == ([0], [[1]])
 
 
 def test_a_model_that_does_more_than_its_final_norm_is_refused() -> None:

@@ -173,7 +173,10 @@ def test_layers_through_lenses(small: eq.LanguageModel, monkeypatch: pytest.Monk
     shown = lens_run(eq.linearize(small, PROMPT), 260, [lens])
     assert list(made["lenses"]) == shown.reads
     assert made["read"].ranks[:, 0].tolist() == shown.ranks[-1].tolist(), "of the last one"
+    np.testing.assert_allclose(made["cosines"].numpy(), shown.cosines[-1, :-1], rtol=1e-4, atol=1e-6)
     assert "sweep" not in made
+    with pytest.raises(eq.EqlinError, match="a kind of lens"):
+        eq.View("layers", PROMPT, lenses=("logit",))
 
 
 def test_steering(lm: eq.LanguageModel) -> None:

@@ -101,8 +101,9 @@ def test_the_sentence_claims_what_was_measured() -> None:
     ids = np.array([0, 1, 5, 3])
     parted = run(frozen_ids=ids, radius=1.25, model_top=[" x"] * 4, frozen_top=[" y"] * 4, way="alternative")
     assert sentence(parted).startswith(
-        "At `·bridge` → `·tunnel`, the model's own alternative here: the frozen map has the model's own top token **up "
-        "to t = 1.25**; at t = 2.00 the model's is `·x`, the map's `·y`. They agree at 3 of the 4 fractions measured. "
+        "At `·bridge` → `·tunnel`, the model's own alternative here: wherever it was measured below **t = 1.25** the "
+        "frozen map has the model's own top token; at t = 2.00 the model's is `·x`, the map's `·y`. They agree at 3 of "
+        "the 4 fractions measured. "
     )
     ids = np.array([9, 9, 9, 9])
     assert "already at t = 0 the map has another" in sentence(run(frozen_ids=ids, radius=0.0))

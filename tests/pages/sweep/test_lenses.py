@@ -89,6 +89,40 @@ def test_a_lens_that_is_half_there_is_read_and_goes_on(engine: WithText, monkeyp
     assert "over 7 prompts" in captions(fitted(app, "frozen"))
 
 
+def test_a_damaged_lens_is_left_out_and_fitted_anew(engine: WithText, tmp_path: Path) -> None:
+    app = fitted(page(engine), "frozen")
+    (file,) = tmp_path.iterdir()
+    data = file.read_bytes()
+    file.write_bytes(data[:-64] + b"\xff" * 64)  # as long as it was, with numbers that are none
+    app = settled(app.run())
+    assert not app.error
+    assert "**frozen lens** averages" not in captions(app)
+    assert "**logit lens** averages over nothing" in captions(app)
+    assert app.button(key="fit_frozen").label == "Fit the frozen lens"
+    assert "over 7 prompts" in captions(fitted(app, "frozen"))
+    file.unlink()
+    assert "**frozen lens** averages" not in captions(settled(app.run()))
+
+
+def test_a_model_whose_read_outs_are_refused_is_offered_no_lens(
+    engine: WithText, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise eq.EqlinError("It does more than its final norm.")
+
+    monkeypatch.setattr("eqlin_core.lenses.readouts.require_final_norm", refuse)
+    app = page(engine)
+    assert [error.value for error in app.error] == ["It does more than its final norm."]
+    assert "fit_frozen" not in [button.key for button in app.button]
+
+
+def test_by_another_map_it_is_said_that_the_read_out_is_the_published_one_s(engine: WithText) -> None:
+    assert "whatever the sidebar says" not in captions(page(engine))
+    half = eq.linearize(engine.lin.lm, token_ids=engine.lin.token_ids, gated_path="half")
+    engine.lin, engine.of = half, {half.convention: half}
+    assert "gates held whatever the sidebar says" in captions(page(engine))
+
+
 def test_what_cannot_be_written_is_a_sentence_and_the_read_outs_stay(
     engine: WithText, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
