@@ -89,9 +89,9 @@ def measured(
     return _of_model(rows, lm, asked)
 
 
-def failed(one: StudyPrompt, sentence: str, lm: LanguageModel, asked: Asked) -> Rows:
-    """The row of a prompt that is none for this model."""
-    return _of_model({PROMPTS: [_prompt(Ready(one, ())) | {"error": sentence}]}, lm, asked)
+def failed(refused: Sequence[tuple[StudyPrompt, str]], lm: LanguageModel, asked: Asked) -> Rows:
+    """The rows of prompts that are none for this model."""
+    return _of_model({PROMPTS: [_prompt(Ready(one, ())) | {"error": said} for one, said in refused]}, lm, asked)
 
 
 def _of_model(rows: Rows, lm: LanguageModel, asked: Asked) -> Rows:
