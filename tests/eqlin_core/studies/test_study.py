@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import eqlin_core as eq
 from eqlin_core.analysis.faithfulness import leave_one_out_run
@@ -177,6 +178,43 @@ def test_one_of_a_batch_that_fails_leaves_the_others(tmp_path: Path, monkeypatch
     assert list(found.failures.values()) == ["No room."]
     assert found.prompts["error"].isna().tolist() == [True, False, True]
     assert found.prompts["exact"].notna().tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "Spectra: There is not enough memory for this"),
+        (torch.linalg.LinAlgError("failed to converge"), "Spectra: Its matrix has no singular values"),
+    ],
+)
+def test_what_no_device_can_do_is_a_sentence_of_the_prompt(
+    error: Exception, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("eqlin_core.studies.measures.spectrum", failing)
+    found = run_study([[1, 2]], family("llama"), tmp_path / "s", ["contributions", "spectra"])
+    assert found.prompts["error"].iloc[0].startswith(sentence)
+    assert found.tokens["term"].notna().all()
+
+
+def test_a_measure_that_has_no_memory_for_many_prompts_takes_each_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from eqlin_core.studies import measures
+
+    real = measures.MapsTogether.contributions
+
+    def failing(maps: Any, progress: Any = None) -> Any:
+        if len(maps) > 1:
+            raise eq.EqlinError("No room.") from MemoryError()
+        return real(maps, progress)
+
+    monkeypatch.setattr(measures.MapsTogether, "contributions", failing)
+    found = run_study([[1, 2], [3, 4]], family("llama"), tmp_path / "s", ["contributions"])
+    assert not found.failures
+    assert found.tokens["term"].notna().all()
 
 
 # ---- resuming --------------------------------------------------------------------------------------------------------
