@@ -21,6 +21,7 @@ from eqlin_core.audit.architectures import tiny_architecture
 from eqlin_core.errors import Cancelled
 from eqlin_core.models.readout import next_token_logits
 from eqlin_core.studies import notes, tables
+from eqlin_core.studies.executors import Here
 from eqlin_core.studies.measures import MEASURES
 from eqlin_core.studies.reading import load_study
 from eqlin_core.studies.study import plan_study, run_study
@@ -457,6 +458,28 @@ def test_a_study_that_an_error_ends_does_not_say_that_it_runs(tmp_path: Path, mo
         with pytest.raises(eq.EqlinError, match=r"The study in s cannot be written \(No space left on device\)"):
             run_study(PROMPTS[:1], tiny_with_text(), tmp_path / "s", ["contributions"])
     assert load_study(tmp_path / "s").info["state"] == "cancelled"
+
+
+def test_workers_elsewhere_end_with_the_study_that_is_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[int] = []
+
+    class Elsewhere:
+        def measured(self, *given: Any) -> Any:
+            try:
+                yield from Here().measured(*given)
+            finally:
+                ended.append(1)
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tables.Parts, "add", interrupted)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        run_study(PROMPTS[:2], tiny_with_text(), tmp_path / "s", workers=Elsewhere())
+    assert ended
+    assert caught.traceback, "which would keep them"
 
 
 def test_a_key_that_stands_for_another_prompt_is_refused(tmp_path: Path) -> None:

@@ -206,6 +206,20 @@ def test_prompts_that_the_model_cannot_read_are_said_with_the_reason() -> None:
     assert asking._words(some) == expected
 
 
+def test_where_every_prompt_is_refused_the_page_says_it_before_and_after(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = b'{"token_ids": [999999], "n": null, "odd :red[name]": NaN}\n{"chat": [{"role": "user", "content": "Hi"}]}'
+    mine = keep_upload("mine *of* _all_.jsonl", lines)
+    monkeypatch.setattr(asking, "_upload", lambda: mine)
+    state = {"study_list": "a file of mine", "study_tab": "Prompts and tables"}
+    assert "This model can read none of the 2 prompts (Token id 999999 is outside" in said(page(**state))
+    done(engine, asked(mine, *asking.FIRST_MEASURES))
+    after = page(**state)
+    assert "2 prompts are there, 2 with something that failed" in said(after)
+    assert "All 2 prompts are measured" in said(after)
+
+
 def test_a_public_server_bounds_a_study_whose_number_was_emptied(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pages.studies.jobs.settings", lambda: Settings(public=True, study_prompts=3))
     assert len(_prompts(Source("facts"))) == 3
