@@ -12,6 +12,7 @@ from rich.text import Text
 from eqlin_core.arguments import short
 from eqlin_core.studies.reading import Study
 from eqlin_core.studies.summary import summaries
+from eqlin_core.studies.tables import name_of
 
 _MOST_FAILURES = 5
 
@@ -31,7 +32,7 @@ def print_summary(study: Study, console: Console | None = None) -> None:
         console.print(Text(f"{short(key)}: {sentence}"))
     if len(study.failures) > _MOST_FAILURES:
         console.print(Text(f"and {len(study.failures) - _MOST_FAILURES} more that failed, in the column error"))
-    console.print(Text(f"{study.info['rows']} rows of prompts in {study.folder.name}; eq.load_study reads them"))
+    console.print(Text(f"{study.info['rows']} rows of prompts in {name_of(study.folder)}; eq.load_study reads them"))
 
 
 def _text(value: Any) -> str:

@@ -30,7 +30,7 @@ from eqlin_core.runs.convention import Convention, Share
 from eqlin_core.runs.exactness import Exactness, bounds_of
 
 # Positions of a pass from which on its products are bounded by arithmetic, not by reading the weights.
-_FULL = 128
+FULL = 128
 
 
 class MapsTogether:
@@ -106,7 +106,7 @@ class MapsTogether:
             wait(values.device)
             report(progress, stop / T, "Contributions")
 
-        budget.in_chunks(T, max(1, _FULL // (B * T)), part)
+        budget.in_chunks(T, max(1, FULL // (B * T)), part)
         return found.transpose(0, 1)
 
     @passes

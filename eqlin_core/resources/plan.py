@@ -320,7 +320,9 @@ def _refusal(lm: LanguageModel, tokens: int, needed: int, free: int, device: tor
 
 
 def size_text(size: int) -> str:
-    """Bytes as people read them: 256 MiB, 1.5 GiB."""
+    """Bytes as people read them: 18 KiB, 25.6 MiB, 1.5 GiB."""
+    if size < 1 << 20:
+        return f"{max(1, round(size / 1024)) if size else 0} KiB"
     return f"{size / _GIB:.3g} GiB" if size >= _GIB / 10 else f"{size / 2**20:.3g} MiB"
 
 

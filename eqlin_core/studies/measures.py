@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eqlin_core.dtypes import dtype_name, wide
-from eqlin_core.errors import Cancelled, EqlinError
+from eqlin_core.errors import Cancelled, EqlinError, out_of_memory
 from eqlin_core.layers.direct import DirectTerms, direct_terms
 from eqlin_core.maps.together import MapsTogether, linearize_together
 from eqlin_core.models.experts import eager_experts
@@ -33,6 +34,8 @@ MEASURES = ("exactness", "contributions", "spectra", "layers", "heads", "faithfu
 TOGETHER = frozenset({"exactness", "contributions", "layers", "heads"})
 # Tokens that a singular vector is read as.
 READ = 8
+# Logits that are held at once, of which blocks' outputs read as what.
+_LOGITS = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -72,27 +75,36 @@ def measured(
     if len(prompts) > 1:
         try:
             return _of_model(_together(lm, prompts, asked, operators, progress), lm, asked)
-        except (EqlinError, torch.OutOfMemoryError) as error:  # whose it is, each by itself shows
-            if isinstance(error, Cancelled):
+        except Exception as error:  # whose it is, each by itself shows
+            if not _said(error):
                 raise
     rows: Rows = {}
     for n, one in enumerate(prompts):
         within = part(progress, n / len(prompts), (n + 1) / len(prompts))
         try:
             found = _together(lm, [one], asked, operators, within)
-        except (EqlinError, torch.OutOfMemoryError) as error:
-            if isinstance(error, Cancelled):
+        except Exception as error:
+            said = _said(error)
+            if not said:
                 raise
-            said = str(error) if isinstance(error, EqlinError) else "There is not enough memory for this prompt."
             found = {PROMPTS: [_prompt(one) | {"error": said}]}
         for table, more in found.items():
             rows.setdefault(table, []).extend(more)
     return _of_model(rows, lm, asked)
 
 
-def failed(one: StudyPrompt, sentence: str, lm: LanguageModel, asked: Asked) -> Rows:
-    """The row of a prompt that is none for this model."""
-    return _of_model({PROMPTS: [_prompt(Ready(one, ())) | {"error": sentence}]}, lm, asked)
+def _said(error: Exception) -> str:
+    """The sentence of an error that is a prompt's own; empty for every other one, which ends the study."""
+    if isinstance(error, EqlinError):
+        return "" if isinstance(error, Cancelled) else str(error)
+    if isinstance(error, torch.linalg.LinAlgError):
+        return "Its matrix has no singular values: numbers in it are too large for this precision, or none."
+    return "There is not enough memory for this prompt." if out_of_memory(error) else ""
+
+
+def failed(refused: Sequence[tuple[StudyPrompt, str]], lm: LanguageModel, asked: Asked) -> Rows:
+    """The rows of prompts that are none for this model."""
+    return _of_model({PROMPTS: [_prompt(Ready(one, ())) | {"error": said} for one, said in refused]}, lm, asked)
 
 
 def _of_model(rows: Rows, lm: LanguageModel, asked: Asked) -> Rows:
@@ -159,10 +171,11 @@ def _together(
         report(progress, n / len(steps), name)
         try:
             step(batch, operators, part(progress, n / len(steps), (n + 1) / len(steps)))
-        except EqlinError as error:  # the others are measured all the same
-            if isinstance(error, Cancelled):
+        except Exception as error:  # the others are measured all the same
+            of_many = len(prompts) > 1 and any(out_of_memory(one) for one in (error, error.__cause__) if one)
+            if of_many or not _said(error):
                 raise
-            wrong.append(f"{name}: {error}")
+            wrong.append(f"{name}: {_said(error)}")
     whole: Rows = {}
     for n, sheet in enumerate(batch.sheets):
         batch.say(n, seconds=(time.monotonic() - began) / len(prompts), error=" ".join(wrong) or None)
@@ -262,12 +275,18 @@ def _layers(batch: _Batch, _operators: dict[str, Any], _progress: Progress | Non
 def _layer_rows(batch: _Batch, direct: DirectTerms) -> None:
     lm, ends = batch.lm, batch.maps.network.ends
     norm = find_final_norm(batch.maps.network.decoder, ends.layers)
-    L = direct.attn.shape[-1]
-    for layer in range(L):
+    B, L = len(batch.prompts), direct.attn.shape[-1]
+    with eager_experts(lm.model):
+        reads = [norm(direct.streams[:, layer].to(lm.dtype)) for layer in range(L - 1)]
+    reads = [read.to(lm.unembedding) for read in (*reads, batch.maps.outputs)]
+    # The model runs for every look at logits: several blocks at once, as many as their logits take little memory.
+    together = max(1, _LOGITS // (B * len(lm.unembedding)))
+    several = (
+        wide(next_token_logits(lm, torch.cat(reads[first : first + together]))).split(B)
+        for first in range(0, L, together)
+    )
+    for layer, logits in enumerate(chain.from_iterable(several)):
         stream = direct.streams[:, layer]
-        with eager_experts(lm.model):
-            read = batch.maps.outputs if layer == L - 1 else norm(stream.to(lm.dtype))
-        logits = wide(next_token_logits(lm, read))
         own = logits.gather(-1, torch.tensor(batch.predicted, device=logits.device)[:, None])
         ranks = (logits > own).sum(-1) + 1
         log_p = (own - logits.logsumexp(-1, keepdim=True))[:, 0]

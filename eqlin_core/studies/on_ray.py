@@ -9,7 +9,9 @@ from typing import Any
 import torch
 
 from eqlin_core import arguments
+from eqlin_core.dtypes import dtype_name
 from eqlin_core.errors import EqlinError
+from eqlin_core.models import four_bit
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.progress import Progress, report
 from eqlin_core.resources.plan import size_text
@@ -32,9 +34,10 @@ class RayWorkers:
 
     ``address``: "local" (a cluster of this machine's cores that ends with the process), "auto" (the one that is there),
     or an address. ``gpus``: the share of a GPU that a worker takes; unless given, what the model and its largest pack
-    take of the GPU that plans them, a whole one where they are planned elsewhere. ``workers``: how many; as many as the
-    cluster has room for by processors, GPUs and memory. Raises EqlinError where Ray is not installed, and for a
-    cluster that cannot be reached or has no room.
+    take of the GPU that plans them; planned elsewhere, a whole one where the cluster has any and ``device`` allows it.
+    ``workers``: how many; as many as the cluster's nodes have room for by processors, GPUs and memory. Raises
+    EqlinError where Ray is not installed, for a cluster that cannot be reached or has no node with room for a worker,
+    and for a study in another precision than ``dtype``.
     """
 
     def __init__(
@@ -63,13 +66,20 @@ class RayWorkers:
             return
         if not source:
             raise EqlinError("Workers on Ray load the model themselves: give its name, not a loaded one.")
+        own = dtype_name(four_bit.DTYPE) if self.dtype == four_bit.NAME else self.dtype
+        if own != dtype_name(lm.dtype):
+            raise EqlinError(
+                f"The study is in {dtype_name(lm.dtype)} and its workers would be in {self.dtype}: give RayWorkers the "
+                "same dtype."
+            )
         ray = _ray(self.address)
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         held = sum(p.numel() * p.element_size() for p in lm.model.parameters()) + _PROCESS_BYTES
         work = max(pack_memory(lm, pack, asked) for pack in packs)
-        gpus = self._gpus(lm, held + work)
+        gpus = self._gpus(lm, held + work, any(node.get("GPU") for node in nodes))
         memory = held if gpus else held + work
         wants = {"CPU": self.cpus, "GPU": gpus, "memory": memory}
-        count = min(workers_that_fit(ray.cluster_resources(), wants), len(packs), self.workers or len(packs))
+        count = min(workers_that_fit(nodes, wants), len(packs), self.workers or len(packs))
         actor = ray.remote(num_cpus=self.cpus, num_gpus=gpus, memory=memory, max_restarts=0)(_Worker)
         made = {"name": source, "dtype": self.dtype, "device": self.device if gpus else "cpu"}
         flight = _Flight(ray, lambda: actor.remote(**made), count, packs, asked, progress)
@@ -79,11 +89,11 @@ class RayWorkers:
         finally:
             self.lost += sum(flight.lost.values())
 
-    def _gpus(self, lm: LanguageModel, size: int) -> float:
-        """The share of a GPU that a worker takes, unless it was said; none where nobody asked for a device."""
+    def _gpus(self, lm: LanguageModel, size: int, there: bool) -> float:
+        """The share of a GPU that a worker takes, unless it was said; ``there``: whether the cluster has any."""
         if self.gpus is not None:
             return self.gpus
-        if self.device == "cpu" or lm.device.type == "cpu":
+        if self.device == "cpu" or not there:
             return 0.0
         if lm.device.type != "cuda":
             return 1.0
@@ -96,13 +106,17 @@ def share_of_gpu(size: int, whole: int) -> float:
     return 1.0 if 2 * hundredths > _HUNDREDTHS else hundredths / _HUNDREDTHS
 
 
-def workers_that_fit(has: Mapping[str, float], wants: Mapping[str, float]) -> int:
-    """How many workers that want so much of each resource a cluster has room for. Raises EqlinError for none."""
-    room = min(int(has.get(name, 0) / much + 1e-9) for name, much in wants.items() if much)
+def workers_that_fit(nodes: Sequence[Mapping[str, float]], wants: Mapping[str, float]) -> int:
+    """How many workers that want so much of each resource there is room for on the nodes, each on one of them.
+
+    Raises EqlinError for none.
+    """
+    needed = {name: much for name, much in wants.items() if much}
+    room = sum(min(int(has.get(name, 0) / much + 1e-9) for name, much in needed.items()) for has in nodes)
     if room < 1:
         gpus = f", {wants['GPU']:g} GPUs" if wants["GPU"] else ""
         size = size_text(int(wants["memory"]))
-        raise EqlinError(f"The Ray cluster has no room for a worker of {wants['CPU']:g} CPUs{gpus} and {size}.")
+        raise EqlinError(f"No node of the Ray cluster has room for a worker of {wants['CPU']:g} CPUs{gpus} and {size}.")
     return room
 
 
@@ -160,7 +174,8 @@ class _Flight:
         try:
             while done < len(self._packs):
                 self._give()
-                report(self._progress, done / len(self._packs), "Study")
+                said = "Study" if self._workers or done else "Waiting for the first worker to hold the model"
+                report(self._progress, done / len(self._packs), said)
                 ready, _ = self._ray.wait([*self._given, *self._starting], num_returns=1, timeout=_POLL_SECONDS)
                 for reference in ready:
                     found = self._taken(reference)
@@ -182,11 +197,11 @@ class _Flight:
             worker = self._starting.pop(reference)
         try:
             answer = self._ray.get(reference)
-        except self._ray.exceptions.RayActorError as error:
-            self._lose(number, worker, error)
-            return None
         except self._ray.exceptions.RayTaskError as error:
             raise EqlinError(f"A worker failed: {_last_line(error)}") from error
+        except self._ray.exceptions.RayError as error:  # its process, its node, or the memory for it
+            self._lose(number, worker, error)
+            return None
         if number >= 0:
             return number, answer
         self._unborn = 0
@@ -214,6 +229,7 @@ class _Flight:
             what = "A pack of prompts has lost" if number >= 0 else "No worker comes to hold its model; lost were"
             raise EqlinError(f"{what} {_ATTEMPTS} workers or more: {_last_line(error)}") from error
         if number < 0 or any(worker is other for other in self._workers):
+            self._ray.kill(worker)  # one that only cannot be reached would keep its room
             self._workers = [other for other in self._workers if other is not worker]
             self._start()
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from eqlin_core.dtypes import dtype_name
 from eqlin_core.errors import EqlinError
+from eqlin_core.maps.together import FULL
 from eqlin_core.models.language_model import LanguageModel
 from eqlin_core.models.prompts import prompt_ids
 from eqlin_core.models.texts import chat_ids
@@ -23,6 +24,9 @@ _WINDOW = 256
 # Bytes of a row of every table on the disk, measured on the default model.
 _ROW_BYTES = {"prompts": 200, "tokens": 50, "triplets": 220, "layers": 45, "heads": 20, "methods": 30, "strengths": 90}
 _METHODS = 8
+# A pass over few tokens, measured on a processor: as long as so many tokens of a matrix for the weights that it reads,
+# and as so many for each token, since its products are small; no block takes less than this, on any device.
+_WEIGHTS, _SMALL, _BLOCK_SECONDS = 100.0, 2.0, 1e-3
 
 
 @dataclass(frozen=True)
@@ -112,20 +116,26 @@ def _packs(ready: Sequence[Ready], most_tokens: int) -> Iterator[Pack]:
 
 def _seconds(lm: LanguageModel, pack: Pack, asked: Asked) -> float:
     """About how long a pack takes: passes over its tokens, and matrices."""
-    length = pack.tokens / len(pack.prompts)
+    n, length = pack.tokens, pack.tokens // len(pack.prompts)
+    measures = set(asked.measures)
     passes = {
-        "exactness": length / 2 + 3,
-        "contributions": length / 2 + 2,
-        "layers": 6.0,
-        "heads": 6.0,
-        "faithfulness": 3 * length + 60,
-        "steering": 2.0 * len(asked.behaviour.strengths) * (asked.behaviour.new_tokens + 4),
+        "layers": 4.0,
+        "heads": 3.0,
+        "faithfulness": 13 + 1.3 * length,
+        "steering": 2.0 * (asked.behaviour.new_tokens + 8),
     }
-    several = 3.0 + sum(passes.get(measure, 0.0) for measure in asked.measures)
-    if {"exactness", "contributions"} <= set(asked.measures):  # the same replays
-        several -= passes["contributions"]
-    matrix = plan.matrix_seconds(lm, pack.tokens, lm.device, asked.convention)
-    return several * matrix / lm.width + ("spectra" in asked.measures) * 1.2 * matrix
+    matrix = plan.matrix_seconds(lm, n, lm.device, asked.convention)
+    token = matrix / lm.width / n
+    seconds = sum((_pass(lm, n, token) * passes.get(measure, 0.0) for measure in measures), 4 * _pass(lm, n, token))
+    if measures & {"exactness", "contributions"}:  # the same replays, of one token of every prompt and what follows
+        several = max(1, FULL // n)
+        seconds += _pass(lm, n, token) + -(-length // several) * _pass(lm, several * n / 2, token)
+    return seconds + ("spectra" in measures) * 1.2 * matrix
+
+
+def _pass(lm: LanguageModel, tokens: int | float, token: float) -> float:
+    """The seconds of a pass, where one more ``token`` takes so many in a matrix: few tokens wait for the weights."""
+    return max((_WEIGHTS + _SMALL * tokens) * token, _BLOCK_SECONDS * lm.n_layers)
 
 
 def pack_memory(lm: LanguageModel, pack: Pack, asked: Asked) -> int:

@@ -6,8 +6,9 @@ import csv
 import hashlib
 import io
 import json
+import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -50,17 +51,22 @@ class StudyPrompt:
         return self.text if self.chat is None else write_chat(self.chat)
 
 
-def study_prompts(prompts: str | Path | Sequence[Any]) -> list[StudyPrompt]:
+def study_prompts(prompts: str | Path | Iterable[Any]) -> list[StudyPrompt]:
     """Prompts by the name of a list of ``LISTS``, from a file, or as they are given.
 
     A file is CSV, JSON lines or Parquet, with a column "prompt" (or "text"), "chat" (messages, as JSON in CSV) or
     "token_ids", "key" or "id" if prompts have names of their own, and any others, which are kept; or a text file with a
-    prompt a line. A sequence holds texts, chats, lists of token ids, and mappings with those columns.
+    prompt a line. A sequence holds texts, chats, lists of token ids, and mappings with those columns, which a data
+    frame has as well.
     A prompt without a key has one that is made of what it says, so that it is found again in another order.
     Raises EqlinError, with the line, for what cannot be read, two prompts of one key, and where there is none.
     """
     if isinstance(prompts, str) and prompts in LISTS:
         return _keyed(_of_list(prompts), "the list")
+    if hasattr(prompts, "to_dict") and hasattr(prompts, "columns"):  # a data frame
+        return _keyed(
+            [(f"row {n + 1}", _columns(row)) for n, row in enumerate(prompts.to_dict("records"))], "the data frame"
+        )
     if isinstance(prompts, str | Path):
         path = arguments.path("prompts", prompts)
         return _keyed(_of_file(path), path.name)
@@ -163,7 +169,7 @@ def _columns(one: Any) -> dict[str, Any]:
     if isinstance(one, str):
         return {"prompt": one}
     if isinstance(one, Mapping):
-        return dict(one)
+        return {str(name): value for name, value in one.items()}
     if isinstance(one, Sequence) and one and isinstance(one[0], Mapping):
         return {"chat": list(one)}
     return {"token_ids": arguments.several("A prompt", one, "a text, a chat or token ids", least=1)}
@@ -194,7 +200,9 @@ def _keyed(rows: Sequence[tuple[str, dict[str, Any]]], where: str) -> list[Study
 
 def _prompt(row: dict[str, Any]) -> StudyPrompt:
     name, value = _one_of(row)
-    key = next((str(row.pop(k)) for k in _KEYS if row.get(k) not in (None, "")), "")
+    key = next((str(row.pop(k)) for k in _KEYS if not _is_missing(row.get(k))), "")
+    arguments.text("The key", key)
+    row = {arguments.text("The name of a column", name): None if _is_na(v) else v for name, v in row.items()}
     if name in _TEXTS:
         text = arguments.text("The prompt", value)
         if not text.strip():
@@ -211,16 +219,29 @@ def _prompt(row: dict[str, Any]) -> StudyPrompt:
 
 
 def _one_of(row: dict[str, Any]) -> tuple[str, Any]:
-    """The column that holds the prompt, taken out of the row; of several the one that has a value."""
+    """The column that holds the prompt, taken out of the row; of several the first that has a value."""
     names = [n for n in (*_TEXTS, *_CHATS, *_IDS) if n in row]
     if not names:
         has = ", ".join(map(arguments.shown, list(row)[:8])) or "none"
         raise InvalidValue(f"No column is called prompt, text, chat or token_ids; there are {has}.")
-    name = next((n for n in names if row[n] not in (None, "", [])), names[0])
+    name = next((n for n in names if not _is_missing(row[n])), names[0])
     value = row[name]
     for n in names:
-        del row[n]
+        if n == name or _is_missing(row[n]):
+            del row[n]
     return name, value
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether nothing stands there: also as pandas says it."""
+    if isinstance(value, float):
+        return math.isnan(value)
+    empty = isinstance(value, str | Sequence) and not len(value)
+    return value is None or empty or _is_na(value)
+
+
+def _is_na(value: Any) -> bool:
+    return type(value).__name__ in {"NAType", "NaTType"}  # pandas may not be there
 
 
 def _parsed(text: str) -> Any:

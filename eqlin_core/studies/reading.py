@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eqlin_core import arguments
-from eqlin_core.errors import EqlinError
 from eqlin_core.reprs import Facts, ShortRepr, counted
 from eqlin_core.studies.notes import FINISHED, read_notes
 from eqlin_core.studies.tables import PROMPTS, TABLES, Parts
@@ -29,7 +28,7 @@ class Study(ShortRepr):
         self._frames: dict[str, pd.DataFrame] = {}
 
     def _facts(self) -> Facts:
-        yield "folder", self.folder.name
+        yield "folder", self.folder.resolve().name
         yield "models", ", ".join(self.info["models"])
         yield "prompts", counted(len(self.info["keys"]), "prompt")
         yield "measures", ", ".join(self.info["settings"].get("measures", []))
@@ -47,14 +46,8 @@ class Study(ShortRepr):
         return self._frames[name]
 
     def _read(self, name: str) -> pd.DataFrame:
-        import pyarrow as pa  # noqa: PLC0415 - only who reads a study waits for it
-
-        parts = Parts(self.folder, self.info["columns"])
-        try:
-            found = parts.rows(name, [(m, key) for m in self.info["models"] for key in self.info["keys"]])
-        except (pa.ArrowException, OSError, KeyError) as error:
-            raise EqlinError(f"The table {name} in {arguments.short(self.folder.name)} cannot be read.") from error
-        return found.to_pandas()
+        order = [(model, key) for model in self.info["models"] for key in self.info["keys"]]
+        return Parts(self.folder, self.info["columns"]).rows(name, order).to_pandas()
 
     @cached_property
     def failures(self) -> dict[str, str]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from eqlin_core import arguments
 from eqlin_core.dtypes import dtype_name
-from eqlin_core.errors import Cancelled
+from eqlin_core.errors import EqlinError, InvalidValue
 from eqlin_core.models.language_model import LanguageModel, checked_model
 from eqlin_core.models.loading import load_model
 from eqlin_core.progress import Progress, part, report, shown
@@ -16,7 +19,7 @@ from eqlin_core.runs.convention import Convention, Share
 from eqlin_core.studies.behaviour import Behaviour
 from eqlin_core.studies.executors import Here, Workers
 from eqlin_core.studies.measures import MEASURES, Asked, failed
-from eqlin_core.studies.notes import CANCELLED, FINISHED, Notes, is_study
+from eqlin_core.studies.notes import CANCELLED, FINISHED, Notes
 from eqlin_core.studies.plan import ModelPlan, plan_model
 from eqlin_core.studies.prompts import StudyPrompt, study_prompts
 from eqlin_core.studies.reading import Study
@@ -24,7 +27,7 @@ from eqlin_core.studies.tables import Parts
 
 
 def run_study(
-    prompts: str | Path | Sequence[Any],
+    prompts: str | Path | Iterable[Any],
     models: str | LanguageModel | Sequence[str | LanguageModel],
     out: str | Path,
     measures: Sequence[str] = ("exactness", "contributions"),
@@ -64,20 +67,29 @@ def run_study(
     folder, chosen = arguments.path("out", out), study_prompts(prompts)
     named = name or (str(prompts) if isinstance(prompts, str | Path) else "")
     loaded = {dtype_name(m.dtype) for m in several if isinstance(m, LanguageModel)}
-    notes = Notes(folder, chosen, _settings(asked, loaded.pop() if loaded else dtype), Path(named).name)
-    chosen = notes.typed(chosen)
+    if len(loaded) > 1:
+        raise InvalidValue(f"The models are in {' and '.join(sorted(loaded))}: a study is of one precision.")
+    notes = Notes(folder, chosen, _settings(asked, loaded.pop() if loaded else _name_of(dtype)), Path(named).name)
     with notes.held(), shown(progress) as told:
+        chosen = notes.typed()
         parts = Parts(folder, notes.columns)
-        parts.resume(finished=notes.was_finished)
+        parts.require_same(chosen)
+        begun = False
         try:
             for n, model in enumerate(several):
                 within = part(told, n / len(several), (n + 1) / len(several))
                 lm = model if isinstance(model, LanguageModel) else load_model(model, dtype, device, progress=within)
+                if not begun:  # what was there stays as it is until there is a model
+                    notes.begin()
+                    parts.resume(finished=notes.was_finished)
+                    begun = True
                 source = "" if isinstance(model, LanguageModel) else str(model)
                 _run(lm, source, chosen, asked, notes, parts, workers or Here(), within, on_plan)
             parts.end(notes.order)
-        except (Cancelled, KeyboardInterrupt):
-            notes.write(CANCELLED, parts.keys())
+        except BaseException:  # it is not running any more, whatever ended it
+            if begun:
+                with contextlib.suppress(EqlinError):
+                    notes.write(CANCELLED, parts.keys())
             raise
         notes.write(FINISHED, parts.keys())
         parts.clear()
@@ -85,7 +97,7 @@ def run_study(
 
 
 def plan_study(
-    prompts: str | Path | Sequence[Any],
+    prompts: str | Path | Iterable[Any],
     lm: LanguageModel,
     out: str | Path | None = None,
     measures: Sequence[str] = ("exactness", "contributions"),
@@ -103,10 +115,18 @@ def plan_study(
     With ``out`` what is in that folder already is left out. Raises EqlinError as ``run_study`` does.
     """
     asked = _asked(measures, gated_path, attention, k, deletion, concept, strengths, new_tokens)
+    chosen = study_prompts(prompts)
+    checked_model(lm)
     there: dict[tuple[str, str], str] = {}
-    if out is not None and is_study(folder := arguments.path("out", out)):
-        there = Parts(folder, {}).keys()
-    return plan_model(checked_model(lm), study_prompts(prompts), asked, there)
+    if out is not None:
+        folder = arguments.path("out", out)
+        settings = _settings(asked, "")
+        del settings["dtype"]  # a model in 4 bits computes in another
+        notes = Notes(folder, chosen, settings, "")
+        parts = Parts(folder, notes.columns)
+        parts.require_same(chosen)
+        there = parts.keys()
+    return plan_model(lm, chosen, asked, there)
 
 
 def _run(
@@ -125,11 +145,16 @@ def _run(
     notes.begin_model(lm.name, plan.sentence())
     if on_plan is not None:
         on_plan(plan)
-    for prompt, sentence in plan.refused:
-        parts.add(failed(prompt, sentence, lm, asked))
+    if plan.refused:
+        parts.add(failed(plan.refused, lm, asked))
     report(progress, 0.0, f"Study of {lm.name}")
-    for _, rows in workers.measured(lm, source, plan.packs, asked, part(progress, 0.0, 1.0, f"Study of {lm.name}")):
-        parts.add(rows)
+    found = workers.measured(lm, source, plan.packs, asked, part(progress, 0.0, 1.0, f"Study of {lm.name}"))
+    try:
+        for _, rows in found:
+            parts.add(rows)
+    finally:  # workers elsewhere end with it, however it ends
+        if isinstance(found, Generator):
+            found.close()
     report(progress, 1.0, f"Study of {lm.name}")
 
 
@@ -158,6 +183,10 @@ def _asked(
             arguments.whole("new_tokens", new_tokens, 1),
         ),
     )
+
+
+def _name_of(dtype: Any) -> str:
+    return dtype_name(dtype) if isinstance(dtype, torch.dtype) else str(dtype)
 
 
 def _settings(asked: Asked, dtype: str) -> dict[str, Any]:

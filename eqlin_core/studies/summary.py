@@ -34,14 +34,6 @@ def summaries(study: Study) -> list[Summary]:
     return found
 
 
-def stable_ranks(study: Study, model: str, least: int = 1) -> dict[int, list[float]]:
-    """The stable ranks of a model by the position of the token, of positions that at least so many prompts have."""
-    tokens = _of(study, "tokens", model)
-    ranks = tokens[tokens["stable_rank"].notna()]
-    grouped = {int(str(at)): group["stable_rank"].tolist() for at, group in ranks.groupby("position")}
-    return {at: values for at, values in grouped.items() if len(values) >= least}
-
-
 def _of(study: Study, table: str, model: str) -> pd.DataFrame:
     whole = study.table(table)
     return whole[whole["model"] == model]

@@ -2,21 +2,28 @@
 
 While a study runs, what was computed together is a *part*: one Parquet file a table, that of the prompts written last,
 so that a part whose prompts are not there does not count. When all is there the parts become one file a table, their
-rows in the order of the prompts.
+rows in the order of the prompts. Of these, too, that of the prompts is written last, moved last and removed first:
+while it is there, the files are what counts, and not the parts.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from eqlin_core import arguments
 from eqlin_core.disk import sweep, write_whole
+from eqlin_core.errors import EqlinError, InvalidValue
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from eqlin_core.studies.prompts import StudyPrompt
+
+Found = TypeVar("Found")
 Rows = dict[str, list[dict[str, Any]]]  # by table
 
 PROMPTS = "prompts"
@@ -95,6 +102,15 @@ COLUMNS: dict[str, dict[str, str]] = {
 }
 # Tables of every measure, beside that of the prompts.
 TABLES = tuple(COLUMNS)
+# The part that a study's files become when more is asked of it.
+_WHOLE = "whole"
+# How often what another process moves meanwhile is looked for.
+_LOOKS = 5
+
+
+def name_of(folder: Path) -> str:
+    """What a study's folder is called to people, also where it is given as "."."""
+    return arguments.short(folder.resolve().name)
 
 
 class Parts:
@@ -110,18 +126,23 @@ class Parts:
     def resume(self, *, finished: bool) -> None:
         """Get ready to add to what is there; ``finished`` says whether it had ended as one file a table.
 
-        Those files then become a part, the prompts' last; files of an end that was interrupted are left to be written
-        again.
+        Those files then become a part, the prompts' last; parts that the end left behind are removed first. Files of
+        an end that was interrupted are left to be written again.
         """
-        self._parts.mkdir(parents=True, exist_ok=True)
-        sweep(self._parts)
-        sweep(self.folder)
-        for table in (*TABLES[1:], PROMPTS):
-            file = self.folder / f"{table}.parquet"
-            if file.exists() and finished:
-                file.replace(self._parts / f"whole.{table}.parquet")
-            elif file.exists():
-                file.unlink()
+        with self._writing():
+            self._parts.mkdir(parents=True, exist_ok=True)
+            sweep(self._parts)
+            sweep(self.folder)
+            if finished or not self._there():
+                for file in self._parts.glob("*.parquet") if self._ended() else ():
+                    if not file.name.startswith(f"{_WHOLE}."):
+                        file.unlink()
+                for table in (*TABLES[1:], PROMPTS):
+                    if self._file(table).exists():
+                        self._file(table).replace(self._parts / f"{_WHOLE}.{table}.parquet")
+            else:
+                for table in TABLES:
+                    self._file(table).unlink(missing_ok=True)
 
     def add(self, rows: Rows) -> None:
         """Keep what was computed together, whole or not at all."""
@@ -132,27 +153,38 @@ class Parts:
 
     def keys(self) -> dict[tuple[str, str], str]:
         """Of every prompt that is there its sentence, empty where none failed, by (model, key)."""
-        found: dict[tuple[str, str], str] = {}
-        names = ["model", "key", "error"]
-        for table in self._of_prompts(names):
-            columns = (table.column(name).to_pylist() for name in names)
-            found |= {(model, key): error or "" for model, key, error in zip(*columns, strict=True)}
-        return found
+        rows = self._of_prompts("model", "key", "error")
+        return {(model, key): error or "" for model, key, error in rows}
 
-    def _of_prompts(self, columns: list[str]) -> Iterator[pa.Table]:
-        import pyarrow.parquet as pq  # noqa: PLC0415
+    def require_same(self, prompts: Sequence[StudyPrompt]) -> None:
+        """Raise InvalidValue where a prompt has the key of another one that is there."""
+        there = dict(self._of_prompts("key", "prompt"))
+        for one in prompts:
+            if there.get(one.key, one.shown) != one.shown:
+                raise InvalidValue(
+                    f"The key {arguments.shown(one.key)} is that of another prompt in {name_of(self.folder)}: "
+                    "give this one another key, or name another folder."
+                )
 
-        if self._parts.exists():
-            yield from (self._read(part, PROMPTS, columns) for part in self._there())
-        elif (file := self.folder / f"{PROMPTS}.parquet").exists():
-            yield pq.read_table(file, columns=columns)
+    def _of_prompts(self, *columns: str) -> list[tuple[Any, ...]]:
+        """Those columns of every prompt that is there, row by row."""
+
+        def rows(tables: Sequence[pa.Table]) -> list[tuple[Any, ...]]:
+            found = [[table.column(name).to_pylist() for name in columns] for table in tables]
+            return [row for table in found for row in zip(*table, strict=True)]
+
+        return self._looked(
+            lambda: rows([self._read(self._file(PROMPTS), PROMPTS, columns)]),
+            lambda: rows([self._read(self._part(part, PROMPTS), PROMPTS, columns) for part in self._there()]),
+        )
 
     def end(self, order: Sequence[tuple[str, str]]) -> None:
         """Write one file a table, the rows in this order of (model, key); prompts that are not in it are left out."""
-        for table in (*TABLES[1:], PROMPTS):
-            slices = self._sorted(table, order)
-            if slices or table == PROMPTS:
-                write_whole(self.folder / f"{table}.parquet", _Ordered(self, table, slices))
+        with self._writing():
+            for table in (*TABLES[1:], PROMPTS):
+                slices = self._sorted(table, order)
+                if slices or table == PROMPTS:
+                    write_whole(self._file(table), _Ordered(self, table, slices))
 
     def _sorted(self, table: str, order: Sequence[tuple[str, str]]) -> list[tuple[str, int, int]]:
         """(part, first row, row after the last) of every prompt, in this order of (model, key)."""
@@ -160,28 +192,55 @@ class Parts:
         found = [
             (place[of], part, start, stop)
             for part in self._there()
-            for of, start, stop in self._slices(part, table)
+            if self._part(part, table).exists()
+            for of, start, stop in _slices(self._read(self._part(part, table), table, ("model", "key")))
             if of in place
         ]
         return [(part, start, stop) for _, part, start, stop in sorted(found)]
 
     def clear(self) -> None:
-        """Remove the parts: their rows are in the files."""
+        """Remove the parts: their rows are in the files. What somebody reads just then may stay, and does not count."""
         for file in self._parts.glob("*.parquet"):
-            file.unlink()
+            with contextlib.suppress(OSError):
+                file.unlink()
         sweep(self._parts)
-        self._parts.rmdir()
+        with contextlib.suppress(OSError):
+            self._parts.rmdir()
 
     def rows(self, table: str, order: Sequence[tuple[str, str]]) -> pa.Table:
         """All rows of a table, from its file, or from the parts that are there in this order of (model, key)."""
-        import pyarrow as pa  # noqa: PLC0415
-        import pyarrow.parquet as pq  # noqa: PLC0415
+        return self._looked(lambda: self._in_files(table), lambda: self._in_parts(table, order))
 
-        file = self.folder / f"{table}.parquet"
-        if not self._parts.exists():
-            return pq.read_table(file) if file.exists() else self.schema(table).empty_table()
-        found = [self._read(part, table).slice(start, stop - start) for part, start, stop in self._sorted(table, order)]
-        return pa.concat_tables(found) if found else self.schema(table).empty_table()
+    def _in_files(self, table: str) -> pa.Table:
+        moved = self._part(_WHOLE, table)  # the others follow at once, or with the next start
+        file = self._file(table) if self._file(table).exists() else moved
+        return self.read(file, table) if file.exists() else self.schema(table).empty_table()
+
+    def _in_parts(self, table: str, order: Sequence[tuple[str, str]]) -> pa.Table:
+        import pyarrow as pa  # noqa: PLC0415
+
+        place = {of: n for n, of in enumerate(order)}
+        found = []
+        for part in self._there():
+            if self._part(part, table).exists():
+                whole = self.read(self._part(part, table), table)
+                found += [
+                    (place[of], part, start, whole.slice(start, stop - start))
+                    for of, start, stop in _slices(whole)
+                    if of in place
+                ]
+        found.sort(key=lambda one: one[:3])
+        return pa.concat_tables([rows for *_, rows in found]) if found else self.schema(table).empty_table()
+
+    def _looked(self, in_files: Callable[[], Found], in_parts: Callable[[], Found]) -> Found:
+        """What is in the files, or in the parts; again where a study that runs ends or begins meanwhile."""
+        for _ in range(_LOOKS):
+            ended = self._ended()
+            with contextlib.suppress(FileNotFoundError):
+                found = in_files() if ended else in_parts()
+                if self._ended() == ended:
+                    return found
+        raise EqlinError(f"The tables in {name_of(self.folder)} are being moved: look again in a moment.")
 
     def schema(self, table: str) -> pa.Schema:
         """The columns of a table and their types."""
@@ -197,6 +256,16 @@ class Parts:
 
     # ---- files -----------------------------------------------------------------------------------------------------
 
+    def _file(self, table: str) -> Path:
+        return self.folder / f"{table}.parquet"
+
+    def _part(self, part: str, table: str) -> Path:
+        return self._parts / f"{part}.{table}.parquet"
+
+    def _ended(self) -> bool:
+        """Whether the files are what counts, and not the parts."""
+        return self._file(PROMPTS).exists()
+
     def _there(self) -> list[str]:
         """The names of the parts that count."""
         ending = f".{PROMPTS}.parquet"
@@ -207,36 +276,47 @@ class Parts:
 
         return pa.Table.from_pylist(rows, schema=self.schema(table))
 
-    def _read(self, part: str, table: str, columns: list[str] | None = None) -> pa.Table:
+    def read(self, file: Path, table: str) -> pa.Table:
+        """All of one of a table's files; one of an earlier start may lack columns that later prompts bring."""
+        return self._read(file, table)
+
+    def _read(self, file: Path, table: str, columns: Sequence[str] = ()) -> pa.Table:
+        """Some columns of a file, or all that the table has. Raises EqlinError for what is none of a study's."""
+        import pyarrow as pa  # noqa: PLC0415
         import pyarrow.parquet as pq  # noqa: PLC0415
 
-        found = pq.read_table(self._parts / f"{part}.{table}.parquet", columns=columns)
-        if columns is None:  # a part of an earlier start may lack columns that later prompts bring
-            found = _with_columns(found, self.schema(table))
-        return found
-
-    def _slices(self, part: str, table: str) -> Iterator[tuple[tuple[str, str], int, int]]:
-        """((model, key), first row, row after the last) of every prompt in a part's table."""
-        if not (self._parts / f"{part}.{table}.parquet").exists():
-            return
-        columns = self._read(part, table, ["model", "key"])
-        names = list(zip(*(columns.column(name).to_pylist() for name in ("model", "key")), strict=True))
-        start = 0
-        for n in range(1, len(names) + 1):
-            if n == len(names) or names[n] != names[start]:
-                yield names[start], start, n
-                start = n
+        try:
+            found = pq.read_table(file, columns=list(columns) or None)
+            return found.select(list(columns)) if columns else _with_columns(found, self.schema(table), self.given)
+        except FileNotFoundError:
+            raise
+        except (pa.ArrowException, OSError, KeyError) as error:
+            way_out = ""
+            if file.parent == self._parts:
+                part = file.name.removesuffix(f".{table}.parquet")
+                way_out = f": remove {part}.* from its folder parts, and its prompts are measured again"
+            raise EqlinError(f"The table {table} in {name_of(self.folder)} cannot be read{way_out}.") from error
 
     def _write(self, path: Path, table: pa.Table) -> None:
         import pyarrow.parquet as pq  # noqa: PLC0415
 
-        write_whole(path, lambda file: pq.write_table(table, file, compression="zstd"))
+        with self._writing():
+            write_whole(path, lambda file: pq.write_table(table, file, compression="zstd"))
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Within the context what the disk refuses is an EqlinError."""
+        try:
+            yield
+        except OSError as error:
+            said = arguments.short(error.strerror or str(error))
+            raise EqlinError(f"The study in {name_of(self.folder)} cannot be written ({said}).") from error
 
 
 class _Ordered:
     """Writes one table's file from slices of parts, a few of which are in memory at a time."""
 
-    _MOST_PARTS, _MOST_ROWS = 16, 100_000
+    _MOST_PARTS, _MOST_ROWS = 64, 100_000
 
     def __init__(self, parts: Parts, table: str, slices: Sequence[tuple[str, int, int]]) -> None:
         self._parts, self._table, self._slices = parts, table, slices
@@ -246,19 +326,33 @@ class _Ordered:
         import pyarrow.parquet as pq  # noqa: PLC0415
 
         schema = self._parts.schema(self._table)
-        read: dict[str, pa.Table] = {}
+        read: dict[str, pa.Table] = {}  # those used last at the end
         waiting: list[pa.Table] = []
+        rows = 0
         with pq.ParquetWriter(file, schema, compression="zstd") as writer:
             for part, start, stop in self._slices:
-                if part not in read:
-                    if len(read) >= self._MOST_PARTS:
-                        del read[next(iter(read))]
-                    read[part] = self._parts._read(part, self._table)
-                waiting.append(read[part].slice(start, stop - start))
-                if sum(map(len, waiting)) >= self._MOST_ROWS:
+                whole = read.pop(part, None)
+                if whole is None:
+                    whole = self._parts.read(self._parts._part(part, self._table), self._table)
+                read[part] = whole
+                if len(read) > self._MOST_PARTS:
+                    del read[next(iter(read))]
+                waiting.append(whole.slice(start, stop - start))
+                rows += stop - start
+                if rows >= self._MOST_ROWS:
                     writer.write_table(pa.concat_tables(waiting))
-                    waiting = []
+                    waiting, rows = [], 0
             writer.write_table(pa.concat_tables(waiting) if waiting else schema.empty_table())
+
+
+def _slices(table: pa.Table) -> Iterator[tuple[tuple[str, str], int, int]]:
+    """((model, key), first row, row after the last) of every prompt in a part's table."""
+    names = list(zip(*(table.column(name).to_pylist() for name in ("model", "key")), strict=True))
+    start = 0
+    for n in range(1, len(names) + 1):
+        if n == len(names) or names[n] != names[start]:
+            yield names[start], start, n
+            start = n
 
 
 def _type(kind: str) -> Any:
@@ -269,15 +363,16 @@ def _type(kind: str) -> Any:
     return pa.bool_() if kind == "bool" else getattr(pa, kind)()
 
 
-def _with_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
+def _with_columns(table: pa.Table, schema: pa.Schema, given: Mapping[str, str]) -> pa.Table:
+    """A table with these columns: those that prompts bring may be missing, or of another type."""
     import pyarrow as pa  # noqa: PLC0415
 
     if table.schema.equals(schema):
         return table
     columns = [
-        table.column(field.name).cast(field.type)
-        if field.name in table.column_names
-        else pa.nulls(len(table), field.type)
+        pa.nulls(len(table), field.type)
+        if field.name in given and field.name not in table.column_names
+        else table.column(field.name).cast(field.type, safe=field.name not in given)
         for field in schema
     ]
     return pa.table(columns, schema=schema)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from eqlin_core.studies.notes import is_study
 from pages.door.settings import settings
 from pages.studies import jobs
 from pages.studies.jobs import MEASURES, Asked
@@ -98,13 +97,13 @@ def follow(asked: Asked) -> None:
         if going:
             st.caption("It goes on while you look at other pages; its progress is above, and what is there below.")
         else:
-            plan = page_jobs().want("study-plan", jobs.plan(asked, _turn(asked)))
+            plan = page_jobs().want("study-plan", jobs.plan(asked, asked.there))
             if plan is None:
                 waiting("study-plan", "what the study takes")
             else:
                 st.caption(_words(plan))
         place.button(
-            "Go on" if is_study(asked.folder) else "Start",
+            "Go on" if asked.begun else "Start",
             key="study_start",
             type="primary",
             disabled=going or (plan is not None and not plan.prompts and not plan.refused),
@@ -114,33 +113,34 @@ def follow(asked: Asked) -> None:
     if last is not None and last.state == "failed":
         st.error(shortened(last.error), icon=":material/error:")
     if going:
-        there = _there(asked)
+        there = asked.files
         poll(lambda _: _redraw(asked, there), going_on=lambda: True, seconds=GROWS)
-
-
-def _there(asked: Asked) -> int:
-    """How many files its tables have by now."""
-    return sum(1 for _ in asked.folder.rglob("*.parquet"))
 
 
 def _redraw(asked: Asked, drawn: int) -> None:
     """Draw the page anew where more is there than what is drawn."""
-    if _there(asked) != drawn:
+    if asked.files != drawn:
         st.rerun(scope="app")
 
 
 def _words(plan: ModelPlan) -> str:
     if not plan.prompts:
-        refused = f"; {len(plan.refused)} cannot be read by this model" if plan.refused else ""
+        why = f" ({plan.refused[0][1].rstrip('.')})" if plan.refused else ""
+        if plan.refused and not plan.there:
+            return f"This model can read none of the {len(plan.refused)} prompts{why}."
+        refused = f"; {len(plan.refused)} cannot be read by this model{why}" if plan.refused else ""
         return f"All {plan.there} prompts are measured{refused}."
     return plan.sentence()
 
 
 def _turn(asked: Asked) -> int:
-    """How often this tab has begun the study: what it takes is another thing each time."""
+    """How often this tab has begun the study: the answer of an earlier start is not that of this one."""
     return int(st.session_state.get(f"study_turn_{asked.folder.name}", 0))
 
 
 def _start(asked: Asked) -> None:
+    last = session().errands.snapshots.get(asked)
+    if last is not None and not last.finished:  # the button was pressed again before the page was drawn
+        return
     st.session_state[f"study_turn_{asked.folder.name}"] = _turn(asked) + 1
     session().errands.start(asked, jobs.study(asked, _turn(asked)))

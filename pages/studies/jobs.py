@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Hashable
+from contextlib import suppress
 from dataclasses import astuple, dataclass
 from functools import cache
 from hashlib import sha256
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from eqlin_core.cache import data_directory
 from eqlin_core.errors import EqlinError
+from eqlin_core.studies.notes import NAME, is_study
 from pages.door.settings import settings
 from pages.studies.lists import Source, content_of
 from pages.visit.shelf import SWITCH
@@ -57,10 +60,31 @@ class Asked:
         said = json.dumps(astuple(self))
         return _studies() / sha256(said.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
+    @property
+    def begun(self) -> bool:
+        """Whether its folder is there."""
+        with suppress(EqlinError):  # something else has its name; whoever writes or reads there says so
+            return is_study(self.folder)
+        return False
+
+    @property
+    def files(self) -> int:
+        """How many files its tables have by now; while it runs they come and go."""
+        with suppress(OSError):
+            return sum(1 for _ in self.folder.rglob("*.parquet"))
+        return 0
+
+    @property
+    def there(self) -> tuple[int, int]:
+        """What tells one stand of its folder from another."""
+        with suppress(OSError):
+            return (self.folder / NAME).stat().st_mtime_ns, self.files
+        return 0, 0
+
 
 @question("the plan of the study", interactive=True)
-def plan(engine: Engine, progress: Reporter, asked: Asked, _turn: int) -> ModelPlan:
-    """What the study will take, less what is there; ``_turn``: how often it was begun, so that it is asked again."""
+def plan(engine: Engine, progress: Reporter, asked: Asked, _there: Hashable) -> ModelPlan:
+    """What the study will take, less what is there: asked again when that is another ``_there``."""
     from eqlin_core.studies.study import plan_study  # noqa: PLC0415 - torch stays off the script thread
 
     lm = engine.load(asked.request, progress)
@@ -69,7 +93,10 @@ def plan(engine: Engine, progress: Reporter, asked: Asked, _turn: int) -> ModelP
 
 @question("the study of {asked.source}")
 def study(engine: Engine, progress: Reporter, asked: Asked, _turn: int) -> str:
-    """Measure every prompt; the name of the folder with the tables, which grow meanwhile. ``_turn`` as in ``plan``."""
+    """Measure every prompt; the name of the folder with the tables, which grow meanwhile.
+
+    ``_turn``: how often a tab has begun it, so that the answer of an earlier start is not that of this one.
+    """
     from eqlin_core.studies.study import run_study  # noqa: PLC0415
 
     lm = engine.load(asked.request, progress)
@@ -92,6 +119,8 @@ def _prompts(source: Source) -> list[StudyPrompt]:
 
     found = read_prompts(content_of(source), source.name) if source.digest else study_prompts(source.name)
     found = found[: source.first]
+    if settings().public:
+        found = found[: settings().study_prompts]
     if source.digest and settings().public:
         most = settings().longest_prompt
         too_long = next((one for one in found if len(one.shown) > most), None)

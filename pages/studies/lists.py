@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 from hashlib import sha256
+from threading import Lock
 
 from eqlin_core.errors import EqlinError
 
@@ -18,6 +19,7 @@ LISTS = {
     "paragraphs": "longer texts",
 }
 UPLOADS, UPLOAD_BYTES = 32, 32 << 20
+_lock = Lock()
 _contents: OrderedDict[str, bytes] = OrderedDict()  # of what was uploaded to this server last, by digest
 
 
@@ -36,10 +38,11 @@ class Source:
 def keep_upload(name: str, content: bytes) -> Source:
     """The source that an uploaded file is; the oldest are forgotten when room is needed."""
     digest = sha256(content).hexdigest()
-    _contents[digest] = content
-    _contents.move_to_end(digest)
-    while len(_contents) > UPLOADS or (len(_contents) > 1 and sum(map(len, _contents.values())) > UPLOAD_BYTES):
-        _contents.popitem(last=False)
+    with _lock:  # of visitors at once
+        _contents[digest] = content
+        _contents.move_to_end(digest)
+        while len(_contents) > UPLOADS or (len(_contents) > 1 and sum(map(len, _contents.values())) > UPLOAD_BYTES):
+            _contents.popitem(last=False)
     return Source(name, digest)
 
 

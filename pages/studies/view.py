@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +14,7 @@ import streamlit as st
 
 from eqlin_core.errors import EqlinError
 from eqlin_core.figures import histograms, measures_scatter, visible_token
-from eqlin_core.studies.notes import is_study
+from eqlin_core.studies.notes import NAME
 from eqlin_core.studies.reading import Study
 from eqlin_core.studies.tables import TABLES
 from pages.studies.jobs import Asked
@@ -61,14 +62,16 @@ _TABLE = "study_table"
 
 def results(asked: Asked) -> None:
     """Draw what is there of the study; nothing where it has not begun."""
-    if not is_study(asked.folder):
+    if not asked.begun:
         return
     try:
-        study = Study(asked.folder)
-        prompts = study.table("prompts")
+        _results(asked, Study(asked.folder))
     except EqlinError as error:
         st.error(str(error), icon=":material/error:")
-        return
+
+
+def _results(asked: Asked, study: Study) -> None:
+    prompts = study.table("prompts")
     if prompts.empty:
         return
     failed = len(study.failures)
@@ -152,7 +155,8 @@ def _names(study: Study, table: pd.DataFrame, of: str) -> list[str]:
     own = {"tokens": "token", "layers": "layer", "heads": "head", "methods": "method"}.get(of)
     if own is None:
         return [texts[key] for key in table["key"]]
-    return [f"{name} in “{texts[key]}”" for name, key in zip(table[own], table["key"], strict=True)]
+    # of a study that runs a table that is read later may have prompts that the first has not
+    return [f"{name} in “{texts.get(key, key)}”" for name, key in zip(table[own], table["key"], strict=True)]
 
 
 def _prompts(study: Study, prompts: pd.DataFrame, asked: Asked) -> None:
@@ -209,7 +213,7 @@ def _zipped(study: Study) -> Callable[[], bytes]:
                 table = study.table(name)
                 if not table.empty:
                     archive.writestr(f"{name}.parquet", _parquet(table))
-            archive.write(study.folder / "study.json", "study.json")
+            archive.writestr(NAME, json.dumps(study.info, indent=1))
         return buffer.getvalue()
 
     return files

@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -62,6 +64,26 @@ def test_chats_and_token_ids_are_prompts_too() -> None:
     ids = read_prompts(lines.encode(), "p.jsonl")[1]
     assert (ids.key, ids.token_ids, ids.shown) == ("2", (5, 6), "5 6")
     assert [one.shown for one in study_prompts(["Hi", CHAT, [5, 6]])] == ["Hi", found[0].shown, "5 6"]
+
+
+def test_a_data_frame_and_its_rows_are_prompts() -> None:
+    frame = pd.DataFrame({"prompt": ["Hi", None], "token_ids": [None, np.array([5, 6])], "id": [float("nan"), "b"]})
+    expected = [StudyPrompt("", "Hi"), StudyPrompt("b", token_ids=(5, 6))]
+    for found in (study_prompts(frame), study_prompts(frame.to_dict("records")), study_prompts(frame.convert_dtypes())):
+        assert [(one.text, one.token_ids) for one in found] == [(one.text, one.token_ids) for one in expected]
+        assert found[1].key == "b"
+    (chat,) = study_prompts([{"prompt": pd.NA, "chat": np.array(CHAT, dtype=object)}])
+    assert chat.chat == tuple(CHAT)
+
+
+def test_of_two_columns_of_prompts_the_other_comes_along() -> None:
+    (one,) = study_prompts([{"prompt": "Hi", "text": "Ho", "chat": None}])
+    assert (one.text, one.given) == ("Hi", {"text": "Ho"})
+
+
+def test_a_key_that_no_file_takes_is_refused() -> None:
+    with pytest.raises(EqlinError, match="prompts, prompt 1: The key cannot be encoded"):
+        study_prompts([{"prompt": "Hi", "key": "\ud800"}])
 
 
 def test_a_prompt_twice_has_two_keys_and_a_key_twice_is_refused() -> None:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 
 import eqlin_core as eq
 from eqlin_core.analysis.faithfulness import leave_one_out_run
 from eqlin_core.audit.architectures import tiny_architecture
 from eqlin_core.errors import Cancelled
 from eqlin_core.models.readout import next_token_logits
-from eqlin_core.studies import tables
+from eqlin_core.studies import notes, tables
+from eqlin_core.studies.executors import Here
 from eqlin_core.studies.measures import MEASURES
 from eqlin_core.studies.reading import load_study
 from eqlin_core.studies.study import plan_study, run_study
@@ -131,6 +136,24 @@ def test_columns_of_the_prompts_come_along_with_their_types(tmp_path: Path) -> N
     assert (found["seconds"] > 0).all()
 
 
+def test_columns_keep_their_types_where_values_are_missing_or_come_later(tmp_path: Path) -> None:
+    lm = tiny_with_text()
+    day = date(2020, 1, 2)
+    prompts = [
+        {"prompt": "the", "n": None, "share": 1, "day": day, "model": "a", "given_model": "b", 5: 1},
+        {"prompt": "bridge", "n": 7, "share": 0.5, "day": None, "odd": "\ud800"},
+    ]
+    for chosen in (prompts, prompts[:1]):  # the second brings whole numbers alone
+        found = run_study(chosen, lm, tmp_path / "s", ["contributions"]).prompts
+        assert found["n"].isna().tolist() == [True, False]
+        assert found["n"].iloc[1] == 7
+        assert found["share"].tolist() == [1.0, 0.5]
+        assert found["day"].iloc[0] == "2020-01-02"
+        assert (found["given_model"].iloc[0], found["given_given_model"].iloc[0]) == ("b", "a")
+        assert found["5"].iloc[0] == 1
+        assert found["odd"].iloc[1] == "?"
+
+
 def test_a_prompt_that_fails_is_a_row_with_its_sentence(tmp_path: Path) -> None:
     lm = family("llama")
     found = run_study([[1, 2], [10**6, 1], [3, 4]], lm, tmp_path / "s", CHEAP)
@@ -156,6 +179,43 @@ def test_one_of_a_batch_that_fails_leaves_the_others(tmp_path: Path, monkeypatch
     assert list(found.failures.values()) == ["No room."]
     assert found.prompts["error"].isna().tolist() == [True, False, True]
     assert found.prompts["exact"].notna().tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "Spectra: There is not enough memory for this"),
+        (torch.linalg.LinAlgError("failed to converge"), "Spectra: Its matrix has no singular values"),
+    ],
+)
+def test_what_no_device_can_do_is_a_sentence_of_the_prompt(
+    error: Exception, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("eqlin_core.studies.measures.spectrum", failing)
+    found = run_study([[1, 2]], family("llama"), tmp_path / "s", ["contributions", "spectra"])
+    assert found.prompts["error"].iloc[0].startswith(sentence)
+    assert found.tokens["term"].notna().all()
+
+
+def test_a_measure_that_has_no_memory_for_many_prompts_takes_each_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from eqlin_core.studies import measures
+
+    real = measures.MapsTogether.contributions
+
+    def failing(maps: Any, progress: Any = None) -> Any:
+        if len(maps) > 1:
+            raise eq.EqlinError("No room.") from MemoryError()
+        return real(maps, progress)
+
+    monkeypatch.setattr(measures.MapsTogether, "contributions", failing)
+    found = run_study([[1, 2], [3, 4]], family("llama"), tmp_path / "s", ["contributions"])
+    assert not found.failures
+    assert found.tokens["term"].notna().all()
 
 
 # ---- resuming --------------------------------------------------------------------------------------------------------
@@ -297,6 +357,165 @@ def test_a_damaged_study_is_refused_in_a_sentence(damage: bytes, tmp_path: Path)
         with pytest.raises(eq.EqlinError, match=sentence):
             load_study(tmp_path / "s").table("prompts")
         (tmp_path / "s" / name).write_bytes(content)
+
+
+def test_a_kill_between_the_end_and_the_removal_of_the_parts_doubles_no_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm = tiny_with_text()
+    with monkeypatch.context() as patched:
+        patched.setattr(tables.Parts, "clear", lambda parts: next(parts._parts.glob("*.parquet")).unlink())
+        first = run_study(PROMPTS[:3], lm, tmp_path / "s", ["contributions"])
+    assert (tmp_path / "s" / "parts").exists()
+    same_rows(first.prompts, load_study(tmp_path / "s").prompts)
+    assert len(first.prompts) == 3, "the parts, of which some are gone, do not count"
+    more = run_study(PROMPTS[:4], lm, tmp_path / "s", ["contributions"])
+    assert more.prompts["prompt"].tolist() == PROMPTS[:4]
+    same_rows(more.tokens.head(len(first.tokens)), first.tokens)
+
+
+def test_a_kill_while_finished_files_become_a_part_loses_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = tiny_with_text()
+    first = run_study(PROMPTS[:2], lm, tmp_path / "s", ["contributions"])
+    (tmp_path / "s" / "parts").mkdir()
+    (tmp_path / "s" / "tokens.parquet").rename(tmp_path / "s" / "parts" / "whole.tokens.parquet")
+    same_rows(load_study(tmp_path / "s").tokens, first.tokens)
+    more = run_study(PROMPTS[:3], lm, tmp_path / "s", ["contributions"])
+    assert len(more.prompts) == 3
+    same_rows(more.tokens.head(len(first.tokens)), first.tokens)
+
+
+def test_tables_without_parts_are_kept_whatever_the_notes_say(tmp_path: Path) -> None:
+    lm = tiny_with_text()
+    first = run_study(PROMPTS[:2], lm, tmp_path / "s", ["contributions"])
+    notes = tmp_path / "s" / "study.json"  # as one that was downloaded while it ran
+    notes.write_text(notes.read_text("utf-8").replace('"finished"', '"running"'), "utf-8")
+    plans: list[Any] = []
+    again = run_study(PROMPTS[:2], lm, tmp_path / "s", ["contributions"], on_plan=plans.append)
+    assert plans[0].there == 2
+    assert again.prompts["seconds"].tolist() == first.prompts["seconds"].tolist()
+
+
+def test_another_process_that_ends_before_the_lock_is_had_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm = tiny_with_text()
+    real = notes.Notes.held
+
+    def later(own: Any) -> Any:
+        monkeypatch.setattr(notes.Notes, "held", real)
+        run_study(PROMPTS[:2], lm, tmp_path / "s", ["contributions"])
+        return real(own)
+
+    monkeypatch.setattr(notes.Notes, "held", later)
+    found = run_study(PROMPTS[2:3], lm, tmp_path / "s", ["contributions"])
+    assert sorted(found.prompts["prompt"]) == sorted(PROMPTS[:3])
+
+
+def test_who_reads_while_a_study_ends_sees_all_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = tiny_with_text()
+    seen: list[int] = []
+    real = tables.Parts.end
+
+    def looked(parts: Any, order: Any) -> None:
+        before = load_study(tmp_path / "s")
+        monkeypatch.setattr(before, "_read", lambda name: parts.rows(name, order).to_pandas())
+        there = parts._there
+
+        def ends() -> list[str]:  # between the look for files and the look for parts
+            monkeypatch.setattr(parts, "_there", there)
+            real(parts, order)
+            monkeypatch.setattr(parts, "_there", list)
+            return []
+
+        monkeypatch.setattr(parts, "_there", ends)
+        seen.append(len(before.prompts))
+        monkeypatch.setattr(parts, "_there", there)
+
+    monkeypatch.setattr(tables.Parts, "end", looked)
+    run_study(PROMPTS[:3], lm, tmp_path / "s", ["contributions"])
+    assert seen == [3]
+
+
+def test_a_model_that_is_not_there_leaves_the_study_and_a_new_folder_as_they_were(tmp_path: Path) -> None:
+    lm = tiny_with_text()
+    for folder in ("new", "s"):
+        if folder == "s":
+            run_study(PROMPTS[:1], lm, tmp_path / "s", dtype="float64")
+        with pytest.raises(eq.EqlinError, match="no-such-model-anywhere"):
+            run_study(PROMPTS[:1], "no-such-model-anywhere", tmp_path / folder, dtype="float64")
+    assert load_study(tmp_path / "s").info["state"] == "finished"
+    assert (tmp_path / "s" / "prompts.parquet").exists()
+    assert len(run_study(PROMPTS[:1], lm, tmp_path / "new").prompts) == 1, "the folder is no other thing's"
+
+
+def test_a_study_that_an_error_ends_does_not_say_that_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tables, "write_whole", full)
+        with pytest.raises(eq.EqlinError, match=r"The study in s cannot be written \(No space left on device\)"):
+            run_study(PROMPTS[:1], tiny_with_text(), tmp_path / "s", ["contributions"])
+    assert load_study(tmp_path / "s").info["state"] == "cancelled"
+
+
+def test_workers_elsewhere_end_with_the_study_that_is_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[int] = []
+
+    class Elsewhere:
+        def measured(self, *given: Any) -> Any:
+            try:
+                yield from Here().measured(*given)
+            finally:
+                ended.append(1)
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tables.Parts, "add", interrupted)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        run_study(PROMPTS[:2], tiny_with_text(), tmp_path / "s", workers=Elsewhere())
+    assert ended
+    assert caught.traceback, "which would keep them"
+
+
+def test_a_key_that_stands_for_another_prompt_is_refused(tmp_path: Path) -> None:
+    lm = tiny_with_text()
+    run_study([{"prompt": "the", "key": 1}], lm, tmp_path / "s", ["contributions"])
+    other = [{"prompt": "bridge", "key": 1}]
+    for ask in (run_study, plan_study):
+        with pytest.raises(eq.EqlinError, match="The key '1' is that of another prompt in s: give"):
+            ask(other, lm, tmp_path / "s", ["contributions"])
+    assert load_study(tmp_path / "s").prompts["prompt"].tolist() == ["the"]
+
+
+def test_a_damaged_part_says_what_to_remove(tmp_path: Path) -> None:
+    lm = tiny_with_text()
+    with pytest.raises(Cancelled):
+        run_study(PROMPTS[:3], lm, tmp_path / "s", progress=lambda fraction, _: (fraction or 0) < 0.9)
+    for part in (tmp_path / "s" / "parts").glob("*.prompts.parquet"):
+        part.write_bytes(b"PAR1")
+    with pytest.raises(eq.EqlinError, match=r"cannot be read: remove \w+\.\* from its folder parts"):
+        run_study(PROMPTS[:3], lm, tmp_path / "s")
+
+
+@pytest.mark.parametrize("change", [{"keys": [[1]]}, {"models": [1]}, {"columns": {"a": "date"}}])
+def test_notes_of_other_kinds_are_refused_in_a_sentence(change: Any, tmp_path: Path) -> None:
+    run_study(PROMPTS[:1], tiny_with_text(), tmp_path / "s", ["contributions"])
+    file = tmp_path / "s" / "study.json"
+    file.write_text(json.dumps(json.loads(file.read_text("utf-8")) | change), "utf-8")
+    with pytest.raises(eq.EqlinError, match=r"study\.json in s is not that of a study"):
+        load_study(tmp_path / "s")
+
+
+def test_a_table_of_something_else_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    run_study(PROMPTS[:1], tiny_with_text(), tmp_path / "s", ["contributions"])
+    pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "s" / "prompts.parquet")
+    with pytest.raises(eq.EqlinError, match="The table prompts in s cannot be read"):
+        load_study(tmp_path / "s").table("prompts")
 
 
 # ---- plans -----------------------------------------------------------------------------------------------------------

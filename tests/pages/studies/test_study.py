@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,8 +13,10 @@ from streamlit.testing.v1 import AppTest
 
 import eqlin_core as eq
 from eqlin_core.errors import EqlinError
+from eqlin_core.studies.plan import ModelPlan
+from eqlin_core.studies.reading import Study
 from pages.door.settings import Settings
-from pages.studies import jobs, lists
+from pages.studies import asking, jobs, lists
 from pages.studies.jobs import Asked, _prompts
 from pages.studies.lists import LISTS, Source, content_of, keep_upload
 from pages.visit.session import Session
@@ -140,6 +144,85 @@ def test_a_damaged_study_is_a_sentence_and_the_page_stands(engine: Engine) -> No
     (wanted.folder / "prompts.parquet").write_bytes(b"nothing")
     app = page(study_list="facts", study_first=2)
     assert "The table prompts in" in said(app)
+
+
+@pytest.mark.parametrize("name", ["tokens", "layers"])
+def test_a_damaged_table_is_a_sentence_and_the_page_stands(engine: Engine, name: str) -> None:
+    wanted = asked(Source("facts", first=2), "exactness", "contributions", "layers")
+    done(engine, wanted)
+    (wanted.folder / f"{name}.parquet").write_bytes(b"nothing")
+    assert f"The table {name} in" in said(page(study_list="facts", study_first=2))
+
+
+def test_a_file_where_the_folder_would_be_is_a_sentence_and_the_page_stands(engine: Engine) -> None:
+    wanted = asked(Source("facts", first=2), "exactness", "contributions", "layers")
+    wanted.folder.parent.mkdir(parents=True)
+    wanted.folder.write_text("x")
+    assert "is no folder for a study" in said(page(study_list="facts", study_first=2))
+
+
+def test_another_tab_sees_what_was_measured_since_the_first_plan(engine: Engine) -> None:
+    wanted = asked(Source("facts", first=2), "exactness", "contributions", "layers")
+    assert "2 prompts of " in said(page(study_list="facts", study_first=2))
+    done(engine, wanted)
+    assert "All 2 prompts are measured" in said(page(study_list="facts", study_first=2))
+
+
+def test_points_of_a_table_that_has_grown_since_the_prompts_were_read_are_drawn(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = asked(Source("facts", first=2), "exactness", "contributions", "layers")
+    done(engine, wanted)
+    real = Study._read
+    monkeypatch.setattr(Study, "_read", lambda own, name: real(own, name).head(1 if name == "prompts" else None))
+    app = page(study_list="facts", study_first=2, study_tab="Two numbers")
+    app.selectbox(key="study_x").set_value("norm of the contribution").run()
+    assert not app.exception
+
+
+def test_pressed_twice_a_study_begins_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[Any] = []
+    running = SimpleNamespace(finished=False, state="running")
+    snapshots: dict[Any, Any] = {}
+
+    def start(name: Any, _question: Any) -> None:
+        begun.append(name)
+        snapshots[name] = running
+
+    errands = SimpleNamespace(snapshots=snapshots, start=start)
+    monkeypatch.setattr("pages.studies.asking.session", lambda: SimpleNamespace(errands=errands))
+    wanted = asked(Source("facts", first=2))
+    for _ in range(3):
+        asking._start(wanted)
+    assert begun == [wanted]
+
+
+def test_prompts_that_the_model_cannot_read_are_said_with_the_reason() -> None:
+    one = eq.study_prompts(["Hi"])[0]
+    none = ModelPlan("m", "float32", [], [(one, "It has no chat template.")], 0, 0.0, 0, 0)
+    assert asking._words(none) == "This model can read none of the 1 prompts (It has no chat template)."
+    some = replace(none, there=2)
+    expected = "All 2 prompts are measured; 1 cannot be read by this model (It has no chat template)."
+    assert asking._words(some) == expected
+
+
+def test_where_every_prompt_is_refused_the_page_says_it_before_and_after(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = b'{"token_ids": [999999], "n": null, "odd :red[name]": NaN}\n{"chat": [{"role": "user", "content": "Hi"}]}'
+    mine = keep_upload("mine *of* _all_.jsonl", lines)
+    monkeypatch.setattr(asking, "_upload", lambda: mine)
+    state = {"study_list": "a file of mine", "study_tab": "Prompts and tables"}
+    assert "This model can read none of the 2 prompts (Token id 999999 is outside" in said(page(**state))
+    done(engine, asked(mine, *asking.FIRST_MEASURES))
+    after = page(**state)
+    assert "2 prompts are there, 2 with something that failed" in said(after)
+    assert "All 2 prompts are measured" in said(after)
+
+
+def test_a_public_server_bounds_a_study_whose_number_was_emptied(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pages.studies.jobs.settings", lambda: Settings(public=True, study_prompts=3))
+    assert len(_prompts(Source("facts"))) == 3
 
 
 def test_a_public_server_takes_as_many_prompts_as_its_operator_says(
