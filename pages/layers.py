@@ -93,6 +93,9 @@ def _maps(draw: Callable[[Chosen, TokenRun], None], run: TokenRun) -> dict[str, 
 
 def _lenses(run: TokenRun, explained: Explained) -> dict[str, Any]:
     keep_choices()
+    if not layers().model_there:
+        st.caption("Nothing is shipped of the lenses: what every block reads as follows once the model is loaded.")
+        return {"lenses": ()}
     page_jobs.watch()
     return {"lenses": lenses(run, explained)}
 

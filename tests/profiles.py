@@ -15,7 +15,7 @@ _FIXED = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much],
 )
-settings.register_profile("suite", _FIXED, max_examples=30)
+settings.register_profile("suite", _FIXED, max_examples=20)
 settings.register_profile("deep", _FIXED, max_examples=1000)
 settings.load_profile("suite")
 

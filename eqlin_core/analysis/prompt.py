@@ -55,10 +55,12 @@ def token_run(
 
     Of a map at another position than the last, the tokens up to it: what comes after them adds nothing.
     Against a ``baseline`` other than "zero" the terms are J_i (x_i - m), and it is their sum that exactness measures.
-    Raises EqlinError for a baseline that is not one token.
+    Raises EqlinError for a baseline that is not one token, and for ids that the vocabulary does not have.
     """
     checked_map(lin)
     prompt = arguments.text("prompt", prompt)
+    ids = arguments.several("also", also, "a list of token ids")
+    also = [arguments.whole("Each of also", one, 0) for one in ids]
     if not isinstance(baseline, str):
         baseline = arguments.whole("baseline, unless it is a text,", baseline, 0)
     contributions, constant = lin.against(baseline, progress)

@@ -57,7 +57,7 @@ def lenses(run: TokenRun, explained: Explained) -> tuple[str, ...]:
     assert shown is not None
     asked = tuple((files[kind], _written(files[kind])) for kind in there)
     token = explained.first.token_id
-    found = page_jobs().want("lenses", jobs.lens_reads(shown, token, asked))
+    found = page_jobs().want("lenses", jobs.lens_reads(shown, token, asked), shipped=False)
     refused = page_jobs().jobs.snapshots["lenses"].state == "failed"
     if found is not None:
         there = {kind: read for kind, read in there.items() if kind in found.fitted}  # the others are damaged

@@ -38,6 +38,7 @@ class Layers:
     heads_by: tuple[Convention, str | int] | None = None  # the map and the baseline that they were asked for
     refused: dict[str, str] = field(default_factory=dict)  # what failed, by mode or "heads", in a sentence
     stopped: bool = False
+    model_there: bool = True  # known of a model that what is shipped needs not
     jobs: Jobs = field(init=False)  # by mode, and beside the modes those above
 
     def __post_init__(self) -> None:
@@ -49,7 +50,7 @@ class Layers:
             return False
         self.jobs.leave_all()
         self.request, self.shipped, self.sweeps, self.first, self.heads = request, shipped, {}, None, None
-        self.refused, self.stopped = {}, False
+        self.refused, self.stopped, self.model_there = {}, False, not shipped
         return True
 
     def open(self) -> None:
@@ -100,7 +101,9 @@ class Layers:
                 self.heads = job.result
             elif name != _MODEL:
                 self.sweeps[str(name)] = job.result
+                self.model_there = True
         if _MODEL in ended and ended[_MODEL].state == "done":
+            self.model_there = True
             self.ask()
         return self._preview() or bool(ended)
 

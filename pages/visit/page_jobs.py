@@ -19,13 +19,13 @@ class PageJobs:
         self.jobs = Jobs(visitor)
         self._drawn: set[str] = set()  # names of what the page wants that is drawn now
 
-    def want(self, name: str, question: Question[Answer]) -> Answer | None:
+    def want(self, name: str, question: Question[Answer], *, shipped: bool = True) -> Answer | None:
         """The answer, drawn in the place called ``name``; None while there is none. It is waited for a moment.
 
-        Beside an analysis that is shipped it may be shipped as well: the strip says it of the whole page.
+        Beside an analysis that is shipped it may be ``shipped`` as well: the strip says it of the whole page.
         """
         self._drawn.add(name)
-        answer: Answer | None = self.jobs.look(name, question, shipped=session().shipped).result
+        answer: Answer | None = self.jobs.look(name, question, shipped=shipped and session().shipped).result
         return answer
 
     def begin(self) -> None:

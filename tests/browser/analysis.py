@@ -42,7 +42,7 @@ DATA = """chart => {
         if (ArrayBuffer.isView(value) || Array.isArray(value)) return Array.from(value, plain);
         return value === undefined ? null : value;
     };
-    return chart.data.map(trace => Object.fromEntries(
+    return chart.data && chart.data.map(trace => Object.fromEntries(
         ['type', 'name', 'x', 'y', 'z', 'base', 'customdata'].map(key => [key, plain(trace[key])])));
 }"""
 
@@ -71,8 +71,12 @@ def traces(page: Page, key: str) -> list[dict[str, Any]]:
     """The data that the chart draws, one mapping a trace."""
     drawn = chart(page, key)
     expect(drawn).to_be_visible(timeout=PATIENT)
-    found: list[dict[str, Any]] = drawn.evaluate(DATA)
-    return found
+    for _ in range(50):  # between two drawings a chart has no data for a moment
+        found: list[dict[str, Any]] | None = drawn.evaluate(DATA)
+        if found:
+            return found
+        page.wait_for_timeout(100)
+    raise AssertionError(f"The chart {key} has no data.")
 
 
 def charts(page: Page, tabs: Mapping[str, Sequence[str]]) -> dict[str, list[dict[str, Any]]]:

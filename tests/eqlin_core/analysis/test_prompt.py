@@ -41,6 +41,12 @@ def test_the_targets_are_the_models_own_top_predictions(run: TokenRun, lin: eq.L
     assert [t.probability for t in run.targets] == sorted((t.probability for t in run.targets), reverse=True)
 
 
+@pytest.mark.parametrize("also", [[-1], [10**9]])
+def test_what_else_is_explained_is_an_id_of_the_vocabulary(lin: eq.LinearMap, also: list[int]):
+    with pytest.raises(eq.EqlinError):
+        token_run(lin, PROMPT, also=also)
+
+
 def test_the_parts_of_every_target_sum_to_its_logit(run: TokenRun):
     for target in run.targets:
         terms, bias, total = run.split(target.row)

@@ -78,7 +78,12 @@ def test_on_any_other_input_the_held_coefficients_give_the_same_map(name: str, g
 
 
 @pytest.mark.parametrize(
-    "dials", [Convention("half"), Convention("half", "half"), Convention(0.3, 0.7), Convention(0.7, 0.3)]
+    "dials",
+    [
+        Convention("half", "half"),
+        Convention(0.3, 0.7),
+        *(pytest.param(one, marks=pytest.mark.slow) for one in (Convention("half"), Convention(0.7, 0.3))),
+    ],
 )
 @families
 def test_the_map_is_exact_at_other_settings_of_the_dials_and_its_two_passes_agree(name: str, dials: Convention) -> None:
@@ -133,7 +138,7 @@ def test_a_token_outside_the_sliding_window_has_no_part_in_the_first_layer(name:
 
 
 @families
-@pytest.mark.parametrize("position", [-1, 5])
+@pytest.mark.parametrize("position", [-1, pytest.param(5, marks=pytest.mark.slow)])
 def test_contributions_from_replays_that_begin_late_are_the_same(name: str, position: int) -> None:
     """In chunks of one token, what stands before it is left out of the pass; and what stands after the position."""
     last = position == -1
@@ -189,7 +194,7 @@ def test_without_a_freezing_rule_the_reconstruction_breaks_and_the_audit_names_t
     assert len(blocks - {"model", "gpt_neox"}) >= lm.n_layers, f"only in blocks {blocks}"
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, pytest.param(torch.float16, marks=pytest.mark.slow)])
 @families
 def test_lower_precisions_are_exact_within_their_bounds(name: str, dtype: torch.dtype) -> None:
     exactness = eq.linearize(tiny_model(name, dtype), token_ids=PROMPT).exactness()

@@ -185,7 +185,15 @@ def test_the_audit_says_what_the_map_says() -> None:
     assert audit(default_model("float32")) == found, "the default prompt"
 
 
-@pytest.mark.parametrize("name", FAMILY_NAMES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        if name in ("llama", "gpt2", "gemma3", "mixtral", "gpt_oss")
+        else pytest.param(name, marks=pytest.mark.slow)
+        for name in FAMILY_NAMES
+    ],
+)
 def test_of_every_family_each_module_that_runs_is_accounted_for(name: str) -> None:
     lm = family(name)
     found = audit(lm, token_ids=PROMPT)

@@ -41,7 +41,21 @@ EXACT = {
 }
 
 
-@pytest.mark.parametrize("model_type", EXACT)
+# They take longest; the exhaustive run has them.
+LONG = (
+    "deepseek_v4",
+    "qwen4_exp_text",
+    "reformer",
+    "inkling_text",
+    "blt",
+    "hrm_text",
+    "gemma3n_text",
+    "dots3_note_text",
+)
+TYPES = [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in EXACT]
+
+
+@pytest.mark.parametrize("model_type", TYPES)
 def test_it_is_exact_by_both_conventions_and_gives_the_model_s_own_output(model_type: str) -> None:
     lm = tiny_architecture(model_type)
     for convention in ("up", "gate"):

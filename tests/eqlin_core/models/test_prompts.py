@@ -62,7 +62,7 @@ def test_a_matrix_that_fits_nowhere_is_refused_before_it_is_computed(monkeypatch
     lin = eq.linearize(llama(), token_ids=PROMPT)
     monkeypatch.setattr("eqlin_core.resources.budget.free_bytes", lambda device: 1000)
     monkeypatch.setattr("eqlin_core.resources.plan.free_disk", lambda: 2000)
-    with pytest.raises(eq.EqlinError, match=r"needs .* MiB, more than the free memory, and .* are free on the disk"):
+    with pytest.raises(eq.EqlinError, match=r"needs .* KiB, more than the free memory, and .* are free on the disk"):
         lin.jacobian()
     assert lin.exactness().exact, "contributions need no matrix"
 

@@ -32,6 +32,7 @@ from tests.eqlin_core.studies.study_cases import PROMPTS, same_rows, saved_model
 
 ROOT = Path(__file__).resolve().parents[3]
 IDS: list[Any] = [[9, 4, 31, 7, 2], [3, 8, 1], [11, 5, 6, 30, 12], [9, 9, 2], [40]]
+FEW = PROMPTS[:12]
 CHEAP = ("exactness", "contributions", "layers", "heads")
 
 
@@ -226,17 +227,17 @@ def test_what_was_cancelled_goes_on_and_ends_as_if_it_had_not_been(
 ) -> None:
     monkeypatch.setattr("eqlin_core.studies.plan.PACK_TOKENS", 6)
     lm = tiny_with_text()
-    whole = run_study(PROMPTS, lm, tmp_path / "whole", CHEAP)
+    whole = run_study(FEW, lm, tmp_path / "whole", CHEAP)
     with pytest.raises(Cancelled):
-        run_study(PROMPTS, lm, tmp_path / "s", CHEAP, progress=lambda fraction, _: (fraction or 0) < 0.5)
+        run_study(FEW, lm, tmp_path / "s", CHEAP, progress=lambda fraction, _: (fraction or 0) < 0.5)
     left = load_study(tmp_path / "s")
     assert left.info["state"] == "cancelled"
-    assert 0 < len(left.prompts) < len(PROMPTS)
+    assert 0 < len(left.prompts) < len(FEW)
     same_rows(left.tokens, whole.tokens[whole.tokens["key"].isin(left.prompts["key"])].reset_index(drop=True))
     plans: list[Any] = []
-    run_study(PROMPTS, lm, tmp_path / "s", CHEAP, on_plan=plans.append)
+    run_study(FEW, lm, tmp_path / "s", CHEAP, on_plan=plans.append)
     assert plans[0].there == len(left.prompts)
-    assert plans[0].prompts == len(PROMPTS) - len(left.prompts)
+    assert plans[0].prompts == len(FEW) - len(left.prompts)
     found = load_study(tmp_path / "s")
     for name in ("prompts", "tokens", "layers", "heads"):
         same_rows(found.table(name), whole.table(name))
