@@ -28,7 +28,8 @@ SIZES = """() => {
 SLOW = ("answer", "spectra", "layers", "steering")
 
 
-@pytest.mark.parametrize(("width", "height"), [pytest.param(1280, 720, marks=pytest.mark.slow), (1920, 1080)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "height"), [(1280, 720), (1920, 1080)])
 def test_on_a_stage_every_step_is_one_screen_and_keys_turn_them(
     app: App, chromium: Browser, width: int, height: int
 ) -> None:

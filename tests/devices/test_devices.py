@@ -22,15 +22,15 @@ def run(*arguments: str) -> str:
     return done.stdout
 
 
-def test_two_devices_and_an_apple_gpu_give_the_numbers_of_the_cpu() -> None:
-    lines = run("--on", "mps", "two").splitlines()
+def test_an_apple_gpu_gives_the_numbers_of_the_cpu() -> None:
+    lines = run("--on", "mps").splitlines()
     assert lines[-1] == "0 failed"
-    assert len([line for line in lines if line.endswith(" ok")]) >= 140
+    assert len([line for line in lines if line.endswith(" ok")]) >= 70
 
 
-@pytest.mark.slow  # in the suite one device is an Apple GPU
-def test_so_does_one_gpu() -> None:
-    assert "0 failed" in run("--on", "cuda")
+@pytest.mark.slow  # in the suite one device is an Apple GPU, and two devices share a block
+def test_so_do_one_gpu_and_two_devices() -> None:
+    assert "0 failed" in run("--on", "cuda", "two")
 
 
 def test_a_block_that_two_devices_share_has_its_own_layers() -> None:
